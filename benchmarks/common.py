@@ -1,0 +1,62 @@
+"""What the benchmarks share: interleaved runs, medians, and a record of the machine."""
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jft.runlog import environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def rounds(name: str, default: int) -> int:
+    """Read `--rounds` from the command line of a benchmark."""
+    parser = argparse.ArgumentParser(prog=f"python benchmarks/{name}.py")
+    parser.add_argument("--rounds", type=int, default=default, help="runs of each")
+    return parser.parse_args().rounds
+
+
+def interleave(
+    variants: Mapping[str, Callable[[], float]], count: int
+) -> dict[str, list[float]]:
+    """Measure each variant in turn, A B A B, so that a drift touches all alike.
+
+    Args:
+        variants: What to measure; each call returns seconds.
+        count: Rounds that count, after one that does not.
+    """
+    for measure in variants.values():
+        measure()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(count):
+        for name, measure in variants.items():
+            seconds[name].append(measure())
+    return seconds
+
+
+def record(name: str, seconds: Mapping[str, list[float]], **facts: Any) -> None:
+    """Write medians, and ratios to the first variant round by round, and print them."""
+    first = next(iter(seconds.values()))
+    rows = {
+        variant: {
+            "median_seconds": statistics.median(values),
+            "min_seconds": min(values),
+            "max_seconds": max(values),
+            "ratio": statistics.median(
+                a / b for a, b in zip(values, first, strict=True)
+            ),
+        }
+        for variant, values in seconds.items()
+    }
+    manifest = {k: v for k, v in environment().items() if k != "command"}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    result = {"benchmark": name, "rows": rows, "facts": facts, "manifest": manifest}
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    for variant, row in rows.items():
+        print(f"{variant:<24}{row['median_seconds']:>10.4f} s{row['ratio']:>8.2f}")
+    for fact, value in facts.items():
+        print(f"{fact}: {value}")

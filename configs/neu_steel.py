@@ -1,0 +1,21 @@
+"""Steel-surface defects (NEU-CLS): six classes of grey 200x200 images, at 64x64.
+
+Command (`PATH` holds `train/CLASS/*.jpg` and `test/CLASS/*.jpg`):
+
+    python -m jft.train --config configs/neu_steel.py --data folder:PATH
+
+Expected: PLACEHOLDER
+"""
+
+from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+
+config = TrainConfig(
+    data="folder:../shared/data/neu_cls",
+    model=ModelConfig(name="resnet20"),
+    freeze="until:stage2",
+    epochs=10,
+    batch_size=64,
+    image_size=64,
+    augment=AugmentConfig(flip=True),
+    optim=OptimConfig(learning_rate=0.05, warmup_epochs=1.0),
+)

@@ -1,0 +1,56 @@
+"""jft: fine-tuning of pretrained vision networks in JAX.
+
+The public names are loaded when they are first used: importing jft imports no JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jft.config import AugmentConfig as AugmentConfig
+    from jft.config import ModelConfig as ModelConfig
+    from jft.config import OptimConfig as OptimConfig
+    from jft.config import TrainConfig as TrainConfig
+    from jft.errors import InputError as InputError
+    from jft.inference import Predictor as Predictor
+    from jft.loop import Result as Result
+    from jft.loop import fit as fit
+    from jft.pretrained import Pretrained as Pretrained
+    from jft.pretrained import load_pretrained as load_pretrained
+
+_HOMES = {
+    "AugmentConfig": "jft.config",
+    "InputError": "jft.errors",
+    "ModelConfig": "jft.config",
+    "OptimConfig": "jft.config",
+    "Predictor": "jft.inference",
+    "Pretrained": "jft.pretrained",
+    "Result": "jft.loop",
+    "TrainConfig": "jft.config",
+    "fit": "jft.loop",
+    "load_pretrained": "jft.pretrained",
+}
+
+__all__ = [
+    "AugmentConfig",
+    "InputError",
+    "ModelConfig",
+    "OptimConfig",
+    "Predictor",
+    "Pretrained",
+    "Result",
+    "TrainConfig",
+    "fit",
+    "load_pretrained",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jft' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

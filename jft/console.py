@@ -1,0 +1,183 @@
+"""What a person sees of a run: plain lines, and on a terminal a progress bar."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from jft.freeze import StageCount
+from jft.loop import Result, Run, Watch
+
+
+class Printer(Watch):
+    """Tells a run to standard output."""
+
+    def __init__(self) -> None:
+        """Take standard output, whatever it is when the run starts."""
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._run: Run | None = None
+
+    def begin(self, run: Run) -> None:
+        """Say what was loaded, what is frozen, and what is about to happen."""
+        self._run = run
+        for name, text in introduction(run):
+            self._line(f"{name:<10}{text}")
+        self._line("")
+        if self._console.is_terminal:
+            self._progress = _bar(self._console)
+            self._progress.start()
+            self._progress.add_task("compiling", total=len(run.batches))
+
+    def resumed(self, step: int) -> None:
+        """Say where training goes on."""
+        self._line(f"resuming after step {step}")
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], completed=step)
+
+    def step(self, done: int, total: dict[str, float]) -> None:
+        """Move the progress bar."""
+        if self._progress:
+            loss = total["loss"] / total["n"]
+            self._progress.update(
+                self._progress.task_ids[0],
+                completed=done,
+                description=f"training, loss {loss:.3f}",
+            )
+
+    def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+        """Say how the epoch went."""
+        assert self._run is not None
+        epochs = self._run.config.epochs
+        self._line(
+            f"epoch {train['epoch']:>{len(str(epochs))}}/{epochs}   "
+            f"train loss {train['loss']:.4f}  accuracy {train['accuracy']:6.1%}   "
+            f"test loss {test['loss']:.4f}  accuracy {test['accuracy']:6.1%}   "
+            f"{train['seconds']:.1f} s"
+        )
+
+    def end(self, result: Result, *, already: bool) -> None:
+        """Say what came of it, where it lies, and what to do next."""
+        self.close()
+        right = round(result.accuracy * result.n)
+        self._line("")
+        if already:
+            self._line(f"{result.workdir} has finished already; nothing was done.")
+        self._line(
+            f"test accuracy {result.accuracy:.2%} ({right} of {result.n} images), "
+            f"after {result.seconds:.0f} s"
+        )
+        self._line(f"the run is in {result.workdir}")
+        self._line("\nnext:")
+        for command in next_commands(result.workdir):
+            self._line(f"  {command}")
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+        sys.stdout.flush()
+
+
+def introduction(run: Run) -> list[tuple[str, str]]:
+    """Return what a newcomer wants to know before training, as (name, text) lines."""
+    config, splits, pretrained = run.config, run.splits, run.start.pretrained
+    counts = run.start.counts
+    total = sum(count.total for count in counts)
+    frozen = sum(count.frozen for count in counts)
+    size = pretrained.preprocess.size
+    optim = config.optim
+    lines = [
+        ("network", f"{config.model.name}, {total:,} parameters"),
+        ("weights", weights_line(run)),
+        (
+            "data",
+            f"{config.data}: {len(splits.train):,} images to train on, "
+            f"{len(splits.test):,} to test, {len(splits.class_names)} classes, "
+            f"{size}x{size} pixels",
+        ),
+        (
+            "frozen",
+            f"{frozen_stages(counts)}: {frozen:,} parameters ({frozen / total:.1%})",
+        ),
+        ("trained", f"{trained_stages(counts)}: {total - frozen:,} parameters"),
+        (
+            "training",
+            f"{config.epochs} epochs of {run.batches.steps_per_epoch} steps, "
+            f"{config.batch_size} images each; {optim.name}, "
+            f"learning rate {optim.learning_rate:g} ({optim.schedule})",
+        ),
+        ("device", str(run.devices)),
+        ("run", str(run.directory.path)),
+    ]
+    rejected = len(splits.report.rejected)
+    if rejected:
+        text = f"{rejected} unreadable images left out, listed in data_report.json"
+        lines.insert(3, ("", text))
+    return lines
+
+
+def weights_line(run: Run) -> str:
+    """Say where the weights are from, and which part of the network is new."""
+    report = run.start.pretrained.report
+    if not report.loaded:
+        return "random"
+    text = f"{report.source}, {len(report.loaded)} tensors loaded"
+    if report.reinitialised:
+        text += f"; a new head for {len(run.splits.class_names)} classes"
+    return text
+
+
+def frozen_stages(counts: list[StageCount]) -> str:
+    """Name the stages that are frozen, wholly or in part."""
+    names = [
+        count.stage if count.frozen == count.total else f"part of {count.stage}"
+        for count in counts
+        if count.frozen
+    ]
+    return ", ".join(names) or "nothing"
+
+
+def trained_stages(counts: list[StageCount]) -> str:
+    """Name the stages that are trained, wholly or in part."""
+    names = [
+        f"part of {count.stage}" if count.frozen else count.stage
+        for count in counts
+        if count.frozen < count.total
+    ]
+    return ", ".join(names)
+
+
+def next_commands(workdir: Path) -> list[str]:
+    """Return three commands to try after a run."""
+    return [
+        f"python -m jft.predict {workdir} IMAGE_OR_FOLDER",
+        f"python -m jft.evaluate {workdir}",
+        "python -m jft.train --data folder:PATH_WITH_ONE_FOLDER_A_CLASS",
+    ]
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

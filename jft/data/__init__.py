@@ -1,0 +1,1 @@
+"""Images and labels in: decoding, sources and batches."""

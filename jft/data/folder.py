@@ -1,0 +1,136 @@
+"""Image folders: `train/CLASS/...` beside `val/CLASS/...`, or class folders alone."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from jft.data.split import held_out
+from jft.errors import InputError, nearest
+
+# No .gif: in image folders these are animations, whose first frame is rarely meant.
+EXTENSIONS = (
+    *(".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
+    *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("val", "valid", "validation", "test", "testing")
+
+Listing = list[tuple[str, int]]  # the path relative to the data folder, and the label
+
+
+def list_splits(root: Path) -> tuple[tuple[Listing, Listing], tuple[str, ...], int]:
+    """Return train and test as listed, the class names, the number skipped."""
+    folders, loose = _list_folders(root)
+    given = _given_splits(root, folders)
+    if given:
+        train, names, skipped = _list_classes(root, given[0])
+        test, test_names, test_skipped = _list_classes(root, given[1])
+        _require_same_classes(given, names, test_names)
+        return (train, test), names, loose + skipped + test_skipped
+    listing, names, skipped = _list_classes(root, "")
+    mask = held_out([path for path, _ in listing], [label for _, label in listing])
+    if not mask.any():
+        raise InputError(f"{str(root)!r}: a split needs a class of at least two images")
+    train = [entry for entry, out in zip(listing, mask, strict=True) if not out]
+    test = [entry for entry, out in zip(listing, mask, strict=True) if out]
+    return (train, test), names, skipped
+
+
+def list_images(folder: Path) -> tuple[list[str], int]:
+    """Return the sorted relative paths of images under a folder; count other entries.
+
+    Names decide. Hidden entries are skipped, and links to folders, as they may loop.
+    """
+    images: list[str] = []
+    skipped = 0
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
+        inside = os.path.relpath(parent, folder)
+        good = [f for f in files if f[0] != "." and f.lower().endswith(EXTENSIONS)]
+        images += [os.path.normpath(os.path.join(inside, f)) for f in good]
+        links = [f for f in folders if os.path.islink(os.path.join(parent, f))]
+        visible = [f for f in folders if f[0] != "." and f not in links]
+        skipped += len(files) - len(good) + len(folders) - len(visible)
+        folders[:] = visible
+    return sorted(images), skipped
+
+
+def _given_splits(root: Path, folders: list[str]) -> tuple[str, str] | None:
+    """Return the folders of the train and test splits, or None if neither is given."""
+    by_name = {name.lower(): name for name in folders}
+    train = [by_name[name] for name in TRAIN_FOLDERS if name in by_name]
+    test = [by_name[name] for name in TEST_FOLDERS if name in by_name]
+    if bool(train) != bool(test):
+        raise InputError(
+            f"{str(root)!r} has {(train or test)[0]!r} but not the other split; valid "
+            f"are one of {TRAIN_FOLDERS} with one of {TEST_FOLDERS}, or class folders"
+        )
+    return (train[0], test[0]) if train else None
+
+
+def _list_classes(root: Path, split: str) -> tuple[Listing, tuple[str, ...], int]:
+    """List `root/split/<class>/**`; the label is the place among the sorted folders."""
+    names, skipped = _list_folders(root / split)
+    if len(names) < 2:
+        raise InputError(
+            f"{str(root / split)!r} has {len(names)} class folders {names}; "
+            "at least 2 are needed, each with its images"
+        )
+    listing: Listing = []
+    for label, name in enumerate(names):
+        images, others = list_images(root / split / name)
+        listing += [(os.path.join(split, name, image), label) for image in images]
+        skipped += others
+    if empty := sorted({*names} - {names[label] for _, label in listing}):
+        raise InputError(
+            f"{str(root / split)!r}: no images in class folders {empty}; images end in "
+            + " ".join(EXTENSIONS)
+        )
+    return listing, tuple(names), skipped
+
+
+def _list_folders(folder: Path) -> tuple[list[str], int]:
+    """Return the sorted names of visible folders, and the number of other entries."""
+    _, folders, files = next(os.walk(folder, onerror=_refuse))
+    visible = sorted(name for name in folders if name[0] != ".")
+    return visible, len(files) + len(folders) - len(visible)
+
+
+def _require_same_classes(
+    splits: tuple[str, str], train: tuple[str, ...], test: tuple[str, ...]
+) -> None:
+    """Raise `InputError` naming each class folder that only one of the splits has."""
+    only = [(name, splits[0], test) for name in train if name not in test]
+    only += [(name, splits[1], train) for name in test if name not in train]
+    lines = [f"\n  {name!r} only in {at!r}{nearest(name, o)}" for name, at, o in only]
+    if lines:
+        raise InputError("the splits differ in their classes:" + "".join(sorted(lines)))
+
+
+def fingerprint(root: Path, listings: Sequence[Listing]) -> str:
+    """Hash split, path, label and size (-1: unknown) of each file; NUL ends a field."""
+    digest = hashlib.sha256()
+    for split, listing in zip(("train", "test"), listings, strict=True):
+        for name, label in listing:
+            path = os.path.join(root, name)
+            size = os.path.getsize(path) if os.path.exists(path) else -1
+            digest.update(os.fsencode(f"{split}\0{name}\0{label}\0{size}\0"))
+    return digest.hexdigest()
+
+
+def require_folder(folder: Path) -> None:
+    """Raise `InputError` unless there is a folder that can be listed."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        _refuse(error)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Raise `InputError` for a folder that `os.walk` cannot list (and would skip)."""
+    folder, why = Path(error.filename), os.strerror(error.errno or 0).lower()
+    near = ""
+    if not folder.exists() and folder.parent.is_dir():
+        near = nearest(folder.name, os.listdir(folder.parent))
+    raise InputError(f"cannot list folder {str(folder)!r}: {why}{near}") from error

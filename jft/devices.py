@@ -1,0 +1,123 @@
+"""The same step under jit on one device or pmap over several, behind one interface."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jft.errors import InputError
+
+AXIS = "devices"
+
+# jaxlib sends CPU convolutions to YNNPACK, whose weight gradients are 2.5 to 11 times
+# slower than XLA's own (measured; benchmarks/cpu_convolution.py). A flag that a
+# version of XLA does not know aborts the process, hence the list.
+CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+CPU_FLAG_VERSIONS = ("0.10.", "0.12.")
+
+
+def tune_cpu() -> None:
+    """Choose XLA's faster convolutions on CPU; call it before any backend starts.
+
+    Leaves `XLA_FLAGS` alone if it already says something about YNNPACK.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "ynn" not in flags and version("jaxlib").startswith(CPU_FLAG_VERSIONS):
+        os.environ["XLA_FLAGS"] = f"{flags} {CPU_FLAG}".strip()
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where steps run.
+
+    Attributes:
+        kind: "jit" for one device, "pmap" for several.
+        devices: The devices in use.
+    """
+
+    kind: Literal["jit", "pmap"]
+    devices: tuple[jax.Device, ...]  # pyright: ignore[reportInvalidTypeForm]
+
+    @property
+    def axis_name(self) -> str | None:
+        """The mapped axis that steps add up over; None on one device."""
+        return AXIS if self.kind == "pmap" else None
+
+    def compile(
+        self, step: Callable[[Any, Any], Any], *, donate: bool = False
+    ) -> Callable[[Any, Any], Any]:
+        """Compile `step(state, batch)`; with `donate` the state's memory is reused."""
+        donated = (0,) if donate else ()
+        if self.kind == "jit":
+            return jax.jit(step, donate_argnums=donated)
+        return jax.pmap(step, AXIS, devices=self.devices, donate_argnums=donated)
+
+    def put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Send a batch; under pmap each device gets an equal, consecutive part."""
+        if self.kind == "jit":
+            return jax.device_put(dict(batch), self.devices[0])
+        n = len(self.devices)
+        parts = {k: v.reshape(n, len(v) // n, *v.shape[1:]) for k, v in batch.items()}
+        return jax.device_put(parts, self._sharding())
+
+    def replicate(self, tree: Any) -> Any:
+        """Send a tree to every device."""
+        if self.kind == "jit":
+            return jax.device_put(tree, self.devices[0])
+        n = len(self.devices)
+        copies = jax.tree.map(
+            lambda leaf: np.broadcast_to(np.asarray(leaf), (n, *np.shape(leaf))), tree
+        )
+        return jax.device_put(copies, self._sharding())
+
+    def fetch(self, tree: Any) -> Any:
+        """Return the first device's copy of a replicated tree, as NumPy arrays.
+
+        The arrays are copies: on CPU a view would see a donated buffer change.
+        """
+        if self.kind == "pmap":
+            # Indexing [0] would gather from all devices; a shard is already there.
+            tree = jax.tree.map(lambda leaf: leaf.addressable_shards[0].data, tree)
+            return jax.tree.map(lambda leaf: np.array(leaf)[0], tree)
+        return jax.tree.map(np.array, tree)
+
+    def _sharding(self) -> jax.sharding.Sharding:
+        mesh = jax.sharding.Mesh(np.array(self.devices), (AXIS,))
+        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+
+    def __str__(self) -> str:
+        """Name the devices: `8 x TFRT_CPU (pmap)`."""
+        kind = self.devices[0].device_kind
+        return f"{len(self.devices)} x {kind} ({self.kind})"
+
+
+def get_devices(
+    kind: Literal["auto", "jit", "pmap"], batch_size: int, count: int | None = None
+) -> Devices:
+    """Return the devices a run uses.
+
+    Args:
+        kind: "jit" takes the first device, "pmap" all of them, "auto" pmap if there
+            are several.
+        batch_size: Examples per step, which pmap splits evenly.
+        count: Use only this many devices; None takes all.
+
+    Raises:
+        InputError: The batch does not split evenly over the devices.
+    """
+    found = tuple(jax.local_devices()[:count])
+    if kind == "jit" or (kind == "auto" and len(found) == 1):
+        return Devices("jit", found[:1])
+    n = len(found)
+    if batch_size % n:
+        below, above = batch_size // n * n, -(-batch_size // n) * n
+        valid = f"{below} or {above}" if below else f"{above}"
+        raise InputError(
+            f"batch_size {batch_size} does not split over {n} devices; take {valid}, "
+            "or --devices jit"
+        )
+    return Devices("pmap", found)

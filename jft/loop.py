@@ -1,0 +1,304 @@
+"""`fit`: a configuration in, a run directory out. The only loop over steps."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flax.core import FrozenDict
+
+from jft import config as configs
+from jft import metrics, preflight, tree
+from jft.checkpoint import Checkpoints, ModelCard, save_model
+from jft.config import TrainConfig
+from jft.data.pipeline import Batches, read
+from jft.data.sources import Splits, open_splits, require_readable
+from jft.devices import Devices, get_devices, tune_cpu
+from jft.errors import InputError
+from jft.evaluation import evaluate_source
+from jft.interrupt import Interrupted, catch_signals
+from jft.pretrained import open_weights
+from jft.runlog import RunDirectory, default_workdir, environment
+from jft.state import Start, begin
+from jft.step import TrainState, make_eval_step, make_train_step
+
+LAG = 2  # steps whose metrics are still on the device while the next is dispatched
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run came to.
+
+    Attributes:
+        workdir: The run's folder.
+        n: Test examples.
+        accuracy: Share of them that the final parameters classify rightly, in [0, 1].
+        loss: Their mean cross-entropy.
+        params_digest: Hex sha256 over the final parameters and statistics.
+        seconds: Time spent, over all sessions of the run.
+    """
+
+    workdir: Path
+    n: int
+    accuracy: float
+    loss: float
+    params_digest: str
+    seconds: float
+
+
+class Watch:
+    """What is told of a run while it goes on; every method may be overridden."""
+
+    def begin(self, run: "Run") -> None:
+        """Hear that everything is loaded and training is about to start."""
+
+    def resumed(self, step: int) -> None:
+        """Hear that training goes on after `step` steps."""
+
+    def step(self, done: int, total: dict[str, float]) -> None:
+        """Hear of each step: how many are done, and the epoch's sums so far."""
+
+    def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+        """Hear of each epoch's records, as they stand in `metrics.jsonl`."""
+
+    def end(self, result: Result, *, already: bool) -> None:
+        """Hear of the result, or that the run had finished already."""
+
+
+def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
+    """Fine-tune as the configuration says; resume if its run is unfinished.
+
+    Args:
+        config: The rules of the run.
+        watch: Told of progress; by default nothing is printed.
+
+    Raises:
+        InputError: The configuration, its weights or its data cannot be used, or the
+            run directory holds another run.
+        Interrupted: A signal stopped the run, after it was saved.
+    """
+    watch = watch or Watch()
+    started = time.perf_counter()
+    preflight.check(config)
+    directory = RunDirectory(Path(config.workdir or default_workdir(config)))
+    directory.claim(config)
+    finished = directory.read("result.json")
+    if finished is not None:
+        result = Result(workdir=directory.path, **_of_result(finished))
+        watch.end(result, already=True)
+        return result
+    run = prepare(config, directory, watch, started)
+    with catch_signals() as stopped:
+        return run.train(stopped)
+
+
+def _of_result(record: dict[str, Any]) -> dict[str, Any]:
+    names = ("n", "accuracy", "loss", "params_digest", "seconds")
+    return {name: record[name] for name in names}
+
+
+def prepare(
+    config: TrainConfig, directory: RunDirectory, watch: Watch, started: float
+) -> "Run":
+    """Open the weights and the data of a run, and build its first state."""
+    tune_cpu()
+    devices = get_devices(config.devices, config.batch_size)
+    opened = open_weights(
+        config.model.name, config.weights, image_size=config.image_size
+    )
+    splits = open_splits(config.data, opened.preprocess)
+    directory.write_text("data_report.json", splits.report.to_json())
+    require_readable(splits.report)
+    pretrained = opened.build(
+        len(splits.class_names),
+        class_names=splits.class_names,
+        seed=config.seed,
+        width=config.model.width,
+    )
+    batches = Batches(splits.train, config.batch_size, config.seed, config.epochs)
+    start = begin(config, pretrained, devices, steps_per_epoch=batches.steps_per_epoch)
+    run = Run(config, directory, watch, devices, splits, start, batches, started)
+    run.describe()
+    return run
+
+
+@dataclass
+class Run:
+    """A run under way: what it is made of, and how far it has come."""
+
+    config: TrainConfig
+    directory: RunDirectory
+    watch: Watch
+    devices: Devices
+    splits: Splits
+    start: Start
+    batches: Batches
+    started: float
+    total: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    test: dict[str, Any] = field(default_factory=dict)
+    earlier: float = 0.0
+    epoch_started: float = 0.0
+
+    def describe(self) -> None:
+        """Write down what predict needs, and what the numbers depend on."""
+        pretrained = self.start.pretrained
+        self.directory.write(
+            "manifest.json",
+            {
+                **environment(),
+                "devices": str(self.devices),
+                "seed": self.config.seed,
+                "fingerprint": configs.fingerprint(self.config),
+                "weights": {
+                    "source": pretrained.report.source,
+                    "sha256": pretrained.report.sha256,
+                    "reinitialised": pretrained.report.reinitialised,
+                },
+                "data": {
+                    "source": self.config.data,
+                    "fingerprint": self.splits.fingerprint,
+                    "train": len(self.splits.train),
+                    "test": len(self.splits.test),
+                },
+            },
+        )
+
+    def train(self, stopped: Callable[[], bool]) -> Result:
+        """Train from the last checkpoint, or from the start, to the end."""
+        checkpoints = Checkpoints(self.directory.path / "checkpoints")
+        try:
+            return self._train(checkpoints, stopped)
+        finally:
+            checkpoints.close()
+
+    def _train(self, checkpoints: Checkpoints, stopped: Callable[[], bool]) -> Result:
+        recipe = self.start.recipe
+        train_step = self.devices.compile(make_train_step(recipe), donate=True)
+        eval_step = self.devices.compile(
+            make_eval_step(recipe.model, recipe.task, recipe.preprocess)
+        )
+        self.watch.begin(self)
+        host = self._restore(checkpoints)
+        state = self.devices.replicate(host)
+        done = int(host.step)
+        pending: deque[Any] = deque()
+        self.epoch_started = time.perf_counter()
+        reader = read(self.batches, start=done, workers=self.config.workers)
+        for batch in reader:
+            state, sums = train_step(state, self.devices.put(batch))
+            done += 1
+            pending.append((done, sums))
+            # Asked once a step: a signal between two questions would be acted on
+            # without having been saved.
+            stops = stopped()
+            ends = done % recipe.epoch == 0
+            saves = ends or self._is_due(done) or stops
+            while len(pending) > (0 if saves else LAG):
+                self._count(*pending.popleft())
+            if ends:
+                self._end_epoch(done, state, eval_step)
+            if saves:
+                checkpoints.save(self.devices.fetch(state), self._progress())
+            if stops and done < len(self.batches):
+                raise Interrupted(f"stopped after {done} of {len(self.batches)} steps")
+        return self._finish(state)
+
+    def _restore(self, checkpoints: Checkpoints) -> TrainState:
+        restored = checkpoints.restore(self.start.state)
+        if restored is None:
+            return self.start.state
+        state, progress = restored
+        self.total, self.best = progress["total"], progress["best"]
+        self.test, self.earlier = progress["test"], progress["seconds"]
+        self.directory.rewind(int(state.step))
+        self.watch.resumed(int(state.step))
+        return state
+
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "total": self.total,
+            "best": self.best,
+            "test": self.test,
+            "seconds": self._seconds(),
+        }
+
+    def _seconds(self) -> float:
+        return self.earlier + time.perf_counter() - self.started
+
+    def _is_due(self, done: int) -> bool:
+        every = self.config.checkpoint_every
+        return bool(every) and done % every == 0
+
+    def _count(self, done: int, sums: Any) -> None:
+        """Add one step's sums, which waits for that step to end."""
+        self.total = metrics.add(self.total, self.devices.fetch(sums))
+        if not math.isfinite(self.total["loss"]):
+            rate = self.total["learning_rate"] / self.total["n"]
+            raise InputError(
+                f"the loss is no longer finite at step {done}: try a lower "
+                f"--optim.learning-rate (it is about {rate:.3g}) or --optim.clip-norm 1"
+            )
+        self.watch.step(done, self.total)
+
+    def _end_epoch(
+        self, done: int, state: TrainState, eval_step: Callable[[Any, Any], Any]
+    ) -> None:
+        """Evaluate, log, and keep the parameters if they are the best so far."""
+        place = {"epoch": done // self.start.recipe.epoch, "step": done}
+        seconds = time.perf_counter() - self.epoch_started
+        train = metrics.summarise(self.total)
+        speed = {"seconds": seconds, "images_per_second": train["n"] / seconds}
+        self.total = {}
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        test = evaluate_source(
+            eval_step,
+            variables,
+            self.splits.test,
+            self.devices,
+            batch_size=self.config.batch_size,
+            workers=self.config.workers,
+        )
+        self.test = {"split": "test", **place, **test}
+        records = {"split": "train", **place, **train, **speed}, self.test
+        for record in records:
+            self.directory.append_metrics(record)
+        if test["accuracy"] > self.best.get("accuracy", -1.0):
+            self.best = self.test
+            self._save("best", state)
+        self.watch.epoch(*records)
+        self.epoch_started = time.perf_counter()
+
+    def _save(self, name: str, state: TrainState) -> str:
+        """Save parameters and statistics with all that predict needs."""
+        host = self.devices.fetch(
+            FrozenDict(params=state.params, batch_stats=state.batch_stats)
+        )
+        pretrained = self.start.pretrained
+        card = ModelCard(
+            model=self.config.model.name,
+            width=self.config.model.width,
+            class_names=self.splits.class_names,
+            preprocess=pretrained.preprocess,
+            digest=tree.digest(host),
+        )
+        save_model(self.directory.path / name, host, card)
+        return card.digest
+
+    def _finish(self, state: TrainState) -> Result:
+        """Save the final parameters, then the result that marks the run finished."""
+        digest = self._save("final", state)
+        place = ("split", "epoch", "step")
+        record = {
+            **{name: v for name, v in self.test.items() if name not in place},
+            "params_digest": digest,
+            "seconds": self._seconds(),
+            "best": {"epoch": self.best["epoch"], "accuracy": self.best["accuracy"]},
+        }
+        self.directory.write("result.json", record)
+        result = Result(workdir=self.directory.path, **_of_result(record))
+        self.watch.end(result, already=False)
+        return result

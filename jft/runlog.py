@@ -1,0 +1,158 @@
+"""The run directory: what was asked, what it ran on, what came of it."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jft import config as configs
+from jft.config import TrainConfig
+from jft.errors import InputError
+
+PACKAGES = (
+    *("jft", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
+    *("numpy", "pillow", "safetensors", "scikit-learn", "tyro"),
+)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run.
+
+    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `model.json`,
+    `result.json`; the folders `checkpoints`, `final` and `best`.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    def read(self, name: str) -> Any:
+        """Return the contents of a JSON file, or None if there is no such file.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InputError(f"{self.path / name} is damaged: {error}") from None
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file whole or not at all."""
+        self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        part = self.path / f".{name}.part"
+        part.write_text(text)
+        os.replace(part, self.path / name)
+
+    def claim(self, config: TrainConfig) -> None:
+        """Make the folder, or make sure that it is this configuration's.
+
+        Raises:
+            InputError: It holds another run; the message has the difference.
+        """
+        saved = self.read("config.json")
+        if saved is not None:
+            changes = configs.difference(configs.from_dict(saved), config)
+            if changes:
+                lines = "\n".join(f"- {change}" for change in changes)
+                raise InputError(
+                    f"{self.path} holds a run with other rules (saved -> given):\n"
+                    f"{lines}\n"
+                    "give the saved ones to resume it, or another --workdir"
+                )
+            return
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(
+                f"{self.path} is not empty and holds no run; give another --workdir"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write("config.json", configs.to_dict(config))
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of `metrics.jsonl`; a line cut off by a kill is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def rewind(self, step: int) -> None:
+        """Drop metrics later than `step`, which a resumed run computes again."""
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def open_run(path: str | os.PathLike[str]) -> RunDirectory:
+    """Return an existing run's directory.
+
+    Raises:
+        InputError: There is no run.
+    """
+    run = RunDirectory(Path(path).expanduser())
+    if not (run.path / "config.json").is_file():
+        raise InputError(
+            f"{path} is not a run: it has no config.json (python -m jft.train makes "
+            "runs, by default in runs/)"
+        )
+    return run
+
+
+def default_workdir(config: TrainConfig) -> str:
+    """Return `runs/DATA-MODEL-FINGERPRINT`, the same for the same rules."""
+    data = Path(config.data.partition(":")[2] or config.data).name or "data"
+    return f"runs/{data}-{config.model.name}-{configs.fingerprint(config)[:8]}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run's numbers depend on beside its configuration and data."""
+    return {
+        "command": sys.argv,
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and cleanliness of a checkout; None where there is no git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,76 @@
+"""The beginning of a run, in its one order: init, load, freeze, optimizer, restore."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+
+from jft import freeze, optim
+from jft.config import TrainConfig
+from jft.devices import Devices
+from jft.models import get_model
+from jft.pretrained import Pretrained
+from jft.step import Recipe, TrainState
+from jft.tasks import Classification
+
+
+@dataclass(frozen=True)
+class Start:
+    """A run before its first step.
+
+    Attributes:
+        state: Initial state, on the host.
+        recipe: What the training step is made of.
+        pretrained: The network with its preprocessing and how its weights loaded.
+        counts: Parameters and frozen parameters per stage.
+    """
+
+    state: TrainState
+    recipe: Recipe
+    pretrained: Pretrained
+    counts: list[freeze.StageCount]
+
+
+def begin(
+    config: TrainConfig,
+    pretrained: Pretrained,
+    devices: Devices,
+    *,
+    steps_per_epoch: int,
+) -> Start:
+    """Build the initial state and the recipe of the training step.
+
+    Raises:
+        InputError: The freeze rule does not fit the network.
+    """
+    spec = get_model(config.model.name)
+    params = pretrained.variables["params"]
+    freezing = freeze.FreezeSpec.parse(config.freeze, spec)
+    frozen = FrozenDict(freezing.frozen(params))
+    rate = optim.learning_rate(
+        config.optim, steps=steps_per_epoch * config.epochs, epoch=steps_per_epoch
+    )
+    optimizer = optim.optimizer(config.optim, rate, frozen)
+    model = pretrained.model.clone(
+        stored=freeze.stored_norms(frozen), axis_name=devices.axis_name
+    )
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=pretrained.variables["batch_stats"],
+        opt_state=optimizer.init(params),
+        key=jax.random.key_data(jax.random.key(config.seed)),
+    )
+    recipe = Recipe(
+        model=model,
+        task=Classification(label_smoothing=config.label_smoothing),
+        optimizer=optimizer,
+        rate=rate,
+        frozen=frozen,
+        preprocess=pretrained.preprocess,
+        augment=config.augment,
+        epoch=steps_per_epoch,
+    )
+    counts = freeze.summarise(params, frozen, spec)
+    return Start(state, recipe, pretrained, counts)

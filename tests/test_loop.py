@@ -1,0 +1,312 @@
+"""`fit`: what a run leaves behind, and that it can be broken off anywhere."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jft import config as configs
+from jft import tree
+from jft.checkpoint import Checkpoints
+from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from jft.errors import InputError
+from jft.evaluation import evaluate_run
+from jft.inference import Predictor
+from jft.interrupt import Interrupted
+from jft.loop import Run, Watch, fit
+from jft.models import ModelSpec
+from jft.pretrained import load_pretrained
+from jft.weights.names import torch_name
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Write a folder of 24 small images in two classes that differ in brightness."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 4)):
+        for name, level in (("dark", 60), ("light", 190)):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = draw.integers(level - 50, level + 50, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def rules(tiny: ModelSpec, images: Path, tmp_path: Path) -> TrainConfig:
+    """Return a run of 3 epochs of 3 steps, the last of each with padding."""
+    return TrainConfig(
+        data=f"folder:{images}",
+        weights="none",
+        model=ModelConfig(name=tiny.name),
+        freeze="until:stem",
+        epochs=3,
+        batch_size=6,
+        augment=AugmentConfig(flip=True, crop_padding=2),
+        optim=OptimConfig(learning_rate=0.02, warmup_epochs=0.5, weight_decay=1e-3),
+        devices="jit",
+        workdir=str(tmp_path / "run"),
+    )
+
+
+class StopAfter(Watch):
+    """Break a run off after some steps, as a crash would: nothing more is saved."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def step(self, done: int, total: dict[str, float]) -> None:
+        if done == self._step:
+            raise RuntimeError("crash")
+
+
+def read(path: Path, name: str) -> Any:
+    return json.loads((path / name).read_text())
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Return the metrics of a run without those that depend on the clock."""
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    timed = {"seconds", "images_per_second"}
+    return [
+        {k: v for k, v in json.loads(line).items() if k not in timed} for line in lines
+    ]
+
+
+def test_a_run_leaves_everything_behind(rules: TrainConfig):
+    result = fit(rules)
+    run = result.workdir
+    assert configs.from_dict(read(run, "config.json")) == rules
+    saved = read(run, "result.json")
+    for name in ("n", "accuracy", "loss", "params_digest", "seconds"):
+        assert saved[name] == getattr(result, name)
+    assert result.n == 8
+    manifest = read(run, "manifest.json")
+    assert manifest["versions"]["jax"]
+    assert manifest["seed"] == 0
+    assert manifest["fingerprint"] == configs.fingerprint(rules)
+    assert manifest["data"]["train"] == 16
+    assert read(run, "data_report.json")["found"] == 24
+    lines = records(run)
+    assert [(r["split"], r["epoch"], r["step"]) for r in lines] == [
+        (split, epoch, 3 * epoch) for epoch in (1, 2, 3) for split in ("train", "test")
+    ]
+    assert [r["n"] for r in lines] == [16, 8] * 3
+    assert lines[-1]["accuracy"] == result.accuracy
+    rates = [r["learning_rate"] for r in lines if r["split"] == "train"]
+    assert rates[1] > rates[2] > 0
+
+
+def test_a_finished_run_predicts_and_evaluates_by_itself(
+    rules: TrainConfig, images: Path
+):
+    result = fit(rules)
+    predictor = Predictor.from_run(result.workdir)
+    assert predictor.class_names == ("dark", "light")
+    assert tree.digest(predictor.variables) == result.params_digest
+    metrics = evaluate_run(result.workdir, devices="jit", batch_size=5)
+    assert metrics["n"] == result.n
+    assert metrics["accuracy"] == result.accuracy
+    assert metrics["loss"] == pytest.approx(result.loss, rel=1e-6)
+    paths = sorted((images / "test").rglob("*.png"))
+    probabilities = predictor(paths)
+    assert probabilities.shape == (8, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    right = [predictor.class_names[row.argmax()] for row in probabilities]
+    hits = [a == path.parent.name for a, path in zip(right, paths, strict=True)]
+    assert np.mean(hits) == result.accuracy
+    arrays = np.stack([np.asarray(Image.open(path)) for path in paths])
+    np.testing.assert_array_equal(predictor(arrays), probabilities)
+    np.testing.assert_array_equal(predictor(arrays[0]), probabilities[:1])
+    assert predictor([]).shape == (0, 2)
+    best = Predictor.from_run(result.workdir, "best")
+    assert best.variables["params"]["head"]["kernel"].shape == (8, 2)
+
+
+def test_frozen_variables_are_the_same_bytes_after_the_run(rules: TrainConfig):
+    result = fit(rules)
+    after = tree.flatten(Predictor.from_run(result.workdir).variables)
+    before = tree.flatten(load_pretrained("tiny", "none", 2).variables)
+    same = {n for n in after if np.array_equal(after[n], before[n])}
+    assert same == {n for n in after if "/stem/" in n}
+
+
+@pytest.mark.parametrize("crash", [1, 4, 6, 8])
+def test_a_run_that_was_broken_off_ends_as_the_whole_one(
+    rules: TrainConfig, tmp_path: Path, crash: int
+):
+    whole = fit(rules)
+    broken = dataclasses.replace(
+        rules, workdir=str(tmp_path / "broken"), checkpoint_every=2
+    )
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(broken, StopAfter(crash))
+    resumed = fit(broken)
+    assert resumed.params_digest == whole.params_digest
+    assert resumed.accuracy == whole.accuracy
+    assert records(resumed.workdir) == records(whole.workdir)
+
+
+def test_a_signal_saves_and_the_same_command_goes_on(
+    rules: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = fit(rules)
+    stopped = dataclasses.replace(rules, workdir=str(tmp_path / "stopped"))
+    train = Run.train
+    # Asked once a step: the signal comes during the fifth.
+    asked = iter([False] * 4 + [True])
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "train", lambda run, _: train(run, lambda: next(asked)))
+        with pytest.raises(Interrupted, match="stopped after 5 of 9 steps"):
+            fit(stopped)
+    seen: list[int] = []
+
+    class Resumed(Watch):
+        def resumed(self, step: int) -> None:
+            seen.append(step)
+
+    assert fit(stopped, Resumed()).params_digest == whole.params_digest
+    assert seen == [5], "the middle of the second epoch"
+
+
+def test_other_rules_in_the_same_folder_are_refused_with_the_difference(
+    rules: TrainConfig,
+):
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(rules, StopAfter(1))
+    optim = dataclasses.replace(rules.optim, learning_rate=0.5)
+    other = dataclasses.replace(rules, optim=optim, epochs=4, workers=1)
+    with pytest.raises(InputError) as caught:
+        fit(other)
+    message = str(caught.value)
+    assert "- epochs: 3 -> 4\n- optim.learning_rate: 0.02 -> 0.5" in message
+    assert "workers" not in message
+    assert "--workdir" in message
+
+
+def test_a_finished_run_is_not_run_again(rules: TrainConfig):
+    class NoStep(Watch):
+        def step(self, done: int, total: dict[str, float]) -> None:
+            raise AssertionError("trained again")
+
+    assert fit(rules) == fit(rules, NoStep())
+
+
+def test_a_folder_of_something_else_is_left_alone(rules: TrainConfig, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("x")
+    with pytest.raises(InputError, match="not empty and holds no run"):
+        fit(rules)
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_loss_that_diverges_is_an_error_with_advice(rules: TrainConfig):
+    optim = dataclasses.replace(rules.optim, learning_rate=1e30)
+    with pytest.raises(InputError, match=r"no longer finite at step .*learning-rate"):
+        fit(dataclasses.replace(rules, optim=optim))
+
+
+def test_a_damaged_checkpoint_falls_back_on_the_one_before(
+    rules: TrainConfig, tmp_path: Path
+):
+    whole = fit(rules)
+    broken = dataclasses.replace(rules, workdir=str(tmp_path / "broken"))
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(broken, StopAfter(8))
+    newest = tmp_path / "broken" / "checkpoints" / "6"
+    data = max(newest.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(bytes(content))
+    seen: list[int] = []
+
+    class Resumed(Watch):
+        def resumed(self, step: int) -> None:
+            seen.append(step)
+
+    assert fit(broken, Resumed()).params_digest == whole.params_digest
+    assert seen == [3]
+
+
+def test_only_damaged_checkpoints_are_an_error(rules: TrainConfig, tmp_path: Path):
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(rules, StopAfter(5))
+    for step in (tmp_path / "run" / "checkpoints").iterdir():
+        if step.is_dir():
+            shutil.rmtree(step / "state")
+    with pytest.raises(InputError, match="every checkpoint of this run is damaged"):
+        fit(rules)
+
+
+def test_damaged_final_parameters_are_an_error(rules: TrainConfig):
+    result = fit(rules)
+    card = result.workdir / "final" / "model.json"
+    values = json.loads(card.read_text())
+    card.write_text(json.dumps({**values, "digest": "0" * 64}))
+    with pytest.raises(InputError, match="its bytes are not those that were saved"):
+        Predictor.from_run(result.workdir)
+    card.write_text("{")
+    with pytest.raises(InputError, match=r"model\.json is damaged"):
+        Predictor.from_run(result.workdir)
+
+
+def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path):
+    with pytest.raises(InputError, match="is not a run"):
+        Predictor.from_run(tmp_path)
+
+
+def test_too_many_unreadable_images_stop_the_run_before_training(
+    rules: TrainConfig, images: Path, tmp_path: Path
+):
+    (images / "train" / "dark" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    with pytest.raises(InputError, match="1 of 25 images cannot be read"):
+        fit(rules)
+    report = read(tmp_path / "run", "data_report.json")
+    assert report["found"] == report["used"] + len(report["rejected"])
+    assert report["rejected"][0]["path"].endswith("broken.png")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_evaluation_counts_labels_in_the_classes_of_the_run(
+    rules: TrainConfig, images: Path, tmp_path: Path
+):
+    result = fit(rules)
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    for split in ("train", "test"):
+        (other / split / "black").mkdir()
+        shutil.copy(images / split / "dark" / "0.png", other / split / "black")
+    with pytest.raises(InputError, match="not trained on: black"):
+        evaluate_run(result.workdir, f"folder:{other}", devices="jit")
+
+
+def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
+    seen: list[Run] = []
+
+    class Keep(Watch):
+        def begin(self, run: Run) -> None:
+            seen.append(run)
+
+    fit(rules, Keep())
+    state = seen[0].start.state
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(state, {"total": {"loss": 0.1}})
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "checkpoints")
+    restored = again.restore(state)
+    again.close()
+    assert restored is not None
+    assert restored[1] == {"total": {"loss": 0.1}}
+    assert type(restored[0].params) is type(state.params)
+
+
+def test_weights_of_torch_names_have_no_gaps():
+    model = load_pretrained("resnet20", "none").variables
+    named = [torch_name(name, ()) for name in tree.flatten(model)]
+    assert len(set(named)) == len(named)
