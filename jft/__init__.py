@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from jft.config import TrainConfig as TrainConfig
     from jft.errors import InputError as InputError
     from jft.inference import Predictor as Predictor
-    from jft.loop import Result as Result
     from jft.loop import fit as fit
     from jft.pretrained import Pretrained as Pretrained
     from jft.pretrained import load_pretrained as load_pretrained
+    from jft.watch import Result as Result
 
 _HOMES = {
     "AugmentConfig": "jft.config",
@@ -25,7 +25,7 @@ _HOMES = {
     "OptimConfig": "jft.config",
     "Predictor": "jft.inference",
     "Pretrained": "jft.pretrained",
-    "Result": "jft.loop",
+    "Result": "jft.watch",
     "TrainConfig": "jft.config",
     "fit": "jft.loop",
     "load_pretrained": "jft.pretrained",

@@ -15,7 +15,8 @@ from rich.progress import (
 )
 
 from jft.freeze import StageCount
-from jft.loop import Result, Run, Watch
+from jft.loop import Run
+from jft.watch import Result, Watch
 
 
 class Printer(Watch):

@@ -65,9 +65,9 @@ class Devices:
         return jax.device_put(parts, self._sharding())
 
     def replicate(self, tree: Any) -> Any:
-        """Send a tree to every device."""
+        """Copy a tree to every device; donating the copy leaves the tree as it is."""
         if self.kind == "jit":
-            return jax.device_put(tree, self.devices[0])
+            return jax.device_put(tree, self.devices[0], may_alias=False)
         n = len(self.devices)
         copies = jax.tree.map(
             lambda leaf: np.broadcast_to(np.asarray(leaf), (n, *np.shape(leaf))), tree

@@ -24,48 +24,9 @@ from jft.pretrained import open_weights
 from jft.runlog import RunDirectory, default_workdir, environment
 from jft.state import Start, begin
 from jft.step import TrainState, make_eval_step, make_train_step
+from jft.watch import Result, Watch
 
 LAG = 2  # steps whose metrics are still on the device while the next is dispatched
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a finished run came to.
-
-    Attributes:
-        workdir: The run's folder.
-        n: Test examples.
-        accuracy: Share of them that the final parameters classify rightly, in [0, 1].
-        loss: Their mean cross-entropy.
-        params_digest: Hex sha256 over the final parameters and statistics.
-        seconds: Time spent, over all sessions of the run.
-    """
-
-    workdir: Path
-    n: int
-    accuracy: float
-    loss: float
-    params_digest: str
-    seconds: float
-
-
-class Watch:
-    """What is told of a run while it goes on; every method may be overridden."""
-
-    def begin(self, run: "Run") -> None:
-        """Hear that everything is loaded and training is about to start."""
-
-    def resumed(self, step: int) -> None:
-        """Hear that training goes on after `step` steps."""
-
-    def step(self, done: int, total: dict[str, float]) -> None:
-        """Hear of each step: how many are done, and the epoch's sums so far."""
-
-    def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
-        """Hear of each epoch's records, as they stand in `metrics.jsonl`."""
-
-    def end(self, result: Result, *, already: bool) -> None:
-        """Hear of the result, or that the run had finished already."""
 
 
 def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
@@ -146,8 +107,7 @@ class Run:
     def describe(self) -> None:
         """Write down what predict needs, and what the numbers depend on."""
         pretrained = self.start.pretrained
-        self.directory.write(
-            "manifest.json",
+        self.directory.describe(
             {
                 **environment(),
                 "devices": str(self.devices),
@@ -164,7 +124,7 @@ class Run:
                     "train": len(self.splits.train),
                     "test": len(self.splits.test),
                 },
-            },
+            }
         )
 
     def train(self, stopped: Callable[[], bool]) -> Result:

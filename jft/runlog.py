@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,26 +60,48 @@ class RunDirectory:
     def claim(self, config: TrainConfig) -> None:
         """Make the folder, or make sure that it is this configuration's.
 
+        A run that failed before its first step leaves nothing to protect: its folder
+        may be taken by other rules.
+
         Raises:
             InputError: It holds another run; the message has the difference.
         """
         saved = self.read("config.json")
-        if saved is not None:
-            changes = configs.difference(configs.from_dict(saved), config)
-            if changes:
-                lines = "\n".join(f"- {change}" for change in changes)
-                raise InputError(
-                    f"{self.path} holds a run with other rules (saved -> given):\n"
-                    f"{lines}\n"
-                    "give the saved ones to resume it, or another --workdir"
-                )
-            return
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if saved is None and self.path.is_dir() and any(self.path.iterdir()):
             raise InputError(
                 f"{self.path} is not empty and holds no run; give another --workdir"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.write("config.json", configs.to_dict(config))
+        if saved is not None and (self.path / "checkpoints").exists():
+            changes = configs.difference(configs.from_dict(saved), config)
+            self._refuse("other rules", "give the saved ones to resume it", changes)
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write("config.json", configs.to_dict(config))
+
+    def describe(self, manifest: Mapping[str, Any]) -> None:
+        """Write `manifest.json`, or make sure that a resumed run has the same inputs.
+
+        Raises:
+            InputError: The weights or the data are no longer what the run began with.
+        """
+        saved = self.read("manifest.json")
+        if saved is not None and (self.path / "checkpoints").exists():
+            inputs = (("weights", "sha256"), ("data", "fingerprint"))
+            changes = [
+                f"{group} {name}: {saved[group][name]} -> {manifest[group][name]}"
+                for group, name in inputs
+                if saved[group][name] != manifest[group][name]
+            ]
+            self._refuse("other inputs", "put them back to resume it", changes)
+        self.write("manifest.json", manifest)
+
+    def _refuse(self, what: str, remedy: str, changes: Sequence[str]) -> None:
+        if changes:
+            lines = "\n".join(f"- {change}" for change in changes)
+            raise InputError(
+                f"{self.path} holds a run with {what} (saved -> given):\n{lines}\n"
+                f"{remedy}, or give another --workdir"
+            )
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Add a line to `metrics.jsonl`."""

@@ -18,7 +18,7 @@ FLOORS = (
     ("errors", "preprocess", "types", "tree", "config"),
     ("models", "freeze", "optim", "tasks", "metrics", "augment", "step", "interrupt"),
     ("weights", "data", "devices", "checkpoint", "runlog"),
-    ("preflight", "pretrained", "state", "inference", "evaluation", "loop"),
+    ("preflight", "pretrained", "state", "inference", "evaluation", "watch", "loop"),
     ("console", "cli", "train", "evaluate", "predict", "bundle"),
 )
 # Within a floor these may import each other, in this direction.
@@ -37,6 +37,8 @@ SIDEWAYS = {
     ("loop", "preflight"),
     ("loop", "pretrained"),
     ("loop", "state"),
+    ("loop", "watch"),
+    ("watch", "loop"),  # for the type checker alone
     ("train", "cli"),
     ("train", "console"),
     ("evaluate", "cli"),

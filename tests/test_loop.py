@@ -18,9 +18,10 @@ from jft.errors import InputError
 from jft.evaluation import evaluate_run
 from jft.inference import Predictor
 from jft.interrupt import Interrupted
-from jft.loop import Run, Watch, fit
+from jft.loop import Run, fit
 from jft.models import ModelSpec
 from jft.pretrained import load_pretrained
+from jft.watch import Watch
 from jft.weights.names import torch_name
 
 
@@ -188,6 +189,43 @@ def test_other_rules_in_the_same_folder_are_refused_with_the_difference(
     assert "- epochs: 3 -> 4\n- optim.learning_rate: 0.02 -> 0.5" in message
     assert "workers" not in message
     assert "--workdir" in message
+
+
+def test_other_data_behind_the_same_rules_is_refused(
+    rules: TrainConfig, images: Path, tmp_path: Path
+):
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(rules, StopAfter(4))
+    shutil.copy(images / "train/dark/0.png", images / "train/light/new.png")
+    with pytest.raises(InputError, match=r"data fingerprint: .* -> "):
+        fit(rules)
+
+
+def test_a_run_that_never_began_gives_its_folder_to_other_rules(
+    rules: TrainConfig, images: Path
+):
+    wrong = dataclasses.replace(rules, freeze="stagee1/*")
+    with pytest.raises(InputError, match="did you mean 'stage1"):
+        fit(wrong)
+    assert fit(rules).n == 8
+
+
+def test_several_devices_come_to_the_same_parameters(
+    rules: TrainConfig, tmp_path: Path
+):
+    one = fit(dataclasses.replace(rules, batch_size=8))
+    eight = dataclasses.replace(
+        rules, batch_size=8, devices="pmap", workdir=str(tmp_path / "eight")
+    )
+    many = fit(eight)
+    assert (many.n, many.accuracy) == (one.n, one.accuracy)
+    there = tree.flatten(Predictor.from_run(many.workdir).variables)
+    here = tree.flatten(Predictor.from_run(one.workdir).variables)
+    # Six steps of float32 additions in another order.
+    for name in here:
+        np.testing.assert_allclose(
+            there[name], here[name], rtol=1e-3, atol=1e-4, err_msg=name
+        )
 
 
 def test_a_finished_run_is_not_run_again(rules: TrainConfig):

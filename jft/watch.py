@@ -1,0 +1,50 @@
+"""What a run tells while it goes on, and what it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jft.loop import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run came to.
+
+    Attributes:
+        workdir: The run's folder.
+        n: Test examples.
+        accuracy: Share of them that the final parameters classify rightly, in [0, 1].
+        loss: Their mean cross-entropy.
+        params_digest: Hex sha256 over the final parameters and statistics.
+        seconds: Time spent, over all sessions of the run.
+    """
+
+    workdir: Path
+    n: int
+    accuracy: float
+    loss: float
+    params_digest: str
+    seconds: float
+
+
+class Watch:
+    """What is told of a run while it goes on; every method may be overridden."""
+
+    def begin(self, run: Run) -> None:
+        """Hear that everything is loaded and training is about to start."""
+
+    def resumed(self, step: int) -> None:
+        """Hear that training goes on after `step` steps."""
+
+    def step(self, done: int, total: dict[str, float]) -> None:
+        """Hear of each step: how many are done, and the epoch's sums so far."""
+
+    def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+        """Hear of each epoch's records, as they stand in `metrics.jsonl`."""
+
+    def end(self, result: Result, *, already: bool) -> None:
+        """Hear of the result, or that the run had finished already."""
