@@ -54,7 +54,10 @@ def bundle(flags: Flags) -> int:
     tests = [r for r in run.metrics() if r["split"] == "test"]
     best = max(tests, key=lambda record: record["accuracy"])
     measured = best if flags.which == "best" else tests[-1]
-    recipe = run.read("config.json") | {"workdir": None, "data": Path(run.path).name}
+    recipe = run.read("config.json") | {"workdir": None}
+    scheme, _, place = recipe["data"].partition(":")
+    # The name of a folder, not where it lay on the machine that trained.
+    recipe["data"] = f"{scheme}:{Path(place).name}" if place else scheme
     metadata = {
         "model": card.model,
         "class_names": json.dumps(card.class_names),
