@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jft.cli import guarded, parse
+from jft.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def bundle(flags: Flags) -> int:
     """Write the file: our names, float32, and what travels with weights as metadata."""
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     import jft
@@ -72,7 +74,10 @@ def bundle(flags: Flags) -> int:
         name: np.ascontiguousarray(leaf)
         for name, leaf in tree.flatten(predictor.variables).items()
     }
-    save_file(tensors, flags.file, metadata)
+    try:
+        save_file(tensors, flags.file, metadata)
+    except SafetensorError as error:
+        raise InputError(f"{flags.file}: {error}") from None
     print(f"{flags.file}: {len(tensors)} tensors, accuracy {metadata['accuracy']}")
     return 0
 

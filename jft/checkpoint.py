@@ -55,16 +55,21 @@ class Checkpoints:
             progress: What the loop needs beside it; JSON.
         """
         record = {**progress, "digest": state_digest(state)}
-        self._manager.save(
+        saved = self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
                 progress=ocp.args.JsonSave(record),
             ),
         )
+        if not saved:
+            raise AssertionError(f"Orbax did not save step {int(state.step)}")
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """Return the newest sound state and its progress; None if there is no state.
+
+        Damaged states that are newer are deleted: Orbax would keep them and drop what
+        is saved after, since that has a lower step.
 
         Args:
             like: A state of the same structure, shapes and dtypes.
@@ -76,11 +81,15 @@ class Checkpoints:
         damage: list[str] = []
         for step in steps:
             try:
-                return self._restore_step(step, like)
+                found = self._restore_step(step, like)
             # Orbax raises errors of many kinds for damaged files.
             except Exception as error:
                 reason = str(error).partition("\n")[0]
                 damage.append(f"- step {step}: {reason}")
+                continue
+            for newer in (s for s in steps if s > step):
+                self._manager.delete(newer)
+            return found
         if damage:
             raise InputError(
                 "every checkpoint of this run is damaged; delete its folder to begin "
@@ -130,14 +139,18 @@ class ModelCard:
 
 
 def save_model(folder: Path, variables: FrozenDict[str, Any], card: ModelCard) -> None:
-    """Save parameters and statistics with their card, whole or not at all."""
+    """Save parameters and statistics with their card; a kill leaves the old or new."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((part / "variables").absolute(), variables)
     (part / "model.json").write_text(json.dumps(asdict(card), indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
     os.replace(part, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_card(folder: Path) -> ModelCard:

@@ -1,5 +1,6 @@
 """What the command-line doors share: reading flags, and errors without tracebacks."""
 
+import os
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,16 @@ def guarded(main: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of a pipe, `head` for one, has had enough: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def load_recipe(path: str) -> TrainConfig:
@@ -46,8 +57,8 @@ def load_recipe(path: str) -> TrainConfig:
         raise InputError(f"no recipe {path!r}{nearest(path, siblings)}")
     try:
         found = runpy.run_path(str(file)).get("config")
-    except (SyntaxError, NameError, TypeError, ImportError) as error:
-        raise InputError(f"recipe {path!r}: {error}") from None
+    except Exception as error:  # a recipe is the user's own code
+        raise InputError(f"recipe {path!r}: {type(error).__name__}: {error}") from None
     if not isinstance(found, TrainConfig):
         raise InputError(f"recipe {path!r} does not set config = TrainConfig(...)")
     return found

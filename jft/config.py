@@ -211,6 +211,9 @@ def check(config: TrainConfig) -> None:
         InputError: Every setting out of its range, one a line.
     """
     values = flat(config)
+    mistyped = _mistyped(config)
+    if mistyped:
+        raise InputError("\n".join(mistyped))
     problems = [
         f"{name} must be {valid}, got {values[name]!r}"
         for name, (ok, valid) in {**_bounds(config), **_choices(config)}.items()
@@ -242,6 +245,24 @@ def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
         "optim.weight_decay": (0 <= decay < math.inf, "at least 0 and finite"),
         "optim.clip_norm": (clip is None or clip > 0, "above 0"),
     }
+
+
+def _mistyped(config: Any, prefix: str = "") -> list[str]:
+    """List settings whose value is not of the type that is written there."""
+    found: list[str] = []
+    for item in dataclasses.fields(config):
+        value, name = getattr(config, item.name), prefix + item.name
+        if dataclasses.is_dataclass(item.type) and isinstance(
+            value, cast(type, item.type)
+        ):
+            found += _mistyped(value, f"{name}.")
+        elif get_origin(item.type) is not Literal:
+            kinds = cast(tuple[type, ...], get_args(item.type) or (item.type,))
+            accepted = (*kinds, int) if float in kinds else kinds
+            if type(value) not in accepted:
+                valid = " or ".join(kind.__name__ for kind in kinds)
+                found.append(f"{name} must be {valid}, got {value!r}")
+    return found
 
 
 def _choices(config: Any, prefix: str = "") -> dict[str, tuple[bool, str]]:

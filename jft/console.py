@@ -1,5 +1,6 @@
 """What a person sees of a run: plain lines, and on a terminal a progress bar."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Printer(Watch):
 
     def __init__(self) -> None:
         """Take standard output, whatever it is when the run starts."""
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
         self._progress: Progress | None = None
         self._run: Run | None = None
 
@@ -39,9 +40,11 @@ class Printer(Watch):
             self._progress.start()
             self._progress.add_task("compiling", total=len(run.batches))
 
-    def resumed(self, step: int) -> None:
-        """Say where training goes on."""
+    def resumed(self, step: int, changes: list[str]) -> None:
+        """Say where training goes on, and what may change its numbers."""
         self._line(f"resuming after step {step}")
+        for change in changes:
+            self._line(f"  not the machine it began on: {change}")
         if self._progress:
             self._progress.update(self._progress.task_ids[0], completed=step)
 
@@ -135,7 +138,8 @@ def weights_line(run: Run) -> str:
     """Say where the weights are from, and which part of the network is new."""
     report = run.start.pretrained.report
     if not report.loaded:
-        return "random"
+        frozen = any(count.frozen for count in run.start.counts)
+        return "random" + (", also in the part that stays frozen" if frozen else "")
     text = f"{report.source}, {len(report.loaded)} tensors loaded"
     if report.reinitialised:
         text += f"; a new head for {len(run.splits.class_names)} classes"
@@ -164,9 +168,10 @@ def trained_stages(counts: list[StageCount]) -> str:
 
 def next_commands(workdir: Path) -> list[str]:
     """Return three commands to try after a run."""
+    run = shlex.quote(str(workdir))
     return [
-        f"python -m jft.predict {workdir} IMAGE_OR_FOLDER",
-        f"python -m jft.evaluate {workdir}",
+        f"python -m jft.predict {run} IMAGE_OR_FOLDER",
+        f"python -m jft.evaluate {run}",
         "python -m jft.train --data folder:PATH_WITH_ONE_FOLDER_A_CLASS",
     ]
 

@@ -14,7 +14,7 @@ from jft.errors import InputError
 AXIS = "devices"
 
 # jaxlib sends CPU convolutions to YNNPACK, whose weight gradients are 2.5 to 11 times
-# slower than XLA's own (measured; benchmarks/cpu_convolution.py). A flag that a
+# slower than XLA's own (measured; benchmarks/cpu_step.py). A flag that a
 # version of XLA does not know aborts the process, hence the list.
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 CPU_FLAG_VERSIONS = ("0.10.", "0.12.")
@@ -109,6 +109,8 @@ def get_devices(
     Raises:
         InputError: The batch does not split evenly over the devices.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     found = tuple(jax.local_devices()[:count])
     if kind == "jit" or (kind == "auto" and len(found) == 1):
         return Devices("jit", found[:1])

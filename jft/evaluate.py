@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jft.cli import guarded, parse
+from jft.runlog import open_run
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Flags:
         json: Print one JSON object instead of a sentence.
     """
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     data: str | None = None
     which: Literal["final", "best"] = "final"
     batch_size: int = 64
@@ -42,6 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def evaluate(flags: Flags) -> int:
     """Evaluate and print."""
+    open_run(flags.run)
     from jft.evaluation import evaluate_run
 
     metrics = evaluate_run(

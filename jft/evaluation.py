@@ -73,7 +73,13 @@ def evaluate_run(
     predictor = Predictor.from_run(run, which)
     spec = data or configs.from_dict(directory.read("config.json")).data
     splits = open_splits(spec, predictor.preprocess)
-    require_readable(splits.report)
+    require_readable(splits)
+    began = directory.read("manifest.json")["data"]["fingerprint"]
+    if data is None and splits.fingerprint != began:
+        raise InputError(
+            f"{spec} is no longer what the run was trained on, and its test images may "
+            f"have been trained on; to measure it as it is, say --data {spec}"
+        )
     source = relabel(splits.test, predictor.class_names)
     model = predictor.model.clone(axis_name=used.axis_name)
     step = make_eval_step(model, Classification(), predictor.preprocess)

@@ -48,6 +48,8 @@ class FreezeSpec:
         if text == "none":
             return cls()
         if kind == "until":
+            if value == model.stages[-1]:
+                raise InputError(_nothing_left(text))
             last = model.stages.index(_part(value, model.stages, model))
             return cls(_below(model.stages[: last + 1]))
         if kind == "first":
@@ -71,11 +73,14 @@ class FreezeSpec:
         names = list(tree.flatten(params))
         hits = tree.match(self.patterns, names)
         if len(hits) == len(names):
-            raise InputError(
-                f"freeze {', '.join(self.patterns)!r} leaves nothing to train; "
-                "all-but:head trains the head alone"
-            )
+            raise InputError(_nothing_left(",".join(self.patterns)))
         return tree.unflatten({name: name in hits for name in names})
+
+
+def _nothing_left(rule: str) -> str:
+    return (
+        f"freeze {rule!r} leaves nothing to train; all-but:head trains the head alone"
+    )
 
 
 def _below(modules: Any) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from jft.preprocess import Preprocess
 from jft.runlog import open_run
 from jft.step import make_predict_step
 
-BATCH = 32  # images per compiled call; the last one is padded, so it compiles once
+BATCH = 32  # images per compiled call at most
 
 Image = str | os.PathLike[str] | np.ndarray
 
@@ -91,7 +91,9 @@ class Predictor:
         """
         iterator = iter(pixels)
         while batch := list(itertools.islice(iterator, BATCH)):
-            filling = [np.zeros_like(batch[0])] * (BATCH - len(batch))
+            # To a power of two, so that few sizes are compiled and little is wasted.
+            size = 1 << (len(batch) - 1).bit_length()
+            filling = [np.zeros_like(batch[0])] * (size - len(batch))
             logits = self._step(self.variables, np.stack(batch + filling))
             yield from np.asarray(jax.nn.softmax(logits))[: len(batch)]
 
@@ -101,8 +103,10 @@ class Predictor:
         Raises:
             InputError: It cannot be read or is not uint8 RGB.
         """
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        if not isinstance(image, (str, os.PathLike)):
+            image = np.asarray(image)
+            rgb = image.ndim == 3 and image.shape[-1] == 3 and image.size
+            if image.dtype != np.uint8 or not rgb:
                 raise InputError(
                     "an image must be uint8 [H, W, 3], "
                     f"got {image.dtype} {list(image.shape)}"

@@ -21,7 +21,7 @@ from jft.errors import InputError
 from jft.evaluation import evaluate_source
 from jft.interrupt import Interrupted, catch_signals
 from jft.pretrained import open_weights
-from jft.runlog import RunDirectory, default_workdir, environment
+from jft.runlog import RunDirectory, default_workdir
 from jft.state import Start, begin
 from jft.step import TrainState, make_eval_step, make_train_step
 from jft.watch import Result, Watch
@@ -44,16 +44,16 @@ def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
     watch = watch or Watch()
     started = time.perf_counter()
     preflight.check(config)
-    directory = RunDirectory(Path(config.workdir or default_workdir(config)))
-    directory.claim(config)
-    finished = directory.read("result.json")
-    if finished is not None:
-        result = Result(workdir=directory.path, **_of_result(finished))
-        watch.end(result, already=True)
-        return result
-    run = prepare(config, directory, watch, started)
-    with catch_signals() as stopped:
-        return run.train(stopped)
+    path = Path(config.workdir or default_workdir(config)).expanduser()
+    with RunDirectory(path).claim(config) as directory:
+        finished = directory.read("result.json")
+        if finished is not None:
+            result = Result(workdir=path, **_of_result(finished))
+            watch.end(result, already=True)
+            return result
+        run = prepare(config, directory, watch, started)
+        with catch_signals() as stopped:
+            return run.train(stopped)
 
 
 def _of_result(record: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def prepare(
     )
     splits = open_splits(config.data, opened.preprocess)
     directory.write_text("data_report.json", splits.report.to_json())
-    require_readable(splits.report)
+    require_readable(splits)
     pretrained = opened.build(
         len(splits.class_names),
         class_names=splits.class_names,
@@ -101,16 +101,15 @@ class Run:
     total: dict[str, float] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
     earlier: float = 0.0
     epoch_started: float = 0.0
 
     def describe(self) -> None:
         """Write down what predict needs, and what the numbers depend on."""
         pretrained = self.start.pretrained
-        self.directory.describe(
+        self.changes = self.directory.describe(
             {
-                **environment(),
-                "devices": str(self.devices),
                 "seed": self.config.seed,
                 "fingerprint": configs.fingerprint(self.config),
                 "weights": {
@@ -124,7 +123,8 @@ class Run:
                     "train": len(self.splits.train),
                     "test": len(self.splits.test),
                 },
-            }
+            },
+            str(self.devices),
         )
 
     def train(self, stopped: Callable[[], bool]) -> Result:
@@ -142,11 +142,11 @@ class Run:
             make_eval_step(recipe.model, recipe.task, recipe.preprocess)
         )
         self.watch.begin(self)
-        host = self._restore(checkpoints)
-        state = self.devices.replicate(host)
-        done = int(host.step)
-        pending: deque[Any] = deque()
         self.epoch_started = time.perf_counter()
+        restored = self._restore(checkpoints)
+        state, done = self.devices.replicate(restored), int(restored.step)
+        del restored
+        pending: deque[Any] = deque()
         reader = read(self.batches, start=done, workers=self.config.workers)
         for batch in reader:
             state, sums = train_step(state, self.devices.put(batch))
@@ -170,12 +170,14 @@ class Run:
     def _restore(self, checkpoints: Checkpoints) -> TrainState:
         restored = checkpoints.restore(self.start.state)
         if restored is None:
+            self.directory.rewind(0)  # a kill may have come before the first checkpoint
             return self.start.state
         state, progress = restored
+        self.epoch_started -= progress["epoch_seconds"]
         self.total, self.best = progress["total"], progress["best"]
         self.test, self.earlier = progress["test"], progress["seconds"]
         self.directory.rewind(int(state.step))
-        self.watch.resumed(int(state.step))
+        self.watch.resumed(int(state.step), self.changes)
         return state
 
     def _progress(self) -> dict[str, Any]:
@@ -184,6 +186,7 @@ class Run:
             "best": self.best,
             "test": self.test,
             "seconds": self._seconds(),
+            "epoch_seconds": time.perf_counter() - self.epoch_started,
         }
 
     def _seconds(self) -> float:
@@ -224,8 +227,7 @@ class Run:
         )
         self.test = {"split": "test", **place, **test}
         records = {"split": "train", **place, **train, **speed}, self.test
-        for record in records:
-            self.directory.append_metrics(record)
+        self.directory.append_metrics(records)
         if test["accuracy"] > self.best.get("accuracy", -1.0):
             self.best = self.test
             self._save("best", state)

@@ -12,6 +12,7 @@ import tyro
 
 from jft.cli import guarded, parse
 from jft.errors import InputError
+from jft.runlog import open_run
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Flags:
         json: Print one JSON object a line instead of a table.
     """
 
-    run: Annotated[str, tyro.conf.Positional]
-    images: Annotated[tuple[str, ...], tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    images: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE_OR_FOLDER")
+    ]
     which: Literal["final", "best"] = "final"
     json: bool = False
 
@@ -55,16 +58,19 @@ def find_images(names: Sequence[str]) -> list[Path]:
             found.append(path)
         else:
             raise InputError(f"no image or folder {name!r}")
+    if not names:
+        raise InputError("name at least one image or folder")
     if not found:
-        raise InputError(f"no images in {', '.join(map(repr, names)) or 'nothing'}")
+        raise InputError(f"no images in {', '.join(map(repr, names))}")
     return found
 
 
 def predict(flags: Flags) -> int:
     """Predict and print; unreadable images are named on standard error (status 1)."""
+    open_run(flags.run)
+    paths = find_images(flags.images)
     from jft.devices import tune_cpu
 
-    paths = find_images(flags.images)
     tune_cpu()
     from jft.inference import Predictor
 
@@ -117,7 +123,7 @@ def print_table(table: Iterator[dict[str, Any]]) -> None:
         # Names are shown as they are: no markup, and control characters escaped.
         name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in record["path"])
         shown.add_row(Text(name), Text(record["class"]), f"{record['probability']:.1%}")
-    Console(highlight=False).print(shown)
+    Console(highlight=False, emoji=False).print(shown)
 
 
 if __name__ == "__main__":

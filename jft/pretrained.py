@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from flax.core import FrozenDict
 
 from jft import tree
 from jft.config import BUNDLED_WEIGHTS
+from jft.devices import tune_cpu
 from jft.errors import InputError
 from jft.models import ModelSpec, get_model
 from jft.models.resnet import ResNet
@@ -66,7 +68,7 @@ class Pretrained:
 
 def load_pretrained(
     name: str,
-    weights: str = BUNDLED_WEIGHTS,
+    weights: str | os.PathLike[str] = BUNDLED_WEIGHTS,
     num_classes: int | None = None,
     *,
     image_size: int | None = None,
@@ -88,6 +90,7 @@ def load_pretrained(
     Raises:
         InputError: An unknown name, an unreadable file, or tensors that do not fit.
     """
+    tune_cpu()
     opened = open_weights(name, weights, image_size=image_size)
     classes = opened.num_classes if num_classes is None else num_classes
     return opened.build(classes, seed=seed, **model_options)
@@ -140,7 +143,7 @@ class OpenedWeights:
 
 
 def open_weights(
-    name: str, weights: str, *, image_size: int | None = None
+    name: str, weights: str | os.PathLike[str], *, image_size: int | None = None
 ) -> OpenedWeights:
     """Read weights by path or name, and what they say of themselves.
 
@@ -149,13 +152,14 @@ def open_weights(
             are another network's.
     """
     spec = get_model(name)
+    weights = os.fspath(weights)
     path = find_weights(weights)
     checkpoint = read_tensors(path) if path else None
     metadata = checkpoint.metadata if checkpoint else {}
     if metadata.get("model", name) != name:
         raise InputError(
-            f"{weights} holds weights of {metadata['model']}, not {name}; "
-            f"take --model.name {metadata['model']}, or other --weights"
+            f"{weights} holds weights of {metadata['model']}, not {name}: take that "
+            "model (--model.name), or other weights (--weights)"
         )
     preprocess, class_names = _described(metadata, spec, weights)
     if image_size is not None:

@@ -1,12 +1,14 @@
 """The run directory: what was asked, what it ran on, what came of it."""
 
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,22 @@ PACKAGES = (
 class RunDirectory:
     """The files of one run.
 
-    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `model.json`,
-    `result.json`; the folders `checkpoints`, `final` and `best`.
+    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `result.json`;
+    the folders `checkpoints`, `final` and `best`.
 
     Attributes:
         path: The folder.
     """
 
     path: Path
+
+    @property
+    def began(self) -> bool:
+        """Whether there is anything here that another run must not touch."""
+        saved = (self.path / "checkpoints").glob("[0-9]*")
+        return (self.path / "result.json").exists() or any(
+            step.name.isdecimal() for step in saved
+        )
 
     def read(self, name: str) -> Any:
         """Return the contents of a JSON file, or None if there is no such file.
@@ -57,43 +67,65 @@ class RunDirectory:
         part.write_text(text)
         os.replace(part, self.path / name)
 
-    def claim(self, config: TrainConfig) -> None:
-        """Make the folder, or make sure that it is this configuration's.
+    @contextmanager
+    def claim(self, config: TrainConfig) -> Iterator["RunDirectory"]:
+        """Hold the folder for this process, made or found to be this configuration's.
 
-        A run that failed before its first step leaves nothing to protect: its folder
-        may be taken by other rules.
+        A run that failed before its first checkpoint leaves nothing to protect: its
+        folder may be taken by other rules.
 
         Raises:
-            InputError: It holds another run; the message has the difference.
+            InputError: It holds another run (the message has the difference) or
+                something else, cannot be written, or another process holds it.
         """
-        saved = self.read("config.json")
+        saved = self.read("config.json") if self.path.is_dir() else None
         if saved is None and self.path.is_dir() and any(self.path.iterdir()):
             raise InputError(
                 f"{self.path} is not empty and holds no run; give another --workdir"
             )
-        if saved is not None and (self.path / "checkpoints").exists():
+        if saved is not None and self.began:
             changes = configs.difference(configs.from_dict(saved), config)
             self._refuse("other rules", "give the saved ones to resume it", changes)
-        else:
+        try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.write("config.json", configs.to_dict(config))
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            reason = f"{self.path}: {error.strerror}; give another --workdir"
+            raise InputError(reason) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{self.path}: another process runs it") from None
+            if saved is None or not self.began:
+                self.write("config.json", configs.to_dict(config))
+            yield self
 
-    def describe(self, manifest: Mapping[str, Any]) -> None:
-        """Write `manifest.json`, or make sure that a resumed run has the same inputs.
+    def describe(self, inputs: Mapping[str, Any], devices: str) -> list[str]:
+        """Write `manifest.json`: what a run began with, and each session's machine.
+
+        Args:
+            inputs: `weights` and `data` with their digests, and what else is fixed.
+            devices: What this session runs on.
+
+        Returns:
+            How this session's machine differs from the last one's.
 
         Raises:
             InputError: The weights or the data are no longer what the run began with.
         """
-        saved = self.read("manifest.json")
-        if saved is not None and (self.path / "checkpoints").exists():
-            inputs = (("weights", "sha256"), ("data", "fingerprint"))
-            changes = [
-                f"{group} {name}: {saved[group][name]} -> {manifest[group][name]}"
-                for group, name in inputs
-                if saved[group][name] != manifest[group][name]
-            ]
-            self._refuse("other inputs", "put them back to resume it", changes)
-        self.write("manifest.json", manifest)
+        saved = self.read("manifest.json") if self.began else None
+        sessions = saved["sessions"] if saved else []
+        if saved:
+            digests = (("weights", "sha256"), ("data", "fingerprint"))
+            pairs = {f"{a} {b}": (saved[a][b], inputs[a][b]) for a, b in digests}
+            self._refuse("other inputs", "put them back to resume it", changed(pairs))
+        session = {"devices": devices, **environment()}
+        self.write("manifest.json", {**inputs, "sessions": [*sessions, session]})
+        if not sessions:
+            return []
+        decisive = ("devices", "cpu_count", "xla_flags", "versions")
+        return changed({k: (sessions[-1][k], session[k]) for k in decisive})
 
     def _refuse(self, what: str, remedy: str, changes: Sequence[str]) -> None:
         if changes:
@@ -103,21 +135,26 @@ class RunDirectory:
                 f"{remedy}, or give another --workdir"
             )
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add a line to `metrics.jsonl`."""
+    def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add lines to `metrics.jsonl`."""
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write("".join(json.dumps(record) + "\n" for record in records))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of `metrics.jsonl`; a line cut off by a kill is left out."""
+        """Return the lines of `metrics.jsonl`; what a kill has cut off is left out."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}\n")]
 
     def rewind(self, step: int) -> None:
         """Drop metrics later than `step`, which a resumed run computes again."""
         kept = [record for record in self.metrics() if record["step"] <= step]
         self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def changed(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return a line for each name whose two values differ."""
+    return [f"{name}: {a} -> {b}" for name, (a, b) in pairs.items() if a != b]
 
 
 def open_run(path: str | os.PathLike[str]) -> RunDirectory:

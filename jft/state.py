@@ -1,4 +1,4 @@
-"""The beginning of a run, in its one order: init, load, freeze, optimizer, restore."""
+"""The beginning of a run: pretrained variables, freeze rule, optimizer, first state."""
 
 from dataclasses import dataclass
 
@@ -73,4 +73,4 @@ def begin(
         epoch=steps_per_epoch,
     )
     counts = freeze.summarise(params, frozen, spec)
-    return Start(state, recipe, pretrained, counts)
+    return Start(jax.device_get(state), recipe, pretrained, counts)

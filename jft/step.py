@@ -114,7 +114,10 @@ def make_train_step(
             return jnp.sum(loss * weight) / count, (loss, logits, changed)
 
         grads, (loss, logits, changed) = jax.grad(loss_of, has_aux=True)(state.params)
-        grads = total(grads, axis)
+        # Frozen gradients are zero: adding them up over devices would still be work.
+        grads = jax.tree.map(
+            lambda g, held: g if held else total(g, axis), grads, recipe.frozen
+        )
         updates, opt_state = recipe.optimizer.update(
             grads, state.opt_state, state.params
         )

@@ -37,8 +37,14 @@ class Watch:
     def begin(self, run: Run) -> None:
         """Hear that everything is loaded and training is about to start."""
 
-    def resumed(self, step: int) -> None:
-        """Hear that training goes on after `step` steps."""
+    def resumed(self, step: int, changes: list[str]) -> None:
+        """Hear that training goes on after `step` steps.
+
+        Args:
+            step: Steps done.
+            changes: How this machine differs from the one before, a line each; if it
+                does, the run may not end with the same bits.
+        """
 
     def step(self, done: int, total: dict[str, float]) -> None:
         """Hear of each step: how many are done, and the epoch's sums so far."""

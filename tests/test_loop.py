@@ -21,6 +21,7 @@ from jft.interrupt import Interrupted
 from jft.loop import Run, fit
 from jft.models import ModelSpec
 from jft.pretrained import load_pretrained
+from jft.runlog import RunDirectory
 from jft.watch import Watch
 from jft.weights.names import torch_name
 
@@ -89,7 +90,7 @@ def test_a_run_leaves_everything_behind(rules: TrainConfig):
         assert saved[name] == getattr(result, name)
     assert result.n == 8
     manifest = read(run, "manifest.json")
-    assert manifest["versions"]["jax"]
+    assert manifest["sessions"][0]["versions"]["jax"]
     assert manifest["seed"] == 0
     assert manifest["fingerprint"] == configs.fingerprint(rules)
     assert manifest["data"]["train"] == 16
@@ -169,7 +170,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     seen: list[int] = []
 
     class Resumed(Watch):
-        def resumed(self, step: int) -> None:
+        def resumed(self, step: int, changes: list[str]) -> None:
             seen.append(step)
 
     assert fit(stopped, Resumed()).params_digest == whole.params_digest
@@ -180,7 +181,7 @@ def test_other_rules_in_the_same_folder_are_refused_with_the_difference(
     rules: TrainConfig,
 ):
     with pytest.raises(RuntimeError, match="crash"):
-        fit(rules, StopAfter(1))
+        fit(rules, StopAfter(5))
     optim = dataclasses.replace(rules.optim, learning_rate=0.5)
     other = dataclasses.replace(rules, optim=optim, epochs=4, workers=1)
     with pytest.raises(InputError) as caught:
@@ -265,11 +266,76 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     seen: list[int] = []
 
     class Resumed(Watch):
-        def resumed(self, step: int) -> None:
+        def resumed(self, step: int, changes: list[str]) -> None:
             seen.append(step)
 
     assert fit(broken, Resumed()).params_digest == whole.params_digest
     assert seen == [3]
+    # What was saved after the fallback is there, and nothing that is damaged.
+    steps = {p.name for p in (tmp_path / "broken" / "checkpoints").glob("[0-9]*")}
+    assert steps == {"6", "9"}
+
+
+def test_a_crash_before_the_first_checkpoint_leaves_no_trace(
+    rules: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = fit(rules)
+    broken = dataclasses.replace(rules, workdir=str(tmp_path / "broken"))
+
+    class Crash(Watch):
+        def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(broken, Crash())
+    with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
+        file.write('{"split": "tr')
+    assert records(fit(broken).workdir) == records(whole.workdir)
+
+
+def test_another_machine_is_named_when_a_run_resumes(
+    rules: TrainConfig, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(rules, StopAfter(5))
+    monkeypatch.setattr("os.cpu_count", lambda: 1234)
+    seen: list[str] = []
+
+    class Resumed(Watch):
+        def resumed(self, step: int, changes: list[str]) -> None:
+            seen.extend(changes)
+
+    result = fit(rules, Resumed())
+    assert len(seen) == 1
+    assert seen[0].endswith("-> 1234")
+    assert len(read(result.workdir, "manifest.json")["sessions"]) == 2
+
+
+def test_two_processes_cannot_hold_one_run(rules: TrainConfig):
+    with (
+        RunDirectory(Path(str(rules.workdir))).claim(rules),
+        pytest.raises(InputError, match="another process runs it"),
+    ):
+        fit(rules)
+
+
+@pytest.mark.parametrize("below", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_an_error(
+    rules: TrainConfig, tmp_path: Path, below: str
+):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="give another --workdir"):
+        fit(dataclasses.replace(rules, workdir=str(tmp_path / below)))
+
+
+def test_evaluation_of_changed_data_has_to_be_asked_for(
+    rules: TrainConfig, images: Path
+):
+    result = fit(rules)
+    shutil.copy(images / "test/dark/0.png", images / "test/light/new.png")
+    with pytest.raises(InputError, match="say --data"):
+        evaluate_run(result.workdir, devices="jit")
+    assert evaluate_run(result.workdir, rules.data, devices="jit")["n"] == 9
 
 
 def test_only_damaged_checkpoints_are_an_error(rules: TrainConfig, tmp_path: Path):

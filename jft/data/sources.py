@@ -90,7 +90,7 @@ def open_splits(
     """Find, split and check the data that `spec` names; every file is decoded once.
 
     Images are kept if all fit in `IN_MEMORY_BYTES`, else read again at each access; the
-    bytes are the same. Call `require_readable(splits.report)` before training.
+    bytes are the same. Call `require_readable(splits)` before training.
 
     Args:
         spec: `digits` (scikit-learn's), or `folder:PATH`, where PATH holds a folder per
@@ -128,8 +128,9 @@ def find_folder(spec: str) -> Path | None:
     )
 
 
-def require_readable(report: DataReport) -> None:
-    """Raise `InputError` if more than 1 % of the images found had to be rejected."""
+def require_readable(splits: Splits) -> None:
+    """Raise `InputError` if over 1 % of the images were rejected, or all of a split."""
+    report = splits.report
     bad = len(report.rejected)
     first = "".join(f"\n  {path!r}: {why}" for path, why in report.rejected[:5])
     if 100 * bad > MAX_REJECTED_PERCENT * report.found:
@@ -138,6 +139,8 @@ def require_readable(report: DataReport) -> None:
             f"{MAX_REJECTED_PERCENT} % may be left out; repair or remove them "
             f"(data_report.json lists all):{first}"
         )
+    if not (len(splits.train) and len(splits.test)):
+        raise InputError("no image of a split can be read" + first)
 
 
 def _open_digits(preprocess: Preprocess) -> Splits:

@@ -191,11 +191,11 @@ def test_one_percent_is_the_limit(tmp_path: Path):
     classes(tmp_path, a=100, b=100)
     for name in ("000", "001"):
         (tmp_path / "a" / f"{name}.png").write_bytes(b"")
-    require_readable(open_folder(tmp_path).report)
+    require_readable(open_folder(tmp_path))
     (tmp_path / "b" / "007.png").write_bytes(b"\0" * 9)
-    report = open_folder(tmp_path).report
+    splits = open_folder(tmp_path)
     with pytest.raises(InputError, match="3 of 200 images cannot be read") as caught:
-        require_readable(report)
+        require_readable(splits)
     message = str(caught.value)
     assert "data_report.json" in message
     assert "the file is empty" in message
@@ -209,7 +209,7 @@ def test_nothing_readable_is_a_report_and_then_an_error(tmp_path: Path):
     splits = open_folder(tmp_path)
     assert (len(splits.train), len(splits.test)) == (0, 0)
     with pytest.raises(InputError, match="8 of 8"):
-        require_readable(splits.report)
+        require_readable(splits)
 
 
 def test_what_is_no_image_is_skipped_and_counted(tmp_path: Path):
@@ -267,7 +267,8 @@ def test_any_file_name_loads_and_can_be_reported(tmp_path: Path):
     assert everything == [*range(8), *range(100, 108)]
     for path in tmp_path.rglob("*.png"):
         path.write_bytes(b"")
-    report = open_folder(tmp_path).report
+    splits = open_folder(tmp_path)
+    report = splits.report
     (tmp_path / "data_report.json").write_text(report.to_json(), encoding="ascii")
     again = json.loads((tmp_path / "data_report.json").read_text())
     assert [(entry["path"], entry["reason"]) for entry in again["rejected"]] == list(
@@ -275,7 +276,7 @@ def test_any_file_name_loads_and_can_be_reported(tmp_path: Path):
     )
     assert again["found"] == again["used"] + len(again["rejected"]) == 16
     with pytest.raises(InputError) as caught:
-        require_readable(report)
+        require_readable(splits)
     str(caught.value).encode()  # a terminal can show it
 
 
@@ -380,7 +381,7 @@ def test_the_nasty_folder_adds_up():
     assert report.found == report.used + len(report.rejected)
     assert report.used == len(splits.train) + len(splits.test)
     with pytest.raises(InputError, match=r"data_report\.json"):
-        require_readable(report)
+        require_readable(splits)
     listed = {
         os.path.join(name, image)
         for name in splits.class_names
