@@ -87,7 +87,7 @@ def test_help_reads_and_costs_no_jax(door, capsys: pytest.CaptureFixture[str]):
         (["--optim.lerning-rate", "1"], "--optim.learning-rate"),
         (["--optim.name", "sgdd"], "'sgd', 'adamw'"),
         (["--epochs", "many"], "--epochs"),
-        (["--model.name", "resnet5O"], "did you mean 'resnet50'"),
+        (["--model.name", "resnet5O"], "or 'resnet50'"),
         (["--freeze", "until:stagee2"], "did you mean 'stage2'"),
         (["--freeze", "first:99"], "from 1 to 10"),
         (["--data", "fodler:x"], "'folder:PATH'"),
@@ -183,15 +183,16 @@ def test_a_killed_run_ends_with_the_digest_of_the_whole_one(tmp_path: Path):
     # 46 steps, saved every 5, killed without warning in the middle of an epoch.
     rules = ("jft.train", "--epochs", "2", "--freeze", "until:stage2")
     whole = start(*rules, "--workdir", str(tmp_path / "whole"))
-    assert whole.wait() == 0, whole.stderr and whole.stderr.read()
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
     killed = (*rules, "--checkpoint-every", "5", "--workdir", str(tmp_path / "killed"))
     process = start(*killed)
     checkpoints = tmp_path / "killed" / "checkpoints"
     while not any((checkpoints / str(s)).is_dir() for s in (5, 10, 15, 20, 30, 35)):
-        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "killed" / "result.json").exists()
     again = start(*killed)
     output, errors = again.communicate()
@@ -209,7 +210,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path):
     process = start("jft.train", "--epochs", "50", "--workdir", str(tmp_path / "run"))
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not metrics.exists():
-        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()

@@ -125,7 +125,8 @@ def test_a_finished_run_predicts_and_evaluates_by_itself(
     assert np.mean(hits) == result.accuracy
     arrays = np.stack([np.asarray(Image.open(path)) for path in paths])
     np.testing.assert_array_equal(predictor(arrays), probabilities)
-    np.testing.assert_array_equal(predictor(arrays[0]), probabilities[:1])
+    # Compiled for one image instead of eight: another order of additions.
+    np.testing.assert_allclose(predictor(arrays[0]), probabilities[:1], atol=1e-6)
     assert predictor([]).shape == (0, 2)
     best = Predictor.from_run(result.workdir, "best")
     assert best.variables["params"]["head"]["kernel"].shape == (8, 2)
