@@ -44,7 +44,9 @@ def build(
         "weight": np.ones(batch, np.float32),
         "id": np.arange(batch, dtype=np.int32),
     }
-    step = jax.jit(make_train_step(start.recipe)).lower(start.state, images).compile()
+    step = (
+        jax.jit(make_train_step(start.step_spec)).lower(start.state, images).compile()
+    )
 
     def timed() -> float:
         began = time.perf_counter()

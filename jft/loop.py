@@ -136,10 +136,10 @@ class Run:
             checkpoints.close()
 
     def _train(self, checkpoints: Checkpoints, stopped: Callable[[], bool]) -> Result:
-        recipe = self.start.recipe
-        train_step = self.devices.compile(make_train_step(recipe), donate=True)
+        step_spec = self.start.step_spec
+        train_step = self.devices.compile(make_train_step(step_spec), donate=True)
         eval_step = self.devices.compile(
-            make_eval_step(recipe.model, recipe.task, recipe.preprocess)
+            make_eval_step(step_spec.model, step_spec.task, step_spec.preprocess)
         )
         self.watch.begin(self)
         self.epoch_started = time.perf_counter()
@@ -155,7 +155,7 @@ class Run:
             # Asked once a step: a signal between two questions would be acted on
             # without having been saved.
             stops = stopped()
-            ends = done % recipe.epoch == 0
+            ends = done % step_spec.steps_per_epoch == 0
             saves = ends or self._is_due(done) or stops
             while len(pending) > (0 if saves else LAG):
                 self._count(*pending.popleft())
@@ -211,7 +211,7 @@ class Run:
         self, done: int, state: TrainState, eval_step: Callable[[Any, Any], Any]
     ) -> None:
         """Evaluate, log, and keep the parameters if they are the best so far."""
-        place = {"epoch": done // self.start.recipe.epoch, "step": done}
+        place = {"epoch": done // self.start.step_spec.steps_per_epoch, "step": done}
         seconds = time.perf_counter() - self.epoch_started
         train = metrics.summarise(self.total)
         speed = {"seconds": seconds, "images_per_second": train["n"] / seconds}

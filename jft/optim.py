@@ -10,15 +10,17 @@ from jft.config import OptimConfig
 from jft.types import Params
 
 
-def learning_rate(config: OptimConfig, *, steps: int, epoch: int) -> optax.Schedule:
+def learning_rate(
+    config: OptimConfig, *, steps: int, steps_per_epoch: int
+) -> optax.Schedule:
     """Return the learning rate as a function of the step.
 
     Args:
         config: Peak rate, shape and warm-up.
         steps: Length of the run in steps; cosine reaches zero there.
-        epoch: Steps per epoch, in which warm-up is stated.
+        steps_per_epoch: Steps per epoch, in which warm-up is stated.
     """
-    warmup = round(config.warmup_epochs * epoch)
+    warmup = round(config.warmup_epochs * steps_per_epoch)
     peak = config.learning_rate
     if config.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))

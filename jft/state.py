@@ -11,7 +11,7 @@ from jft.config import TrainConfig
 from jft.devices import Devices
 from jft.models import get_model
 from jft.pretrained import Pretrained
-from jft.step import Recipe, TrainState
+from jft.step import StepSpec, TrainState
 from jft.tasks import Classification
 
 
@@ -21,13 +21,13 @@ class Start:
 
     Attributes:
         state: Initial state, on the host.
-        recipe: What the training step is made of.
+        step_spec: What the training step is made of.
         pretrained: The network with its preprocessing and how its weights loaded.
         counts: Parameters and frozen parameters per stage.
     """
 
     state: TrainState
-    recipe: Recipe
+    step_spec: StepSpec
     pretrained: Pretrained
     counts: list[freeze.StageCount]
 
@@ -39,7 +39,7 @@ def begin(
     *,
     steps_per_epoch: int,
 ) -> Start:
-    """Build the initial state and the recipe of the training step.
+    """Build the initial state and the parts of the training step.
 
     Raises:
         InputError: The freeze rule does not fit the network.
@@ -49,7 +49,9 @@ def begin(
     freezing = freeze.FreezeSpec.parse(config.freeze, spec)
     frozen = FrozenDict(freezing.frozen(params))
     rate = optim.learning_rate(
-        config.optim, steps=steps_per_epoch * config.epochs, epoch=steps_per_epoch
+        config.optim,
+        steps=steps_per_epoch * config.epochs,
+        steps_per_epoch=steps_per_epoch,
     )
     optimizer = optim.optimizer(config.optim, rate, frozen)
     model = pretrained.model.clone(
@@ -62,7 +64,7 @@ def begin(
         opt_state=optimizer.init(params),
         key=jax.random.key_data(jax.random.key(config.seed)),
     )
-    recipe = Recipe(
+    step_spec = StepSpec(
         model=model,
         task=Classification(label_smoothing=config.label_smoothing),
         optimizer=optimizer,
@@ -70,7 +72,7 @@ def begin(
         frozen=frozen,
         preprocess=pretrained.preprocess,
         augment=config.augment,
-        epoch=steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
     )
     counts = freeze.summarise(params, frozen, spec)
-    return Start(jax.device_get(state), recipe, pretrained, counts)
+    return Start(jax.device_get(state), step_spec, pretrained, counts)

@@ -37,7 +37,7 @@ class TrainState(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StepSpec:
     """What a training step is made of; everything here is fixed while it runs.
 
     Attributes:
@@ -48,7 +48,7 @@ class Recipe:
         frozen: Tree of bools like the parameters.
         preprocess: Normalisation of the images.
         augment: Random changes to training images.
-        epoch: Steps per epoch.
+        steps_per_epoch: Steps per epoch.
     """
 
     model: nn.Module
@@ -58,7 +58,7 @@ class Recipe:
     frozen: Params
     preprocess: Preprocess
     augment: AugmentConfig
-    epoch: int
+    steps_per_epoch: int
 
 
 def total(values: Any, axis_name: str | None) -> Any:
@@ -78,7 +78,7 @@ def hold(params: Params, frozen: Params) -> Params:
 
 
 def make_train_step(
-    recipe: Recipe,
+    spec: StepSpec,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Return `train_step(state, batch) -> (state, sums)`, to be compiled by `devices`.
 
@@ -87,47 +87,45 @@ def make_train_step(
     those of the task, and `grad_norm` and `learning_rate` times the batch's weight:
     averaged over an epoch, they are the mean over its examples.
     """
-    axis: str | None = getattr(recipe.model, "axis_name", None)
+    axis: str | None = getattr(spec.model, "axis_name", None)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        epoch = state.step // recipe.epoch
+        epoch = state.step // spec.steps_per_epoch
         pixels = augment.augment(
             batch["image"],
             batch["id"],
             jax.random.wrap_key_data(state.key),
             epoch,
-            recipe.augment,
+            spec.augment,
         )
-        image = augment.normalise(pixels, recipe.preprocess)
+        image = augment.normalise(pixels, spec.preprocess)
         weight, label = batch["weight"], batch["label"]
         count = total(jnp.sum(weight), axis)
 
         def loss_of(params: Params) -> tuple[jax.Array, Any]:
             variables = {
-                "params": hold(params, recipe.frozen),
+                "params": hold(params, spec.frozen),
                 "batch_stats": state.batch_stats,
             }
-            logits, changed = recipe.model.apply(
+            logits, changed = spec.model.apply(
                 variables, image, train=True, weight=weight, mutable=["batch_stats"]
             )
-            loss = recipe.task.loss(logits, label)
+            loss = spec.task.loss(logits, label)
             return jnp.sum(loss * weight) / count, (loss, logits, changed)
 
         grads, (loss, logits, changed) = jax.grad(loss_of, has_aux=True)(state.params)
         # Frozen gradients are zero: adding them up over devices would still be work.
         grads = jax.tree.map(
-            lambda g, held: g if held else total(g, axis), grads, recipe.frozen
+            lambda g, held: g if held else total(g, axis), grads, spec.frozen
         )
-        updates, opt_state = recipe.optimizer.update(
-            grads, state.opt_state, state.params
-        )
-        sums = dict(total(recipe.task.sums(logits, label, weight), axis))
+        updates, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
+        sums = dict(total(spec.task.sums(logits, label, weight), axis))
         sums["loss"] = total(jnp.sum(loss * weight), axis)
         sums["grad_norm"] = optax.tree.norm(grads) * count
-        sums["learning_rate"] = jnp.asarray(recipe.rate(state.step)) * count
+        sums["learning_rate"] = jnp.asarray(spec.rate(state.step)) * count
         return state.replace(
             step=state.step + 1,
-            params=apply_updates(state.params, updates, recipe.frozen),
+            params=apply_updates(state.params, updates, spec.frozen),
             batch_stats=FrozenDict(changed["batch_stats"]),
             opt_state=opt_state,
         ), sums

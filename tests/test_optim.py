@@ -110,7 +110,7 @@ def nested(flat: Flat) -> FrozenDict[str, Any]:
 
 def build(config: OptimConfig) -> optax.GradientTransformation:
     frozen = FreezeSpec(("stem/*", "head/bias")).frozen(nested(values(0)))
-    rate = learning_rate(config, steps=STEPS, epoch=EPOCH)
+    rate = learning_rate(config, steps=STEPS, steps_per_epoch=EPOCH)
     return optimizer(config, rate, FrozenDict(frozen))
 
 
@@ -210,7 +210,7 @@ def test_decay_is_for_kernels_whatever_module_they_are_in():
 
 
 def rates(config: OptimConfig, steps: int = STEPS) -> Callable[[int], float]:
-    schedule = learning_rate(config, steps=steps, epoch=EPOCH)
+    schedule = learning_rate(config, steps=steps, steps_per_epoch=EPOCH)
     return lambda step: float(schedule(np.int32(step)))
 
 

@@ -1,5 +1,6 @@
 """The compiled step: one trace, donated buffers, exact freezing, any device count."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jft.config import AugmentConfig, OptimConfig
 from jft.devices import Devices, get_devices
 from jft.freeze import FreezeSpec
 from jft.models import CIFAR_PREPROCESS, ModelSpec
-from jft.step import Recipe, TrainState, hold, make_eval_step, make_train_step
+from jft.step import StepSpec, TrainState, hold, make_eval_step, make_train_step
 from jft.tasks import Classification
 
 CLASSES = 10
@@ -29,7 +30,7 @@ ONE = Devices("jit", (jax.devices()[0],))
 class Setup:
     """A step ready to run, and the state it starts from (on the host)."""
 
-    recipe: Recipe
+    step_spec: StepSpec
     state: TrainState
 
 
@@ -58,9 +59,9 @@ def setup(
     config = config or OptimConfig(schedule="constant")
     variables = variables_of(spec)
     frozen = FrozenDict(FreezeSpec.parse(rule, spec).frozen(variables["params"]))
-    rate = optim.learning_rate(config, steps=100, epoch=10)
+    rate = optim.learning_rate(config, steps=100, steps_per_epoch=10)
     optimizer = optim.optimizer(config, rate, frozen)
-    recipe = Recipe(
+    step_spec = StepSpec(
         model=spec.build(
             CLASSES,
             stored=freeze.stored_norms(frozen),
@@ -72,7 +73,7 @@ def setup(
         frozen=frozen,
         preprocess=CIFAR_PREPROCESS,
         augment=augment or AugmentConfig(),
-        epoch=10,
+        steps_per_epoch=10,
     )
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -81,7 +82,7 @@ def setup(
         opt_state=optimizer.init(variables["params"]),
         key=jax.random.key_data(jax.random.key(0)),
     )
-    return Setup(recipe, state)
+    return Setup(step_spec, state)
 
 
 def batch_of(
@@ -109,7 +110,7 @@ def gradients(state: TrainState) -> Mapping[str, Any]:
 def cost(spec: ModelSpec, rule: str, config: OptimConfig | None = None) -> Any:
     """Return the compiled training step under a freeze rule."""
     made = setup(spec, rule, config=config)
-    step = jax.jit(make_train_step(made.recipe), donate_argnums=0)
+    step = jax.jit(make_train_step(made.step_spec), donate_argnums=0)
     return step.lower(made.state, batch_of(8)).compile()
 
 
@@ -121,7 +122,7 @@ def convolutions(compiled: Any) -> int:
 def test_the_step_is_traced_once(tiny: ModelSpec):
     made = setup(tiny, augment=AugmentConfig(flip=True, crop_padding=2))
     traces = 0
-    inner = make_train_step(made.recipe)
+    inner = make_train_step(made.step_spec)
 
     def counted(state: Any, batch: Any) -> Any:
         nonlocal traces
@@ -138,7 +139,7 @@ def test_the_step_is_traced_once(tiny: ModelSpec):
 
 def test_the_state_is_donated(tiny: ModelSpec):
     made = setup(tiny)
-    step = ONE.compile(make_train_step(made.recipe), donate=True)
+    step = ONE.compile(make_train_step(made.step_spec), donate=True)
     state = ONE.replicate(made.state)
     step(state, ONE.put(batch_of(8)))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
@@ -153,7 +154,7 @@ def test_first_gradients_are_the_same_on_any_number_of_devices(
 
     def first(devices: Devices) -> tuple[TrainState, Any]:
         made = setup(tiny, devices=devices)
-        step = devices.compile(make_train_step(made.recipe))
+        step = devices.compile(make_train_step(made.step_spec))
         state, sums = step(devices.replicate(made.state), devices.put(batch))
         return devices.fetch(state), devices.fetch(sums)
 
@@ -198,7 +199,7 @@ def test_evaluation_is_the_same_to_the_example_on_any_number_of_devices(
 
 def test_padding_does_not_change_a_step(tiny: ModelSpec):
     made = setup(tiny)
-    step = ONE.compile(make_train_step(made.recipe))
+    step = ONE.compile(make_train_step(made.step_spec))
     padded = batch_of(16, real=11)
     cut = {name: value[:11] for name, value in padded.items()}
     with_padding, sums = step(made.state, padded)
@@ -230,14 +231,14 @@ def test_frozen_leaves_and_statistics_stay_the_same_bytes(
     stem["stem/norm/bias"] = jnp.full_like(stem["stem/norm/bias"], -0.0)
     state = made.state.replace(params=FrozenDict(tree.unflatten(stem)))
     before = jax.tree.map(np.array, state)
-    step = ONE.compile(make_train_step(made.recipe))
+    step = ONE.compile(make_train_step(made.step_spec))
     for seed in range(3):
         state, _ = step(state, batch_of(8, seed=seed))
-    frozen = tree.flatten(made.recipe.frozen)
+    frozen = tree.flatten(made.step_spec.frozen)
     for name, leaf in tree.flatten(state.params).items():
         same = np.asarray(leaf).tobytes() == tree.flatten(before.params)[name].tobytes()
         assert same == frozen[name], name
-    stored = freeze.stored_norms(made.recipe.frozen)
+    stored = freeze.stored_norms(made.step_spec.frozen)
     for name, leaf in tree.flatten(state.batch_stats).items():
         old = tree.flatten(before.batch_stats)[name]
         same = np.asarray(leaf).tobytes() == old.tobytes()
@@ -276,7 +277,7 @@ def test_clipping_and_the_logged_norm_do_not_bring_the_backward_pass_back(
     made = setup(tiny, rule)
 
     def silent(state: TrainState, batch: Any) -> TrainState:
-        return make_train_step(made.recipe)(state, batch)[0]
+        return make_train_step(made.step_spec)(state, batch)[0]
 
     bare = jax.jit(silent, donate_argnums=0).lower(made.state, batch_of(8)).compile()
     full = cost(tiny, rule, OptimConfig(schedule="constant", clip_norm=1.0))
@@ -293,6 +294,22 @@ def test_without_stop_gradient_a_logged_norm_would_bring_it_back(
     sound = convolutions(cost(tiny, "all-but:head"))
     monkeypatch.setattr("jft.step.hold", lambda params, frozen: params)
     assert convolutions(cost(tiny, "all-but:head")) > sound
+
+
+def test_devices_add_up_the_trained_gradients_alone(tiny: ModelSpec):
+    devices = get_devices("pmap", 8, 2)
+    made = setup(tiny, "all-but:head", devices)
+    step = devices.compile(make_train_step(made.step_spec))
+    args = devices.replicate(made.state), devices.put(batch_of(8))
+    text = step.lower(*args).compile().as_text()  # pyright: ignore[reportFunctionMemberAccess]
+    shapes = re.findall(
+        r"f32\[([\d,]*)\]",
+        " ".join(re.findall(r" = (.*) all-reduce(?:-start)?\(", text)),
+    )
+    elements = sum(math.prod(int(n) for n in s.split(",") if n) for s in shapes)
+    head = 8 * CLASSES + CLASSES
+    sums = 6  # the weight, the loss, and the task's four
+    assert head <= elements <= head + sums
 
 
 def test_hold_lets_no_gradient_through(tiny: ModelSpec):

@@ -17,7 +17,7 @@ from jft import optim, tree
 from jft.config import AugmentConfig, OptimConfig
 from jft.models import MODELS
 from jft.pretrained import Pretrained
-from jft.step import Recipe, TrainState, make_train_step
+from jft.step import StepSpec, TrainState, make_train_step
 from jft.tasks import Classification
 from jft.weights.load import LoadReport, place
 from jft.weights.names import torch_name
@@ -103,9 +103,11 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
         momentum=reference.MOMENTUM,
         schedule="constant",
     )
-    rate = optim.learning_rate(config, steps=reference.STEPS, epoch=reference.STEPS)
+    rate = optim.learning_rate(
+        config, steps=reference.STEPS, steps_per_epoch=reference.STEPS
+    )
     optimizer = optim.optimizer(config, rate, frozen)
-    recipe = Recipe(
+    step_spec = StepSpec(
         model=built.model,
         task=Classification(),
         optimizer=optimizer,
@@ -113,7 +115,7 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
         frozen=frozen,
         preprocess=built.preprocess,
         augment=AugmentConfig(),
-        epoch=reference.STEPS,
+        steps_per_epoch=reference.STEPS,
     )
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -129,7 +131,7 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
         "weight": jnp.ones(count),
         "id": jnp.arange(count, dtype=jnp.int32),
     }
-    step = jax.jit(make_train_step(recipe))
+    step = jax.jit(make_train_step(step_spec))
     for _ in range(reference.STEPS):
         state, sums = step(state, batch)
         yield state, float(sums["loss"] / sums["n"])
