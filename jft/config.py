@@ -210,10 +210,10 @@ def check(config: TrainConfig) -> None:
     Raises:
         InputError: Every setting out of its range, one a line.
     """
-    values = flat(config)
     mistyped = _mistyped(config)
     if mistyped:
         raise InputError("\n".join(mistyped))
+    values = flat(config)
     problems = [
         f"{name} must be {valid}, got {values[name]!r}"
         for name, (ok, valid) in {**_bounds(config), **_choices(config)}.items()
@@ -260,7 +260,8 @@ def _mistyped(config: Any, prefix: str = "") -> list[str]:
             kinds = cast(tuple[type, ...], get_args(item.type) or (item.type,))
             accepted = (*kinds, int) if float in kinds else kinds
             if type(value) not in accepted:
-                valid = " or ".join(kind.__name__ for kind in kinds)
+                names = (getattr(kind, "__name__", str(kind)) for kind in kinds)
+                valid = " or ".join(names).replace("NoneType", "None")
                 found.append(f"{name} must be {valid}, got {value!r}")
     return found
 

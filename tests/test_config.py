@@ -244,3 +244,20 @@ def test_the_ends_of_a_range_are_valid(name: str, value: Any):
 def test_the_default_and_an_unusual_configuration_are_valid():
     configs.check(DEFAULT)
     configs.check(UNUSUAL)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": "5"}, "epochs must be int, got '5'"),
+        ({"epochs": 2.5}, "epochs must be int, got 2.5"),
+        ({"seed": True}, "seed must be int, got True"),
+        ({"freeze": None}, "freeze must be str, got None"),
+        ({"image_size": 64.5}, "image_size must be int or None, got 64.5"),
+        ({"optim": {}}, "optim must be OptimConfig, got {}"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error(values: dict[str, Any], message: str):
+    with pytest.raises(InputError) as caught:
+        configs.check(TrainConfig(**values))
+    assert str(caught.value) == message

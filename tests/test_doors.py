@@ -155,6 +155,8 @@ def test_evaluate_prints_a_sentence_or_an_object(
     assert metrics["loss"] == pytest.approx(result["loss"], rel=1e-6)
     assert evaluate.main([str(run), "--devices", "jit"]) == 0
     assert capsys.readouterr().out.startswith("accuracy ")
+    assert evaluate.main([str(run), "--batch-size", "0"]) == 2
+    assert "batch_size must be at least 1" in capsys.readouterr().err
     assert evaluate.main([str(run / "nothing")]) == 2
     assert "is not a run" in capsys.readouterr().err
 
