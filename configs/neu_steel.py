@@ -16,6 +16,7 @@ config = TrainConfig(
     epochs=10,
     batch_size=64,
     image_size=64,
-    augment=AugmentConfig(flip=True),
+    label_smoothing=0.0,
+    augment=AugmentConfig(flip=True, crop_padding=0),
     optim=OptimConfig(learning_rate=0.05, warmup_epochs=1.0),
 )

@@ -3,10 +3,12 @@
 Command (the images as JPEG files, `cifar10/{train,test}/CLASS/*.jpg`):
 
     python -m jft.train --config configs/pretrain_cifar10.py \
-        --data folder:cifar10 --workdir cifar10
-    python -m jft.bundle cifar10 jft/weights/resnet20_cifar10.safetensors
+        --data folder:cifar10 --workdir pretrained
+    python -m jft.bundle pretrained jft/weights/resnet20_cifar10.safetensors
 
-Expected: PLACEHOLDER
+Expected: 85.46 % on the 10,000 JPEG test images (one run, seed 0).
+Hardware: 2 CPU cores, shared with other work.
+Time: 2 hours there, at 220 images a second.
 """
 
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
@@ -18,6 +20,7 @@ config = TrainConfig(
     freeze="none",
     epochs=24,
     batch_size=128,
+    label_smoothing=0.0,
     augment=AugmentConfig(flip=True, crop_padding=4),
     optim=OptimConfig(learning_rate=0.1, warmup_epochs=1.0, weight_decay=2e-3),
 )

@@ -58,8 +58,9 @@ def bundle(flags: Flags) -> int:
     measured = best if flags.which == "best" else tests[-1]
     recipe = run.read("config.json") | {"workdir": None}
     scheme, _, place = recipe["data"].partition(":")
-    # The name of a folder, not where it lay on the machine that trained.
+    # The names of folder and file, not where they lay on the machine that trained.
     recipe["data"] = f"{scheme}:{Path(place).name}" if place else scheme
+    recipe["weights"] = Path(recipe["weights"]).name
     metadata = {
         "model": card.model,
         "class_names": json.dumps(card.class_names),

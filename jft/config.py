@@ -43,7 +43,7 @@ class AugmentConfig:
     """
 
     flip: bool = False
-    crop_padding: int = 0
+    crop_padding: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +107,10 @@ class TrainConfig:
     weights: str = BUNDLED_WEIGHTS
     model: ModelConfig = field(default_factory=ModelConfig)
     freeze: str = "until:stage2"
-    epochs: int = 5
-    batch_size: int = 64
+    epochs: int = 6
+    batch_size: int = 32
     image_size: int | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
@@ -194,7 +194,7 @@ def difference(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Return a line for each rule in which two configurations differ.
 
     >>> difference(TrainConfig(), TrainConfig(epochs=9, workers=2))
-    ['epochs: 5 -> 9']
+    ['epochs: 6 -> 9']
     """
     before, after = rules(old), rules(new)
     return [

@@ -9,7 +9,8 @@ import pytest
 
 import jft
 from jft import tree
-from jft.config import BUNDLED_WEIGHTS, from_dict
+from jft.cli import load_recipe
+from jft.config import BUNDLED_WEIGHTS, from_dict, rules
 from jft.data.sources import Source, open_splits
 from jft.devices import get_devices
 from jft.evaluation import evaluate_source
@@ -64,15 +65,12 @@ def test_the_bundled_file_says_what_it_is():
     assert metadata["model"] == "resnet20"
     assert metadata["jft"] == jft.__version__
     assert tuple(json.loads(metadata["class_names"])) == CIFAR_CLASSES
-    assert float(metadata["accuracy"]) >= 0.86
+    assert float(metadata["accuracy"]) >= 0.85
     assert metadata["test_images"] == "10000"
     recipe = from_dict(json.loads(metadata["recipe"]))
-    written = Path(__file__).parents[1] / "configs" / "pretrain_cifar10.py"
-    config = {}
-    exec(compile(written.read_text(), str(written), "exec"), config)
-    assert recipe.optim == config["config"].optim
-    assert recipe.augment == config["config"].augment
-    assert recipe.epochs == config["config"].epochs
+    configs = Path(__file__).parents[1] / "configs"
+    written = load_recipe(str(configs / "pretrain_cifar10.py"))
+    assert {**rules(recipe), "devices": "auto"} == rules(written)
 
 
 def test_the_bundled_network_loads_whole():

@@ -182,7 +182,7 @@ def test_predict_prints_a_table_or_an_object_a_line(
 
 @pytest.mark.process
 def test_a_killed_run_ends_with_the_digest_of_the_whole_one(tmp_path: Path):
-    # 46 steps, saved every 5, killed without warning in the middle of an epoch.
+    # 90 steps, saved every 5, killed without warning in the middle of an epoch.
     rules = ("jft.train", "--epochs", "2", "--freeze", "until:stage2")
     whole = start(*rules, "--workdir", str(tmp_path / "whole"))
     _, errors = whole.communicate()

@@ -72,7 +72,7 @@ def setup(
         rate=rate,
         frozen=frozen,
         preprocess=CIFAR_PREPROCESS,
-        augment=augment or AugmentConfig(),
+        augment=augment or AugmentConfig(crop_padding=0),
         steps_per_epoch=10,
     )
     state = TrainState(

@@ -114,7 +114,7 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
         rate=rate,
         frozen=frozen,
         preprocess=built.preprocess,
-        augment=AugmentConfig(),
+        augment=AugmentConfig(crop_padding=0),
         steps_per_epoch=reference.STEPS,
     )
     state = TrainState(
