@@ -172,7 +172,7 @@ BAD = [
     ("model.width", -1, "at least 1"),
     ("augment.crop_padding", -1, "at least 0"),
     ("optim.learning_rate", 0.0, "above 0 and finite"),
-    ("optim.warmup_epochs", 5.0, "at least 0 and less than epochs"),
+    ("optim.warmup_epochs", 6.0, "at least 0 and less than epochs"),
     ("optim.momentum", 1.0, "in [0, 1)"),
     ("optim.weight_decay", -0.1, "at least 0 and finite"),
     ("optim.clip_norm", 0.0, "above 0"),
