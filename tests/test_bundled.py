@@ -80,7 +80,7 @@ def test_the_bundled_network_loads_whole():
     assert pretrained.preprocess == CIFAR_PREPROCESS
     metadata = read_tensors(find_weights(BUNDLED_WEIGHTS) or "").metadata
     assert tree.digest(pretrained.variables) == metadata["params_digest"]
-    with pytest.raises((TypeError, ValueError), match="immutable|assignment"):
+    with pytest.raises((TypeError, ValueError), match=r"immutable|assignment"):
         pretrained.variables["params"]["head"]["bias"] = np.zeros(10)
 
 

@@ -50,7 +50,8 @@ def test_a_recipe_is_sound_and_says_what_to_expect(
 def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPatch):
     text = (ROOT / "README.md").read_text()
     configs = [parsed(args, monkeypatch) for args in commands(text)]
-    assert [config.data for config in configs] == ["folder:flowers"] * 2
+    named = "folder:PATH_WITH_ONE_FOLDER_A_CLASS"
+    assert [config.data for config in configs] == [named, *["folder:flowers"] * 2]
     table = text.partition("| `--freeze` |")[2].partition("\n\n")[0]
     rules = re.findall(r"^\| `'?([^`']*)'?` \|", table, re.MULTILINE)
     assert len(rules) == 5
