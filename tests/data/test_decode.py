@@ -402,7 +402,7 @@ def manifest() -> list[tuple[str, str]]:
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not NASTY.exists(), reason="needs /work/shared/data")
+@pytest.mark.skipif(not NASTY.exists(), reason="needs ../shared/data")
 @pytest.mark.parametrize(("file", "expect"), manifest(), ids=ascii)
 def test_manifest(file: str, expect: str):
     # jft has no segmentation yet: of the masks we ask only that they decode or are
@@ -426,7 +426,7 @@ def test_manifest(file: str, expect: str):
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not NASTY.exists(), reason="needs /work/shared/data")
+@pytest.mark.skipif(not NASTY.exists(), reason="needs ../shared/data")
 def test_real_orientations_show_one_picture():
     paths = [NASTY / f"exif/landscape_{i}.jpg" for i in (1, 3, 6, 7)]
     images = [Image.fromarray(decode(path)).resize((30, 20)) for path in paths]

@@ -372,7 +372,7 @@ def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path: Path):
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not NASTY.exists(), reason="needs /work/shared/data")
+@pytest.mark.skipif(not NASTY.exists(), reason="needs ../shared/data")
 def test_the_nasty_folder_adds_up():
     with (NASTY / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
