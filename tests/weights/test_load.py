@@ -296,8 +296,8 @@ def test_weights_of_another_model_are_refused_by_name(tiny: ModelSpec, save: Sav
     with pytest.raises(InputError) as caught:
         load_pretrained("tiny", path)
     assert str(caught.value) == (
-        f"{path} holds weights of resnet18, not tiny; "
-        "take --model.name resnet18, or other --weights"
+        f"{path} holds weights of resnet18, not tiny: take that "
+        "model (--model.name), or other weights (--weights)"
     )
     load_pretrained("tiny", save(torch_tensors(), model="tiny"))
 
