@@ -234,5 +234,5 @@ def _initial(
         flat = tree.flatten(model.init(key, jnp.zeros(image.shape, image.dtype)))
         return {name: flat[name] for name in wanted}
 
-    # rbg compiles in a sixth of the time that the default generator takes here.
+    # On CPU, XLA compiles rbg much faster than the default generator.
     return jax.jit(init)(jax.random.key(seed, impl="rbg")) if wanted else {}
