@@ -14,8 +14,8 @@ from jft.errors import InputError
 AXIS = "devices"
 
 # jaxlib sends CPU convolutions to YNNPACK, whose weight gradients are slower than XLA's
-# own; benchmarks/cpu_step.py compares whole steps. A flag that a version of XLA does not
-# know aborts the process, hence the list.
+# own; benchmarks/cpu_step.py compares whole steps. A flag that a version of XLA does
+# not know aborts the process, hence the list.
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 CPU_FLAG_VERSIONS = ("0.10.", "0.12.")
 
