@@ -8,15 +8,21 @@ from jft.preprocess import Preprocess
 
 
 def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
-    """Return `(image / 255 - mean) / std`, float32.
+    """Return `(image * pixel_max / 255 - mean) / std`, float32.
 
     Args:
-        image: [B, H, W, 3] uint8.
-        preprocess: Its mean and std are used, per channel.
+        image: [B, H, W, 3] uint8 RGB.
+        preprocess: Its pixel_max, channels, mean and std are used.
+
+    Returns:
+        [B, H, W, 3], the colours in the preprocessing's order.
     """
+    if preprocess.channels == "bgr":
+        image = image[..., ::-1]
     mean = jnp.asarray(preprocess.mean, jnp.float32)
     std = jnp.asarray(preprocess.std, jnp.float32)
-    return (image.astype(jnp.float32) / 255.0 - mean) / std
+    scaled = image.astype(jnp.float32) / (255.0 / preprocess.pixel_max)
+    return (scaled - mean) / std
 
 
 def augment(

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from flax import serialization
 from flax.core import FrozenDict
 
 from jft import tree
+from jft.config import ModelConfig
 from jft.errors import InputError
+from jft.models import ModelSpec, configured
+from jft.models.network import Network
 from jft.preprocess import Preprocess
 from jft.step import TrainState
 
@@ -126,6 +130,7 @@ class ModelCard:
     Attributes:
         model: Name of the network in `jft.models.MODELS`.
         width: Channels of its first stage; None is its own.
+        pooled_head: Whether a VGG's hidden layers are left out.
         class_names: What the head's outputs are called.
         preprocess: How pixels become its input.
         digest: Hex sha256 of the variables, from `tree.digest`.
@@ -133,9 +138,17 @@ class ModelCard:
 
     model: str
     width: int | None
+    pooled_head: bool
     class_names: tuple[str, ...]
     preprocess: Preprocess
     digest: str
+
+    @property
+    def network(self) -> ModelConfig:
+        """The network, as a configuration asks for it."""
+        return ModelConfig(
+            name=self.model, width=self.width, pooled_head=self.pooled_head
+        )
 
 
 def save_model(folder: Path, variables: FrozenDict[str, Any], card: ModelCard) -> None:
@@ -170,6 +183,38 @@ def load_card(folder: Path) -> ModelCard:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged: {error}") from None
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model that `save_model` saved.
+
+    Attributes:
+        card: What it says of itself.
+        spec: The network.
+        model: Its Flax module.
+        variables: Parameters and statistics.
+    """
+
+    card: ModelCard
+    spec: ModelSpec
+    model: Network
+    variables: FrozenDict[str, Any]
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Return the model that `save_model` saved.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    card = load_card(folder)
+    spec = configured(card.network)
+    model = spec.build(len(card.class_names))
+    size = card.preprocess.size
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    like = FrozenDict(jax.eval_shape(model.init, jax.random.key(0), image))
+    return SavedModel(card, spec, model, load_variables(folder, like, card))
 
 
 def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, Any]:

@@ -22,14 +22,26 @@ class ModelConfig:
     """Which network is adapted.
 
     Attributes:
-        name: Architecture: resnet18 to resnet152, or the CIFAR nets resnet20 to
-            resnet110.
-        width: Channels of the first stage. None keeps the architecture's own
-            (64, or 16 for the CIFAR nets).
+        name: Architecture, such as resnet50, resnext50_32x4d, vgg16_bn or
+            resnetv2_50x1_bit. None takes what the weights say they are for.
+        width: Channels of the first stage. None keeps the architecture's own, or
+            that of a run whose weights these are.
+        pooled_head: Leave out the two hidden layers of a VGG's classifier, so that
+            the head sees the means of the features. For images of other sizes, and
+            a twentieth of the parameters.
     """
 
-    name: str = "resnet20"
+    name: str | None = None
     width: int | None = None
+    pooled_head: bool = False
+
+    def changed(self, wanted: "ModelConfig") -> "ModelConfig":
+        """Return this network with what somebody asks to have otherwise."""
+        return ModelConfig(
+            name=wanted.name or self.name,
+            width=self.width if wanted.width is None else wanted.width,
+            pooled_head=wanted.pooled_head or self.pooled_head,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +95,10 @@ class TrainConfig:
             test/ (or val/) with one folder a class, or the class folders alone,
             of which a fixed fifth is then kept for testing.
         weights: Where the network starts: resnet20-cifar10 (comes with jft), a
-            checkpoint file (.safetensors, .pth, .pt, .th, .bin), or none for
-            random weights.
+            checkpoint file or a folder of one, the folder of a run,
+            torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
+            https://...#sha256=HEX, or none for random weights. jft.convert --list
+            has the names.
         freeze: What stays as it is: none, until:STAGE, first:N (layers in depth
             order), all-but:STAGE, or glob patterns of parameter names separated by
             commas.

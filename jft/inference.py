@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
-from jft.checkpoint import load_card, load_variables
+from jft.checkpoint import load_model
 from jft.data.decode import DecodeError, decode, fit
 from jft.errors import InputError
-from jft.models import get_model
-from jft.models.resnet import ResNet
+from jft.models import ModelSpec
+from jft.models.network import Network
 from jft.preprocess import Preprocess
 from jft.runlog import open_run
 from jft.step import make_predict_step
@@ -32,13 +31,15 @@ class Predictor:
     """A fine-tuned network that takes images as they are.
 
     Attributes:
-        model: The Flax module.
+        spec: The network.
+        model: Its Flax module.
         variables: Immutable {"params": ..., "batch_stats": ...}, float32.
         preprocess: How pixels become its input.
         class_names: One name per column of the probabilities.
     """
 
-    model: ResNet
+    spec: ModelSpec
+    model: Network
     variables: FrozenDict[str, Any]
     preprocess: Preprocess
     class_names: tuple[str, ...]
@@ -57,14 +58,15 @@ class Predictor:
         Raises:
             InputError: It is no run, has not got that far, or is damaged.
         """
-        folder = open_run(Path(run)).path / which
-        card = load_card(folder)
-        model = get_model(card.model).build(len(card.class_names), width=card.width)
-        size = card.preprocess.size
-        image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        like = FrozenDict(jax.eval_shape(model.init, jax.random.key(0), image))
-        variables = load_variables(folder, like, card)
-        return cls(model, variables, card.preprocess, card.class_names)
+        saved = load_model(open_run(Path(run)).path / which)
+        card = saved.card
+        return cls(
+            saved.spec,
+            saved.model,
+            saved.variables,
+            card.preprocess,
+            card.class_names,
+        )
 
     def __call__(self, images: Image | Iterable[Image]) -> np.ndarray:
         """Return probabilities [N, K] float32, each row summing to 1.

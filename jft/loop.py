@@ -3,12 +3,13 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flax.core import FrozenDict
+import jax
 
 from jft import config as configs
 from jft import metrics, preflight, tree
@@ -20,7 +21,8 @@ from jft.devices import Devices, get_devices, tune_cpu
 from jft.errors import InputError
 from jft.evaluation import evaluate_source
 from jft.interrupt import Interrupted, catch_signals
-from jft.pretrained import open_weights
+from jft.models import config_of
+from jft.pretrained import open_for
 from jft.runlog import RunDirectory, default_workdir
 from jft.state import Start, begin
 from jft.step import TrainState, make_eval_step, make_train_step
@@ -43,7 +45,7 @@ def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
     """
     watch = watch or Watch()
     started = time.perf_counter()
-    preflight.check(config)
+    config = preflight.check(config)
     path = Path(config.workdir or default_workdir(config)).expanduser()
     with RunDirectory(path).claim(config) as directory:
         finished = directory.read("result.json")
@@ -52,8 +54,24 @@ def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
             watch.end(result, already=True)
             return result
         run = prepare(config, directory, watch, started)
-        with catch_signals() as stopped:
+        with catch_signals() as stopped, _memory(config, run):
             return run.train(stopped)
+
+
+@contextmanager
+def _memory(config: TrainConfig, run: "Run") -> Iterator[None]:
+    """Say what to change when the device has not enough memory."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = run.start.pretrained.preprocess.size
+        raise InputError(
+            f"not enough memory for {config.batch_size} images of {size}x{size} pixels "
+            f"a step on {run.devices}: try a smaller --batch-size or --image-size, or "
+            "freeze more of the network"
+        ) from None
 
 
 def _of_result(record: dict[str, Any]) -> dict[str, Any]:
@@ -67,17 +85,14 @@ def prepare(
     """Open the weights and the data of a run, and build its first state."""
     tune_cpu()
     devices = get_devices(config.devices, config.batch_size)
-    opened = open_weights(
-        config.model.name, config.weights, image_size=config.image_size
-    )
-    splits = open_splits(config.data, opened.preprocess)
+    weights = open_for(config.model, config.weights, image_size=config.image_size)
+    splits = open_splits(config.data, weights.preprocess)
     directory.write_text("data_report.json", splits.report.to_json())
     require_readable(splits)
-    pretrained = opened.build(
+    pretrained = weights.build(
         len(splits.class_names),
         class_names=splits.class_names,
         seed=config.seed,
-        width=config.model.width,
     )
     batches = Batches(splits.train, config.batch_size, config.seed, config.epochs)
     start = begin(config, pretrained, devices, steps_per_epoch=batches.steps_per_epoch)
@@ -114,6 +129,7 @@ class Run:
                 "fingerprint": configs.fingerprint(self.config),
                 "weights": {
                     "source": pretrained.report.source,
+                    **pretrained.about,
                     "sha256": pretrained.report.sha256,
                     "reinitialised": pretrained.report.reinitialised,
                 },
@@ -216,10 +232,9 @@ class Run:
         train = metrics.summarise(self.total)
         speed = {"seconds": seconds, "images_per_second": train["n"] / seconds}
         self.total = {}
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
         test = evaluate_source(
             eval_step,
-            variables,
+            state.variables,
             self.splits.test,
             self.devices,
             batch_size=self.config.batch_size,
@@ -236,13 +251,13 @@ class Run:
 
     def _save(self, name: str, state: TrainState) -> str:
         """Save parameters and statistics with all that predict needs."""
-        host = self.devices.fetch(
-            FrozenDict(params=state.params, batch_stats=state.batch_stats)
-        )
+        host = self.devices.fetch(state.variables)
         pretrained = self.start.pretrained
+        network = config_of(pretrained.spec)
         card = ModelCard(
-            model=self.config.model.name,
-            width=self.config.model.width,
+            model=pretrained.spec.name,
+            width=network.width,
+            pooled_head=network.pooled_head,
             class_names=self.splits.class_names,
             preprocess=pretrained.preprocess,
             digest=tree.digest(host),

@@ -1,32 +1,39 @@
 """How pixels become the numbers a network was trained on; it travels with weights."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from jft.errors import InputError, nearest
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Channels = Literal["rgb", "bgr"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST = 4096
+"""Pixels of a side, beyond which a size is a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """The path from a decoded image to network input, as torchvision and timm state it.
 
-    The shorter side is resized to `round(size / crop_fraction)` pixels, the central
-    `size` x `size` square is kept as uint8, and the device computes
-    `(pixel / 255 - mean) / std` per channel.
+    The shorter side is resized to `resized` pixels, the central `size` x `size` square
+    is kept as uint8, and the device computes `(pixel * pixel_max / 255 - mean) / std`
+    per channel.
 
     Attributes:
         size: Side of the square the network sees, in pixels.
         interpolation: Resampling filter of the resize (Pillow's, with antialiasing).
         crop_fraction: Share of the resized shorter side that the crop keeps, in (0, 1].
-        mean: Per-channel mean (R, G, B) of pixels scaled to [0, 1].
-        std: Per-channel standard deviation (R, G, B), same scale.
+        mean: Per-channel mean, in the order of `channels` and scaled as `pixel_max`.
+        std: Per-channel standard deviation, same order and scale.
+        pixel_max: What the brightest pixel, 255, is scaled to: 1, or 255 for Keras's
+            "caffe" weights.
+        channels: Order in which the network sees the colours; images are RGB.
     """
 
     size: int = 224
@@ -34,17 +41,46 @@ class Preprocess:
     crop_fraction: float = 0.875
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    pixel_max: float = 1.0
+    channels: Channels = "rgb"
+
+    @property
+    def resized(self) -> int:
+        """Shorter side of the resized image, from which the square is cut, in pixels.
+
+        Rounded down as timm does; a fraction such as 224 / 232 is not exact in
+        floating point, and must still give 232.
+        """
+        return int(self.size / self.crop_fraction + 1e-6)
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"image size must be at least 1 pixel, got {self.size}")
+        if type(self.size) is not int or not 1 <= self.size <= LARGEST:
+            raise InputError(
+                f"image size must be a number of pixels from 1 to {LARGEST}, "
+                f"got {self.size!r}"
+            )
         if not 0 < self.crop_fraction <= 1:
             raise InputError(f"crop_fraction must be in (0, 1]: {self.crop_fraction}")
-        if min(self.std) <= 0:
-            raise InputError(f"std must be positive, got {self.std}")
-        if self.interpolation not in get_args(Interpolation):
-            valid = ", ".join(get_args(Interpolation))
-            raise InputError(f"interpolation {self.interpolation!r}; valid: {valid}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not _three_numbers(values) or (name == "std" and min(values) <= 0):
+                valid = "positive and finite" if name == "std" else "finite"
+                raise InputError(
+                    f"{name} must be three {valid} numbers, got {values!r:.80}"
+                )
+        if not 0 < self.pixel_max < math.inf:
+            raise InputError(f"pixel_max must be positive, got {self.pixel_max}")
+        for name, kind in (("interpolation", Interpolation), ("channels", Channels)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                valid = ", ".join(get_args(kind))
+                raise InputError(f"{name} {value!r}; valid: {valid}")
+
+    def __str__(self) -> str:
+        """Return the path in a line: `resize 256 bilinear, crop 224, ...`."""
+        return (
+            f"resize {self.resized} {self.interpolation}, crop {self.size}, "
+            f"{self.channels.upper()} 0..{self.pixel_max:g}, "
+            f"mean {_numbers(self.mean)}, std {_numbers(self.std)}"
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
@@ -53,6 +89,8 @@ class Preprocess:
         Raises:
             InputError: A name or a value that is none of a `Preprocess`.
         """
+        if not isinstance(cast(Any, values), Mapping):
+            raise InputError(f"preprocessing must be named values, got {values!r:.80}")
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
@@ -65,3 +103,27 @@ class Preprocess:
             return cls(**settings)
         except TypeError as error:
             raise InputError(f"preprocessing {dict(values)}: {error}") from None
+
+
+def _three_numbers(values: Any) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(cast(tuple[Any, ...], values)) == 3
+        and all(type(v) in (int, float) and math.isfinite(v) for v in values)
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+INCEPTION = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+"""Pixels from -1 to 1: BiT, and Keras's V2 networks."""
+
+CAFFE = Preprocess(
+    mean=(103.939, 116.779, 123.68),
+    std=(1.0, 1.0, 1.0),
+    pixel_max=255.0,
+    channels="bgr",
+)
+"""What Keras's first networks were trained on: BGR in 0..255 without their mean."""

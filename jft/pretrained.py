@@ -1,10 +1,9 @@
 """A network by name with its weights: built, initialised, loaded, ready to call."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +13,17 @@ import numpy as np
 from flax.core import FrozenDict
 
 from jft import tree
-from jft.config import BUNDLED_WEIGHTS
+from jft.config import BUNDLED_WEIGHTS, ModelConfig
 from jft.devices import tune_cpu
 from jft.errors import InputError
-from jft.models import ModelSpec, get_model
-from jft.models.resnet import ResNet
+from jft.models import ModelSpec, configured
+from jft.models.network import Network
 from jft.preprocess import Preprocess
 from jft.step import make_predict_step
-from jft.weights.files import Checkpoint, read_tensors
-from jft.weights.hub import find_weights
-from jft.weights.load import LoadReport, head_classes, place
+from jft.weights.hub import RANDOM
+from jft.weights.load import LoadReport, head_classes, place, usual_preprocess
+from jft.weights.opened import Opened, open_weights
+from jft.weights.published import other_network
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,23 @@ class Pretrained:
     """A network and what travels with its weights.
 
     Attributes:
-        model: The Flax module.
-        variables: Immutable {"params": ..., "batch_stats": ...}, float32.
+        spec: The network.
+        model: Its Flax module.
+        variables: Immutable {"params": ...}, float32, and "batch_stats" where batches
+            are normalised.
         preprocess: How pixels become its input.
         report: Which variables were loaded and which are newly initialised.
         class_names: What the head's outputs are called; empty if unknown.
+        about: Where the weights are from: url, revision, licence, labels, if known.
     """
 
-    model: ResNet
+    spec: ModelSpec
+    model: Network
     variables: FrozenDict[str, Any]
     preprocess: Preprocess
     report: LoadReport
     class_names: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @cached_property
     def _predict(self) -> Any:
@@ -63,58 +68,68 @@ class Pretrained:
                 "images must be uint8 [B, H, W, 3], "
                 f"got {images.dtype} {list(images.shape)}"
             )
+        self.spec.check_size(min(images.shape[1:3]))
         return self._predict(self.variables, images)
 
 
 def load_pretrained(
-    name: str,
+    name: str | None = None,
     weights: str | os.PathLike[str] = BUNDLED_WEIGHTS,
     num_classes: int | None = None,
     *,
     image_size: int | None = None,
+    width: int | None = None,
+    pooled_head: bool = False,
     seed: int = 0,
-    **model_options: Any,
 ) -> Pretrained:
     """Build a network and load its weights.
 
     Args:
-        name: One of `jft.models.MODELS`.
-        weights: A checkpoint file (.safetensors, .pth, .pt, .th, .bin), the name of
-            weights that come with jft, or "none" for random ones.
+        name: One of `jft.models.MODELS`; None takes what the weights say.
+        weights: A checkpoint file or folder, a run, or a name such as
+            "torchvision:resnet50" or "hf:OWNER/REPO"; "none" for random ones.
         num_classes: Outputs of the head; None takes the checkpoint's. A head of
             another size than the checkpoint's is newly initialised.
         image_size: Side of the network's input in pixels; None takes the weights'.
+        width: Channels of the first stage; None keeps the network's own.
+        pooled_head: Leave out the hidden layers of a VGG's classifier.
         seed: Fixes newly initialised values.
-        **model_options: Options of the network, such as `width=16`.
 
     Raises:
         InputError: An unknown name, an unreadable file, or tensors that do not fit.
     """
     tune_cpu()
-    opened = open_weights(name, weights, image_size=image_size)
-    classes = opened.num_classes if num_classes is None else num_classes
-    return opened.build(classes, seed=seed, **model_options)
+    wanted = ModelConfig(name=name, width=width, pooled_head=pooled_head)
+    prepared = open_for(wanted, weights, image_size=image_size)
+    if num_classes is not None:
+        return prepared.build(num_classes, seed=seed)
+    built = prepared.build(prepared.num_classes, seed=seed)
+    if prepared.opened and built.report.reinitialised:
+        raise InputError(
+            f"{weights} has no head for this network: say num_classes to get a new one"
+        )
+    return built
 
 
 @dataclass(frozen=True)
-class OpenedWeights:
-    """Weights that have been read, but not yet put into a network.
+class WeightsFor:
+    """Weights and the network that they are about to go into.
 
     Attributes:
-        spec: The network they are for.
-        source: The file or name that was asked for.
-        preprocess: What they expect of images.
-        num_classes: Classes of their head, or the network's usual number.
-        class_names: The names of these classes; empty if unknown.
-        checkpoint: Tensors and metadata; None for random weights.
+        spec: The network.
+        opened: The weights; None for random ones.
+        preprocess: How pixels become its input.
     """
 
     spec: ModelSpec
-    source: str
+    opened: Opened | None
     preprocess: Preprocess
-    num_classes: int
-    class_names: tuple[str, ...]
-    checkpoint: Checkpoint | None
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the weights' head, or the network's usual number."""
+        tensors = self.opened.tensors if self.opened else {}
+        return head_classes(tensors, self.spec) or self.spec.num_classes
 
     def build(
         self,
@@ -122,7 +137,6 @@ class OpenedWeights:
         *,
         class_names: tuple[str, ...] = (),
         seed: int = 0,
-        **model_options: Any,
     ) -> Pretrained:
         """Build the network around the weights.
 
@@ -131,97 +145,95 @@ class OpenedWeights:
             class_names: What they mean. If the weights' head is for other classes, it
                 is newly initialised, as one of another size is.
             seed: Fixes newly initialised values.
-            **model_options: Options of `ModelSpec.build`.
         """
-        model = self.spec.build(num_classes, **model_options)
-        other = bool(class_names and self.class_names) and (
-            class_names != self.class_names
-        )
+        model = self.spec.build(num_classes)
+        theirs = self.opened.class_names if self.opened else ()
+        other = bool(class_names and theirs) and class_names != theirs
         variables, report = _fill(model, self, seed, other)
-        known = class_names or (() if report.reinitialised else self.class_names)
-        return Pretrained(model, variables, self.preprocess, report, known)
+        known = class_names or (() if report.reinitialised else theirs)
+        return Pretrained(
+            spec=self.spec,
+            model=model,
+            variables=variables,
+            preprocess=self.preprocess,
+            report=report,
+            class_names=known,
+            about=self.opened.about if self.opened else {},
+        )
 
 
-def open_weights(
-    name: str, weights: str | os.PathLike[str], *, image_size: int | None = None
-) -> OpenedWeights:
-    """Read weights by path or name, and what they say of themselves.
+def open_for(
+    wanted: ModelConfig,
+    weights: str | os.PathLike[str],
+    *,
+    image_size: int | None = None,
+) -> WeightsFor:
+    """Read weights by path or name for a network.
+
+    Args:
+        wanted: The network; what it leaves open, the weights decide.
+        weights: As `load_pretrained` takes them.
+        image_size: Side of the network's input in pixels; None takes the weights'.
 
     Raises:
         InputError: An unknown name, an unreadable file, or weights that say that they
             are another network's.
     """
-    spec = get_model(name)
-    weights = os.fspath(weights)
-    path = find_weights(weights)
-    checkpoint = read_tensors(path) if path else None
-    metadata = checkpoint.metadata if checkpoint else {}
-    if metadata.get("model", name) != name:
-        raise InputError(
-            f"{weights} holds weights of {metadata['model']}, not {name}: take that "
-            "model (--model.name), or other weights (--weights)"
-        )
-    preprocess, class_names = _described(metadata, spec, weights)
+    opened = open_weights(weights)
+    known = opened.model if opened else None
+    if known and wanted.name not in (None, known.name):
+        raise InputError(other_network(str(weights), known.name, str(wanted.name)))
+    spec = configured(known.changed(wanted) if known else wanted)
+    preprocess = spec.preprocess
+    if opened:
+        preprocess = opened.preprocess or usual_preprocess(opened.tensors, spec)
     if image_size is not None:
         preprocess = dataclasses.replace(preprocess, size=image_size)
-    classes = head_classes(checkpoint.tensors) if checkpoint else None
-    if class_names and classes is not None and len(class_names) != classes:
+    spec.check_size(preprocess.size)
+    prepared = WeightsFor(spec, opened, preprocess)
+    names = opened.class_names if opened else ()
+    if names and len(names) != prepared.num_classes:
         raise InputError(
-            f"{weights} names {len(class_names)} classes, but its head has {classes}"
+            f"{weights} names {len(names)} classes, but its head has "
+            f"{prepared.num_classes}"
         )
-    return OpenedWeights(
-        spec=spec,
-        source=weights,
-        preprocess=preprocess,
-        num_classes=spec.num_classes if classes is None else classes,
-        class_names=class_names,
-        checkpoint=checkpoint,
-    )
-
-
-def _described(
-    metadata: Mapping[str, str], spec: ModelSpec, weights: str
-) -> tuple[Preprocess, tuple[str, ...]]:
-    """Return the preprocessing and class names that weights state of themselves."""
-    try:
-        stated = json.loads(metadata.get("preprocess", "null"))
-        names: Any = json.loads(metadata.get("class_names", "[]"))
-        preprocess = Preprocess.from_dict(stated) if stated else spec.preprocess
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{weights}: its metadata is damaged: {error}") from None
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise InputError(f"{weights}: its class names are no list of names: {names!r}")
-    return preprocess, tuple(names)
+    return prepared
 
 
 def _fill(
-    model: ResNet, opened: OpenedWeights, seed: int, fresh_head: bool
+    model: Network, prepared: WeightsFor, seed: int, fresh_head: bool
 ) -> tuple[FrozenDict[str, Any], LoadReport]:
     """Return all variables: the checkpoint's, and initial values for the others."""
-    size, checkpoint = opened.preprocess.size, opened.checkpoint
+    size, opened = prepared.preprocess.size, prepared.opened
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
     placed: dict[str, Any] = {}
     ignored: tuple[str, ...] = ()
-    if checkpoint:
+    if opened:
         placed, ignored = place(
-            shapes, checkpoint.tensors, opened.source, fresh_head=fresh_head
+            shapes,
+            opened.tensors,
+            opened.source,
+            prepared.spec,
+            fresh_head=fresh_head,
         )
     fresh = sorted(set(shapes) - set(placed))
     report = LoadReport(
-        source=opened.source,
-        sha256=checkpoint.sha256 if checkpoint else "",
+        source=opened.source if opened else RANDOM,
+        sha256=opened.sha256 if opened else "",
         loaded=tuple(sorted(placed)),
         reinitialised=tuple(fresh),
         ignored=ignored,
     )
-    values = {**placed, **_initial(model, image, fresh, seed)}
-    flat = {name: jnp.asarray(values[name]) for name in shapes}
+    values = placed | _initial(model, image, fresh, seed)
+    del placed
+    # Each leaves the host before the next goes to the device: one copy of all of them.
+    flat = {name: jnp.asarray(values.pop(name)) for name in shapes}
     return FrozenDict(tree.unflatten(flat)), report
 
 
 def _initial(
-    model: ResNet, image: Any, wanted: Iterable[str], seed: int
+    model: Network, image: Any, wanted: Iterable[str], seed: int
 ) -> dict[str, jax.Array]:
     """Return the initial values of some variables.
 

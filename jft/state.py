@@ -9,7 +9,6 @@ from flax.core import FrozenDict
 from jft import freeze, optim
 from jft.config import TrainConfig
 from jft.devices import Devices
-from jft.models import get_model
 from jft.pretrained import Pretrained
 from jft.step import StepSpec, TrainState
 from jft.tasks import Classification
@@ -44,7 +43,7 @@ def begin(
     Raises:
         InputError: The freeze rule does not fit the network.
     """
-    spec = get_model(config.model.name)
+    spec = pretrained.spec
     params = pretrained.variables["params"]
     freezing = freeze.FreezeSpec.parse(config.freeze, spec)
     frozen = FrozenDict(freezing.frozen(params))
@@ -60,7 +59,7 @@ def begin(
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=pretrained.variables["batch_stats"],
+        batch_stats=FrozenDict(pretrained.variables.get("batch_stats") or {}),
         opt_state=optimizer.init(params),
         key=jax.random.key_data(jax.random.key(config.seed)),
     )

@@ -24,7 +24,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
         step: int32 scalar, steps done.
         params: Immutable parameter tree, frozen leaves included.
-        batch_stats: Statistics of the normalisation layers.
+        batch_stats: Statistics of batch normalisation; empty without it.
         opt_state: State of the optimizer; none for frozen leaves.
         key: Data of the run's root random key, uint32 [2]; never changes.
     """
@@ -34,6 +34,14 @@ class TrainState(struct.PyTreeNode):
     batch_stats: FrozenDict[str, Any]
     opt_state: optax.OptState
     key: jax.Array
+
+    @property
+    def variables(self) -> FrozenDict[str, Any]:
+        """What the network is applied with."""
+        variables: dict[str, Any] = {"params": self.params}
+        if self.batch_stats:
+            variables["batch_stats"] = self.batch_stats
+        return FrozenDict(variables)
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ def make_train_step(
         return state.replace(
             step=state.step + 1,
             params=apply_updates(state.params, updates, spec.frozen),
-            batch_stats=FrozenDict(changed["batch_stats"]),
+            batch_stats=FrozenDict(changed.get("batch_stats", {})),
             opt_state=opt_state,
         ), sums
 

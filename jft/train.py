@@ -50,7 +50,7 @@ def train(config: TrainConfig) -> int:
     """Check the configuration before JAX is imported, then train."""
     from jft import preflight
 
-    preflight.check(config)
+    config = preflight.check(config)
     from jft.console import Printer
     from jft.interrupt import Interrupted
     from jft.loop import fit

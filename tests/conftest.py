@@ -16,6 +16,7 @@ import pytest  # noqa: E402
 
 from jft import models  # noqa: E402
 from jft.models import CIFAR_PREPROCESS, ModelSpec  # noqa: E402
+from jft.models.variants import ResNetVariant  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Most tests compile the same few programs again: a cache that lasts one session.
@@ -26,8 +27,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 TINY = ModelSpec(
     name="tiny",
     stage_sizes=(1, 1),
-    block="basic",
-    small=True,
+    variant=ResNetVariant(block="basic", stem="cifar", shortcut="pad"),
     width=4,
     parameters=1406,
     num_classes=10,

@@ -18,8 +18,11 @@ FLOORS = (
     ("errors", "preprocess", "types", "tree", "config"),
     ("models", "freeze", "optim", "tasks", "metrics", "augment", "step", "interrupt"),
     ("weights", "data", "devices", "checkpoint", "runlog"),
-    ("preflight", "pretrained", "state", "inference", "evaluation", "watch", "loop"),
-    ("console", "cli", "train", "evaluate", "predict", "bundle"),
+    (
+        *("preflight", "pretrained", "state", "inference", "evaluation"),
+        *("watch", "loop", "exporting"),
+    ),
+    ("console", "cli", "train", "evaluate", "predict", "export", "convert"),
 )
 # Within a floor these may import each other, in this direction.
 SIDEWAYS = {
@@ -31,7 +34,10 @@ SIDEWAYS = {
     ("tasks", "metrics"),
     ("step", "augment"),
     ("step", "tasks"),
+    ("weights", "checkpoint"),
     ("state", "pretrained"),
+    ("exporting", "inference"),
+    ("exporting", "pretrained"),
     ("evaluation", "inference"),
     ("loop", "evaluation"),
     ("loop", "preflight"),
@@ -43,7 +49,8 @@ SIDEWAYS = {
     ("train", "console"),
     ("evaluate", "cli"),
     ("predict", "cli"),
-    ("bundle", "cli"),
+    ("export", "cli"),
+    ("convert", "cli"),
 }
 
 

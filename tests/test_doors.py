@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jft import evaluate, predict, train
+from jft import convert, evaluate, export, predict, train
 from jft.config import TrainConfig
 from jft.loop import fit
 
@@ -63,7 +63,7 @@ def picture(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("door", [train, evaluate, predict])
+@pytest.mark.parametrize("door", [train, evaluate, predict, export, convert])
 def test_help_reads_and_costs_no_jax(door, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="0"):
         door.main(["--help"])
@@ -94,6 +94,18 @@ def test_help_reads_and_costs_no_jax(door, capsys: pytest.CaptureFixture[str]):
         (["--data", "folder:/nowhere"], "cannot list folder '/nowhere'"),
         (["--weights", "resnet20-cifar"], "did you mean 'resnet20-cifar10'"),
         (["--weights", "/no/such.pth"], "no weights '/no/such.pth'"),
+        (["--weights", "none"], "give --model.name"),
+        (["--weights", "torchvison:resnet50"], "did you mean 'torchvision'"),
+        (["--weights", "torchvision:resnet5O"], "no weights"),
+        (
+            ["--weights", "torchvision:resnet50", "--model.name", "resnet18"],
+            "holds weights of resnet50, not resnet18",
+        ),
+        (
+            ["--weights", "torchvision:vgg16", "--image-size", "16"],
+            "halves its image too often for 16 pixels",
+        ),
+        (["--model.pooled-head"], "resnet20 has a pooled head already"),
         (["--epochs", "0", "--batch-size", "0"], "batch_size must be at least 1"),
         (["--config", "configs/no_steel.py"], "did you mean 'configs/neu_steel.py'"),
     ],

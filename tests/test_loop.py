@@ -23,7 +23,6 @@ from jft.models import ModelSpec
 from jft.pretrained import load_pretrained
 from jft.runlog import RunDirectory
 from jft.watch import Watch
-from jft.weights.names import torch_name
 
 
 @pytest.fixture
@@ -409,9 +408,3 @@ def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
     assert restored is not None
     assert restored[1] == {"total": {"loss": 0.1}}
     assert type(restored[0].params) is type(state.params)
-
-
-def test_weights_of_torch_names_have_no_gaps():
-    model = load_pretrained("resnet20", "none").variables
-    named = [torch_name(name, ()) for name in tree.flatten(model)]
-    assert len(set(named)) == len(named)

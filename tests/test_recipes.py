@@ -51,7 +51,7 @@ def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPat
     text = (ROOT / "README.md").read_text()
     configs = [parsed(args, monkeypatch) for args in commands(text)]
     named = "folder:PATH_WITH_ONE_FOLDER_A_CLASS"
-    assert [config.data for config in configs] == [named, *["folder:flowers"] * 2]
+    assert [config.data for config in configs] == [named, *["folder:flowers"] * 6]
     table = text.partition("| `--freeze` |")[2].partition("\n\n")[0]
     rules = re.findall(r"^\| `'?([^`']*)'?` \|", table, re.MULTILINE)
     assert len(rules) == 5

@@ -111,7 +111,7 @@ def decode(path: Path) -> npt.NDArray[np.uint8]:
 def fit(image: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """Resize the shorter side, keep the central square.
 
-    Gives the bytes of torchvision's `Resize(round(size / crop_fraction))` and
+    Gives the bytes of torchvision's `Resize(preprocess.resized)` and
     `CenterCrop(size)` on a PIL image: truncation of the longer side, and rounding half
     to even of the offset, included. Only a strip so long that its resized copy would
     pass `MAX_PIXELS` loses its ends first.
@@ -123,7 +123,7 @@ def fit(image: npt.NDArray[np.uint8], preprocess: Preprocess) -> npt.NDArray[np.
     Returns:
         The square [S, S, 3] in 0..255; the array may be read-only, or `image` itself.
     """
-    size, target = preprocess.size, round(preprocess.size / preprocess.crop_fraction)
+    size, target = preprocess.size, preprocess.resized
     image = _shorten(image, target)
     height, width = image.shape[:2]
     short = min(height, width)

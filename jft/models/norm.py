@@ -1,4 +1,6 @@
-"""Batch normalisation as torch computes it, over all devices and without padding."""
+"""Normalisation as torch computes it: of batches over all devices, and of groups."""
+
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -69,3 +71,32 @@ class BatchNorm(nn.Module):
             used_mean, used_var = mean.value, var.value
         factor = scale * jax.lax.rsqrt(used_var + self.epsilon)
         return x * factor + (bias - used_mean * factor)
+
+
+class GroupNorm(nn.Module):
+    """Normalise groups of channels of each image by their own mean and variance.
+
+    As `torch.nn.GroupNorm`; images do not affect each other, and nothing is stored.
+    Source: Wu and He 2018, https://arxiv.org/abs/1803.08494.
+
+    Attributes:
+        groups: Into how many groups the channels are divided.
+        epsilon: Added to the variance.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+        """Return `x` [B, H, W, C] normalised, scaled and shifted per channel."""
+        del mode  # the same in training, and for images of any weight
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        grouped = x.reshape(*x.shape[:3], self.groups, channels // self.groups)
+        mean = jnp.mean(grouped, axis=(1, 2, 4), keepdims=True)
+        centred = grouped - mean
+        var = jnp.mean(jnp.square(centred), axis=(1, 2, 4), keepdims=True)
+        normal = centred * jax.lax.rsqrt(var + self.epsilon)
+        return normal.reshape(x.shape) * scale + bias

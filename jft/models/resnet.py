@@ -1,36 +1,52 @@
-"""ResNet v1.5 and the CIFAR ResNets, with torch's padding and normalisation.
+"""ResNets as torchvision, timm, Keras and akamaster built them.
 
 Sources: He et al. 2016, https://arxiv.org/abs/1512.03385; torchvision's
-`models/resnet.py` for the ImageNet nets; the option-A shortcut of the paper's section
+`models/resnet.py` for v1.5, wide and ResNeXt nets; timm's `models/resnet.py` for the
+stem and shortcut of ResNet-D (He et al. 2019, https://arxiv.org/abs/1812.01187);
+Keras's `applications/resnet.py` for v1; the option-A shortcut of the paper's section
 4.2 as akamaster/pytorch_resnet_cifar10 computes it.
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jft.models.network import Network, conv_init, max_pool
 from jft.models.norm import BatchNorm
-
-# torchvision's initial values: He normal over the outputs, and torch's default for a
-# linear layer, uniform within 1 / sqrt(inputs).
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-head_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from jft.models.variants import ResNetVariant
 
 
-def conv(features: int, size: int, stride: int = 1, *, name: str) -> nn.Conv:
-    """Return a convolution without bias that pads `size // 2` on every side.
+def conv(
+    features: int,
+    size: int,
+    stride: int = 1,
+    *,
+    name: str,
+    use_bias: bool = False,
+    groups: int = 1,
+) -> nn.Conv:
+    """Return a convolution that pads `size // 2` on every side.
 
     With stride 2 this is not "SAME", which would pad one side less.
+
+    Args:
+        features: Channels of the result.
+        size: Side of the kernel.
+        stride: Step between windows.
+        name: Name of the module.
+        use_bias: Add a bias.
+        groups: Into how many groups of channels it falls.
     """
     return nn.Conv(
         features,
         (size, size),
         strides=stride,
         padding=size // 2,
-        use_bias=False,
+        use_bias=use_bias,
+        feature_group_count=groups,
         kernel_init=conv_init,
         name=name,
     )
@@ -43,12 +59,31 @@ class ConvNorm(nn.Module):
     size: int
     stride: int
     norm: Any
+    use_bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, features]."""
-        x = conv(self.features, self.size, self.stride, name="conv")(x)
+        bias = self.use_bias
+        x = conv(self.features, self.size, self.stride, name="conv", use_bias=bias)(x)
         return self.norm(name="norm")(x, **mode)
+
+
+class DeepStem(nn.Module):
+    """Three 3x3 convolutions in place of a 7x7 one; the last is not yet rectified."""
+
+    features: int
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+        """Map `x` [B, H, W, C] to [B, H/2, W/2, features]."""
+        half = self.features // 2
+        for i, features in enumerate((half, half, self.features), start=1):
+            x = conv(features, 3, 2 if i == 1 else 1, name=f"conv{i}")(x)
+            x = self.norm(name=f"norm{i}")(x, **mode)
+            x = nn.relu(x) if i < 3 else x
+        return x
 
 
 def pad_shortcut(x: jax.Array, features: int) -> jax.Array:
@@ -62,45 +97,72 @@ def pad_shortcut(x: jax.Array, features: int) -> jax.Array:
     return jnp.pad(x[:, ::2, ::2, :], ((0, 0), (0, 0), (0, 0), (extra, extra)))
 
 
+def halve(x: jax.Array) -> jax.Array:
+    """Return 2x2 means of `x` [B, H, W, C]; at odd edges, of the pixels that exist."""
+    edge: Any = tuple((0, n % 2) for n in x.shape[1:3])
+    return nn.avg_pool(x, (2, 2), strides=(2, 2), padding=edge, count_include_pad=False)
+
+
 class Block(nn.Module):
     """A residual block: basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1).
 
     Attributes:
-        features: Channels of the 3x3 convolutions; a bottleneck puts out four times
-            as many.
-        stride: Stride of the first 3x3 convolution.
-        kind: "basic" or "bottleneck".
-        small: Shortcuts without weights that pad channels.
+        features: Channels of a basic block; a bottleneck puts out four times as many.
+        stride: Step of the block.
+        variant: Which kind.
         norm: Makes a normalisation layer, given its name.
     """
 
     features: int
     stride: int
-    kind: Literal["basic", "bottleneck"]
-    small: bool
+    variant: ResNetVariant
     norm: Any
 
     @nn.compact
     def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
-        out = self.features * (4 if self.kind == "bottleneck" else 1)
-        if self.kind == "basic":
-            plan = [(self.features, 3, self.stride), (out, 3, 1)]
-        else:
-            plan = [(self.features, 1, 1), (self.features, 3, self.stride), (out, 1, 1)]
         y = x
-        for i, (features, size, stride) in enumerate(plan, start=1):
-            y = conv(features, size, stride, name=f"conv{i}")(y)
+        plan = self.plan()
+        for i, (features, size, stride, groups) in enumerate(plan, start=1):
+            y = conv(
+                features,
+                size,
+                stride,
+                name=f"conv{i}",
+                use_bias=self.variant.conv_bias,
+                groups=groups,
+            )(y)
             y = self.norm(name=f"norm{i}")(y, **mode)
             if i < len(plan):
                 y = nn.relu(y)
-        if self.stride != 1 or x.shape[-1] != out:
-            if self.small:
-                x = pad_shortcut(x, out)
-            else:
-                project = ConvNorm(out, 1, self.stride, self.norm, name="shortcut")
-                x = project(x, **mode)
-        return nn.relu(x + y)
+        return nn.relu(y + self.shortcut(x, y.shape[-1], **mode))
+
+    def plan(self) -> list[tuple[int, int, int, int]]:
+        """Return each convolution's channels, kernel size, stride and groups."""
+        variant, features, stride = self.variant, self.features, self.stride
+        if variant.block == "basic":
+            return [(features, 3, stride, 1), (features, 3, 1, 1)]
+        inner = features * variant.group_width // 64 * variant.groups
+        first, second = (stride, 1) if variant.stride_first else (1, stride)
+        return [
+            (inner, 1, first, 1),
+            (inner, 3, second, variant.groups),
+            (features * 4, 1, 1, 1),
+        ]
+
+    def shortcut(self, x: jax.Array, features: int, **mode: Any) -> jax.Array:
+        """Bring the block's input to the shape of its output."""
+        variant, stride = self.variant, self.stride
+        if stride == 1 and x.shape[-1] == features:
+            return x
+        if variant.shortcut == "pad":
+            return pad_shortcut(x, features)
+        if variant.shortcut == "pool" and stride == 2:
+            x, stride = halve(x), 1
+        project = ConvNorm(
+            features, 1, stride, self.norm, variant.conv_bias, name="shortcut"
+        )
+        return project(x, **mode)
 
 
 class Stage(nn.Module):
@@ -109,106 +171,63 @@ class Stage(nn.Module):
     blocks: int
     features: int
     stride: int
-    kind: Literal["basic", "bottleneck"]
-    small: bool
+    variant: ResNetVariant
     norm: Any
 
     @nn.compact
     def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
         for i in range(self.blocks):
-            x = Block(
-                self.features,
-                self.stride if i == 0 else 1,
-                self.kind,
-                self.small,
-                self.norm,
-                name=f"block{i}",
-            )(x, **mode)
+            stride = self.stride if i == 0 else 1
+            block = Block(
+                self.features, stride, self.variant, self.norm, name=f"block{i}"
+            )
+            x = block(x, **mode)
         return x
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """A ResNet whose parts are named stem, stage1, ..., head.
 
+    Each stage has twice the channels of the one before.
+
     Attributes:
-        stage_sizes: Residual blocks per stage.
-        block: "basic" or "bottleneck".
-        small: The CIFAR form: 3x3 stem without pooling, shortcuts without weights.
-        width: Channels of the first stage; each later stage has twice as many.
-        num_classes: Outputs of the head, K.
-        stored: Names of normalisation layers (`stage1/block0/norm1`) that use their
-            stored statistics in training too, and leave them as they are.
-        axis_name: Mapped axis over which batch statistics are shared.
+        variant: Which of the family.
     """
 
-    stage_sizes: tuple[int, ...]
-    block: Literal["basic", "bottleneck"]
-    small: bool
-    width: int
-    num_classes: int
-    stored: frozenset[str] = frozenset()
-    axis_name: str | None = None
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The parts in depth order: stem, stage1, ..., head."""
-        numbers = range(1, len(self.stage_sizes) + 1)
-        return ("stem", *(f"stage{i}" for i in numbers), "head")
-
-    @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        *,
-        train: bool = False,
-        weight: jax.Array | None = None,
-        start: str = "stem",
-        stop: str = "head",
-    ) -> jax.Array:
-        """Return logits, or the features between two stages.
-
-        Args:
-            x: Normalised images [B, H, W, 3] float32, or, with `start`, the features
-                that the stage before `start` put out.
-            train: Normalise by the batch where a layer is not in `stored`.
-            weight: [B] float32, 0 for padding, which batch statistics then leave out.
-            start: First part to run, one of `stages`.
-            stop: Last part to run, one of `stages`.
-
-        Returns:
-            Logits [B, K] float32, or the features [B, H', W', C'] after `stop`.
-        """
-        first, last = self.stages.index(start), self.stages.index(stop)
-        for name in self.stages[first : last + 1]:
-            x = self.run(name, x, train=train, weight=weight)
-        return x
+    variant: ResNetVariant = ResNetVariant(block="basic")
 
     def run(self, name: str, x: jax.Array, **mode: Any) -> jax.Array:
         """Run one part of `stages`."""
-        norm = partial(BatchNorm, stored=self.stored, axis_name=self.axis_name)
+        norm = partial(
+            BatchNorm,
+            stored=self.stored,
+            axis_name=self.axis_name,
+            epsilon=self.variant.epsilon,
+        )
         if name == "stem":
             return self.stem(x, norm, **mode)
         if name == "head":
-            x = jnp.mean(x, axis=(1, 2))
-            return nn.Dense(self.num_classes, kernel_init=head_init, name="head")(x)
+            return self.classify(jnp.mean(x, axis=(1, 2)))
         depth = self.stages.index(name) - 1
         stage = Stage(
             self.stage_sizes[depth],
             self.width * 2**depth,
             1 if depth == 0 else 2,
-            self.block,
-            self.small,
+            self.variant,
             norm,
             name=name,
         )
         return stage(x, **mode)
 
     def stem(self, x: jax.Array, norm: Any, **mode: Any) -> jax.Array:
-        """Run the stem, with its pooling in the ImageNet form."""
-        size, stride = (3, 1) if self.small else (7, 2)
-        x = nn.relu(ConvNorm(self.width, size, stride, norm, name="stem")(x, **mode))
-        if self.small:
-            return x
-        pad: Any = ((1, 1), (1, 1))  # flax annotates only the named paddings
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=pad)
+        """Run the stem, with its pooling in the ImageNet forms."""
+        variant = self.variant
+        if variant.stem == "deep":
+            stem: nn.Module = DeepStem(self.width, norm, name="stem")
+        else:
+            size, stride = (3, 1) if variant.stem == "cifar" else (7, 2)
+            bias = variant.conv_bias
+            stem = ConvNorm(self.width, size, stride, norm, bias, name="stem")
+        x = nn.relu(stem(x, **mode))
+        return x if variant.stem == "cifar" else max_pool(x, 3, 2, padding=1)

@@ -1,1 +1,1 @@
-"""Checkpoint files in: finding, reading, naming and loading weights."""
+"""Weights in and out: found, downloaded, read, named, placed, written."""

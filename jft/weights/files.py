@@ -4,76 +4,83 @@ Nothing in a file is ever executed, and neither torch nor pickle is needed.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar
 
-import ml_dtypes
 import numpy as np
-import safetensors
 
 from jft.errors import InputError, nearest
-from jft.weights.torch_container import LEGACY_MAGIC, read_legacy, read_zip
+from jft.weights.formats import hdf5, npz
+from jft.weights.formats.keras import WEIGHTS_MEMBER, read_keras, read_keras_archive
+from jft.weights.formats.lazy import Contents, LazyTensors
+from jft.weights.formats.ranges import FileRange
+from jft.weights.formats.safetensors import read_safetensors
+from jft.weights.formats.sharded import INDEX_SUFFIX, merged, read_shards
+from jft.weights.formats.torch_container import LEGACY_MAGIC, read_legacy, read_zip
+from jft.weights.formats.zip_archive import ZipArchive
 
-VALID = "safetensors, or a state dict that torch.save wrote (.pth, .pt, .th, .bin)"
+VALID = (
+    "safetensors, a state dict that torch.save wrote (.pth, .pt, .th, .bin), Keras "
+    "(.keras, .weights.h5, .h5), NumPy's .npz, or a checkpoint's .index.json"
+)
 """The formats, for messages."""
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
 
-_SAFETENSORS_DTYPES = {
-    "F16": np.float16,
-    "F32": np.float32,
-    "F64": np.float64,
-    "BF16": ml_dtypes.bfloat16,
-    "I8": np.int8,
-    "I16": np.int16,
-    "I32": np.int32,
-    "I64": np.int64,
-    "U8": np.uint8,
-    "U16": np.uint16,
-    "U32": np.uint32,
-    "U64": np.uint64,
-    "BOOL": np.bool_,
-}
-
 _OTHER_FORMATS = (
     (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
     (b"<", "an HTML or XML page; download the file itself"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x93NUMPY", "a NumPy array; .npz has names"),
     (b"\x1f\x8b", "a gzip archive; unpack it"),
     (b"\x80", "a pickle, but not of torch.save, or cut short"),
 )
+_HEAD = 512
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of one file.
+    """The tensors of one file, or of the files that an index lists.
 
     Attributes:
         tensors: Each array in the file's dtype, bf16 as `ml_dtypes.bfloat16`; arrays
-            may be read-only, may share memory and need not be contiguous.
+            may be read-only, may share memory and need not be contiguous. Those of
+            safetensors, NumPy and Keras are read from the file whenever asked for, and
+            an InputError then says that the file has changed or is damaged.
         metadata: The file's own notes (safetensors `__metadata__`), else empty.
-        sha256: The hex digest of the file's bytes.
+        files: What was read.
     """
 
-    tensors: dict[str, np.ndarray]
-    metadata: dict[str, str]
-    sha256: str
+    tensors: Mapping[str, np.ndarray]
+    metadata: Mapping[str, str]
+    files: tuple[FileRange, ...]
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hex digest of the file's bytes, which are read once more for it.
+
+        Of several files, the digest of their sorted digests, one on each line.
+        """
+        digests = sorted(file.sha256() for file in self.files)
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def read_tensors(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read the named tensors of a safetensors or PyTorch checkpoint.
+    """Read the named tensors of a checkpoint.
 
-    The content decides the format, not the extension. Prefixes that DataParallel
-    (`module.`) or torch.compile (`_orig_mod.`) put before every name are dropped.
+    The content decides the format, not the extension; only an index of several files
+    must be named `.index.json`. Prefixes that DataParallel (`module.`) or
+    torch.compile (`_orig_mod.`) put before every name are dropped. How tensors are
+    named in each format, its reader says.
 
     Args:
-        path: The file.
+        path: The file, or an index of several.
 
     Raises:
         InputError: If the file is missing, of another format, cut short, or asks
@@ -81,94 +88,93 @@ def read_tensors(path: str | os.PathLike[str]) -> Checkpoint:
     """
     path = Path(path)
     try:
-        data = _content(path)
-        reader = _reader(data)
-        if reader is None:
-            raise InputError(f"is {_description(path, data)}; valid are {VALID}")
-        tensors, metadata = reader(data)
+        if os.path.isdir(path):
+            raise InputError(f"is a directory; name a file in it: {VALID}")
+        file = _open(path)
+        files, contents = (file,), Contents({}, {})
+        if path.name.endswith(INDEX_SUFFIX):
+            shards = read_shards(file, lambda name: _read_shard(path.parent / name))
+            files = (file, *(shard for shard, _ in shards.values()))
+            contents = merged(shards)
+        else:
+            contents = _read(path, file)
+        if not contents.readers:
+            raise InputError("holds no tensors")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    return Checkpoint(_without_prefixes(tensors), metadata, digest)
+    tensors = LazyTensors(_without_prefixes(contents.readers), str(path))
+    return Checkpoint(tensors, contents.metadata, files)
 
 
-_Tensors = dict[str, np.ndarray]
-_Reader = Callable[[bytes], tuple[_Tensors, dict[str, str]]]
-
-_deserialize = cast(
-    Callable[[bytes], list[tuple[str, dict[str, Any]]]],
-    safetensors.deserialize,  # pyright: ignore[reportUnknownMemberType]
-)
-
-
-def _content(path: Path) -> bytes:
+def _open(path: Path) -> FileRange:
     try:
-        if path.is_dir():
-            raise InputError(f"is a directory; name a file in it: {VALID}")
         if not path.exists():
             siblings = [sibling.name for sibling in path.parent.glob("*")]
             raise InputError(f"no such file{nearest(path.name, siblings)}")
         if not path.is_file():
             raise InputError(f"is not a regular file; valid are {VALID}")
-        data = path.read_bytes()
+        file = FileRange.open(path)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from None
-    if not data:
+    if not file.size:
         raise InputError(f"is empty; valid are {VALID}")
-    return data
+    return file
 
 
-def _reader(data: bytes) -> _Reader | None:
+def _read_shard(path: Path) -> tuple[FileRange, Contents]:
+    try:
+        file = _open(path)
+        return file, _read(path, file)
+    except InputError as error:
+        raise InputError(f"its file {path.name!r:.80}: {error}") from None
+
+
+def _read(path: Path, file: FileRange) -> Contents:
+    head = file.read(0, min(file.size, _HEAD))
+    reader = _reader(head)
+    if reader is None:
+        raise InputError(f"is {_description(path, file, head)}; valid are {VALID}")
+    return reader(file)
+
+
+def _reader(head: bytes) -> Callable[[FileRange], Contents] | None:
     """Choose a reader by the first bytes; None for an unknown format."""
-    if data[:4] == b"PK\x03\x04":
-        return lambda content: (read_zip(content), {})
-    if data[:1] == b"\x80" and LEGACY_MAGIC in data[:32]:
-        return lambda content: (read_legacy(content), {})
+    if head[:4] == b"PK\x03\x04":
+        return _read_archive
+    if head[:1] == b"\x80" and LEGACY_MAGIC in head[:32]:
+        return read_legacy
+    if head[:8] == hdf5.SIGNATURE:
+        return read_keras
     # A header length in 8 bytes, which the format keeps below 100 MB, then JSON.
-    if data[4:9] == b"\0\0\0\0{":
-        return _read_safetensors
+    if head[4:9] == b"\0\0\0\0{":
+        return read_safetensors
     return None
 
 
-def _description(path: Path, data: bytes) -> str:
-    head = data[:512].lstrip()
+def _read_archive(file: FileRange) -> Contents:
+    archive = ZipArchive(file)
+    if WEIGHTS_MEMBER in archive.members:
+        return read_keras_archive(archive)
+    if any(name.endswith(npz.SUFFIX) for name in archive.members):
+        return npz.read_npz(archive)
+    return read_zip(archive)
+
+
+def _description(path: Path, file: FileRange, head: bytes) -> str:
+    start = head.lstrip()
     for magic, description in _OTHER_FORMATS:
-        if head.startswith(magic):
+        if start.startswith(magic):
             return description
     named = f" named {path.suffix}" if path.suffix else ""
-    return f"{len(data)} bytes of an unknown format{named}"
+    return f"{file.size} bytes of an unknown format{named}"
 
 
-def _read_safetensors(data: bytes) -> tuple[_Tensors, dict[str, str]]:
-    try:
-        entries = _deserialize(data)
-    except safetensors.SafetensorError as error:
-        reason = ascii(str(error))[1:-1]
-        raise InputError(
-            f"is not a valid safetensors file, or is cut short: {reason:.200}"
-        ) from None
-    tensors = {name: _safetensor(name, entry) for name, entry in entries}
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    # The library gives no order that stays the same.
-    return dict(sorted(tensors.items())), header.get("__metadata__") or {}
+_T = TypeVar("_T")
 
 
-def _safetensor(name: str, entry: Mapping[str, Any]) -> np.ndarray:
-    if entry["dtype"] not in _SAFETENSORS_DTYPES:
-        raise InputError(
-            f"tensor {name!r:.200} has dtype {entry['dtype']}; "
-            f"valid are {', '.join(sorted(_SAFETENSORS_DTYPES))}"
-        )
-    dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
-    try:
-        return np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
-    except ValueError as error:
-        raise InputError(f"tensor {name!r:.200} is unusable: {error}") from None
-
-
-def _without_prefixes(tensors: _Tensors) -> _Tensors:
+def _without_prefixes(named: dict[str, _T]) -> dict[str, _T]:
     """Drop each prefix that every name has, however they are combined."""
     for prefix in PREFIXES * 2:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name[len(prefix) :]: array for name, array in tensors.items()}
-    return tensors
+        if named and all(name.startswith(prefix) for name in named):
+            named = {name[len(prefix) :]: value for name, value in named.items()}
+    return named

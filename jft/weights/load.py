@@ -8,7 +8,11 @@ import numpy as np
 from ml_dtypes import bfloat16
 
 from jft.errors import InputError
-from jft.weights import names
+from jft.models import ModelSpec
+from jft.models.variants import VGGVariant
+from jft.preprocess import CAFFE, Preprocess
+from jft.weights.layout import Layout
+from jft.weights.names import IGNORED, layout_of, layouts
 
 MAX_LINES = 30
 HEAD = ("params/head/kernel", "params/head/bias")
@@ -23,7 +27,7 @@ class LoadReport:
         sha256: Hex digest of the file's bytes; '' for random weights.
         loaded: Variables taken from the checkpoint.
         reinitialised: Variables that keep their random initial values.
-        ignored: Tensors of the checkpoint that no network here uses.
+        ignored: Tensors of the checkpoint that the network has no use for.
     """
 
     source: str
@@ -33,33 +37,48 @@ class LoadReport:
     ignored: tuple[str, ...] = ()
 
 
-def head_classes(tensors: Mapping[str, np.ndarray]) -> int | None:
+def head_classes(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> int | None:
     """Return the number of classes of a checkpoint's head; None if it has none."""
-    ours = "params/head/kernel"
-    native = names.is_native(tensors)
-    kernel = tensors.get(ours if native else names.torch_name(ours, tensors))
-    if kernel is None or kernel.ndim != 2:
-        return None
-    return kernel.shape[1 if native else 0]
+    for layout in layouts(spec):
+        kernel = tensors.get(layout.name(HEAD[0], spec))
+        if kernel is not None and kernel.ndim in (2, 4):
+            return kernel.shape[0 if layout.torch else -1]
+    return None
+
+
+def usual_preprocess(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Preprocess:
+    """Return what weights expect of images that do not say it themselves.
+
+    One network has two answers: Keras trained its VGGs on other pixels than
+    torchvision did.
+    """
+    names = (*HEAD, "params/stage1/layer0/conv/kernel")
+    if isinstance(spec.variant, VGGVariant):
+        layout = layout_of(tensors, names, spec)
+        if layout.names[0].startswith("keras"):
+            return CAFFE
+    return spec.preprocess
 
 
 def place(
     shapes: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
     source: str,
+    spec: ModelSpec,
     *,
     fresh_head: bool = False,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the variables that a checkpoint gives, and the tensors it has to spare.
 
-    A head of another number of classes is left out of the result; whatever else does
-    not fit is an error.
+    A head that is missing as a whole, or of another number of classes, is left out of
+    the result; whatever else does not fit is an error.
 
     Args:
         shapes: Our variables by name (`params/head/kernel`), each with a `shape` and
             `dtype`.
         tensors: The checkpoint's tensors by their own names.
         source: Named in the error.
+        spec: The network.
         fresh_head: Leave the head out whatever its size.
 
     Returns:
@@ -69,16 +88,17 @@ def place(
         InputError: Tensors are missing, left over, misshapen or not finite; one
             sorted message lists them all.
     """
-    native = names.is_native(tensors)
-    theirs = {n: n if native else names.torch_name(n, tensors) for n in shapes}
-    fresh_head |= _other_classes(shapes, tensors, theirs, native)
-    skip = HEAD if fresh_head else ()
+    layout = layout_of(tensors, shapes, spec)
+    theirs = {name: layout.name(name, spec) for name in shapes}
+    headless = not any(theirs[name] in tensors for name in HEAD)
+    fresh_head |= _other_classes(shapes, tensors, layout, spec)
+    skip = HEAD if fresh_head or headless else ()
     placed: dict[str, np.ndarray] = {}
     problems: list[str] = []
     for ours, want in shapes.items():
-        if ours in skip and theirs[ours] in tensors:
+        if ours in skip and (headless or theirs[ours] in tensors):
             continue
-        problem, array = _fit(tensors.get(theirs[ours]), want, native)
+        problem, array = _fit(tensors.get(theirs[ours]), ours, want, layout)
         if array is not None and ours.endswith("/var") and (array < 0).any():
             problem = f"{int((array < 0).sum())} variances are negative"
         if problem:
@@ -86,7 +106,8 @@ def place(
         elif array is not None:
             placed[ours] = array
     spare = sorted(set(tensors) - set(theirs.values()))
-    ignored = tuple(n for n in spare if names.IGNORED.fullmatch(n))
+    unused = _left_out(layout, spec)
+    ignored = tuple(n for n in spare if n in unused or IGNORED.fullmatch(n))
     problems += [
         f"- {n}: in the checkpoint, not in the model" for n in spare if n not in ignored
     ]
@@ -98,25 +119,41 @@ def place(
 def _other_classes(
     shapes: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
-    theirs: Mapping[str, str],
-    native: bool,
+    layout: Layout,
+    spec: ModelSpec,
 ) -> bool:
-    """Tell whether the checkpoint's head differs in its number of classes alone."""
-    kernel = tensors.get(theirs["params/head/kernel"])
-    if kernel is None or kernel.ndim != 2:
+    """Tell whether the checkpoint's head differs in its number of classes alone.
+
+    Or in its inputs too, where what comes before it has been left out of the network.
+    """
+    kernel = tensors.get(layout.name(HEAD[0], spec))
+    if kernel is None:
         return False
-    inputs, classes = kernel.shape if native else kernel.shape[::-1]
-    want_inputs, want_classes = shapes["params/head/kernel"].shape
-    return inputs == want_inputs and classes != want_classes
+    kernel = layout.to_ours(kernel, HEAD[0], 2)
+    want_inputs, want_classes = shapes[HEAD[0]].shape
+    if kernel.ndim != 2:
+        return False
+    if kernel.shape[0] != want_inputs:
+        return bool(_left_out(layout, spec))
+    return kernel.shape[1] != want_classes
+
+
+def _left_out(layout: Layout, spec: ModelSpec) -> set[str]:
+    """Return their names of what the user has left out of the network."""
+    if not isinstance(spec.variant, VGGVariant) or spec.variant.hidden:
+        return set()
+    layers = (f"params/pre_logits/{fc}" for fc in ("fc1", "fc2"))
+    leaves = ("kernel", "bias")
+    return {layout.name(f"{layer}/{leaf}", spec) for layer in layers for leaf in leaves}
 
 
 def _fit(
-    tensor: np.ndarray | None, want: Any, native: bool
+    tensor: np.ndarray | None, ours: str, want: Any, layout: Layout
 ) -> tuple[str, np.ndarray | None]:
     """Return what keeps a tensor from fitting, or '' and the array."""
     if tensor is None:
         return "not in the checkpoint", None
-    array = tensor if native else names.from_torch_layout(tensor)
+    array = layout.to_ours(tensor, ours, len(want.shape))
     if array.shape != want.shape:
         return f"model {tuple(want.shape)}, checkpoint {array.shape}", None
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype == bfloat16):

@@ -1,67 +1,179 @@
-"""Where a parameter of ours stands in another library's checkpoint, and its layout."""
+"""Where our variables stand in the checkpoints of other libraries, family by family.
+
+One table, `layouts`, is used in both directions: loading asks for the tensor that
+belongs to each of our variables, export writes it under that name.
+"""
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-import numpy as np
-
-# Ours to theirs, first match wins. torchvision and timm name ResNets alike; akamaster's
-# CIFAR nets differ in the head alone.
-RESNET_MODULES: tuple[tuple[str, str], ...] = (
-    (r"stem/conv", r"conv1"),
-    (r"stem/norm", r"bn1"),
-    (r"stage(\d+)/block(\d+)/conv(\d)", r"layer\1.\2.conv\3"),
-    (r"stage(\d+)/block(\d+)/norm(\d)", r"layer\1.\2.bn\3"),
-    (r"stage(\d+)/block(\d+)/shortcut/conv", r"layer\1.\2.downsample.0"),
-    (r"stage(\d+)/block(\d+)/shortcut/norm", r"layer\1.\2.downsample.1"),
-)
-RESNET_HEADS = ("fc", "linear")
-
-TORCH_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
+from jft.models import ModelSpec
+from jft.models.variants import GRID, ResNetV2Variant, VGGVariant
+from jft.weights.layout import Layout
 
 # Tensors in torch checkpoints that no network of ours has a use for.
 IGNORED = re.compile(r"(.*\.)?num_batches_tracked")
 
+_KERAS = {
+    "kernel": "kernel",
+    "bias": "bias",
+    "scale": "gamma",
+    "norm bias": "beta",
+    "mean": "moving_mean",
+    "var": "moving_variance",
+}
+_KERAS_3 = {"kernel": "0", "bias": "1", "scale": "0", "mean": "2", "var": "3"}
 
-def is_native(names: Iterable[str]) -> bool:
-    """Tell whether a checkpoint has our own names, `params/head/kernel` for one."""
-    return any(name.startswith("params/") for name in names)
+NATIVE = Layout(
+    names=("safetensors", "jft"), modules={}, leaves={}, separator="/", torch=False
+)
+
+_RESNET_BODY = {
+    "conv#": "layer{stage}.{block}.conv{n}",
+    "norm#": "layer{stage}.{block}.bn{n}",
+}
+_TORCHVISION_RESNET = {
+    "stem/conv": "conv1",
+    "stem/norm": "bn1",
+    **_RESNET_BODY,
+    "shortcut/conv": "layer{stage}.{block}.downsample.0",
+    "shortcut/norm": "layer{stage}.{block}.downsample.1",
+    "head": "fc",
+}
+# Convolutions 0, 3, 6 and normalisations 1, 4 of a Sequential; the last one is bn1.
+_TIMM_RESNET_D = {
+    "stem/conv1": "conv1.0",
+    "stem/norm1": "conv1.1",
+    "stem/conv2": "conv1.3",
+    "stem/norm2": "conv1.4",
+    "stem/conv3": "conv1.6",
+    "stem/norm3": "bn1",
+    **_RESNET_BODY,
+    "shortcut/conv": "layer{stage}.{block}.downsample.1",
+    "shortcut/norm": "layer{stage}.{block}.downsample.2",
+    "head": "fc",
+}
+_TRANSFORMERS_LAYER = "resnet.encoder.stages.{stage0}.layers.{block}."
+_TRANSFORMERS_RESNET = {
+    "stem/conv": "resnet.embedder.embedder.convolution",
+    "stem/norm": "resnet.embedder.embedder.normalization",
+    "conv#": _TRANSFORMERS_LAYER + "layer.{n0}.convolution",
+    "norm#": _TRANSFORMERS_LAYER + "layer.{n0}.normalization",
+    "shortcut/conv": _TRANSFORMERS_LAYER + "shortcut.convolution",
+    "shortcut/norm": _TRANSFORMERS_LAYER + "shortcut.normalization",
+    "head": "classifier.1",
+}
+_KERAS_RESNET = {
+    "stem/conv": "conv1_conv",
+    "stem/norm": "conv1_bn",
+    "conv#": "conv{stage1}_block{block1}_{n}_conv",
+    "norm#": "conv{stage1}_block{block1}_{n}_bn",
+    "shortcut/conv": "conv{stage1}_block{block1}_0_conv",
+    "shortcut/norm": "conv{stage1}_block{block1}_0_bn",
+    "head": "predictions",
+}
+# Normalisation comes first: our norm2 follows their convolution 1.
+_KERAS_RESNET_V2 = {
+    "stem": "conv1_conv",
+    "norm1": "conv{stage1}_block{block1}_preact_bn",
+    "norm#": "conv{stage1}_block{block1}_{n0}_bn",
+    "conv#": "conv{stage1}_block{block1}_{n}_conv",
+    "shortcut": "conv{stage1}_block{block1}_0_conv",
+    "norm": "post_bn",
+    "head": "predictions",
+}
+_BIT_UNIT = "resnet/block{stage}/unit{block1:02d}/"
+_BIT = {
+    "stem": "resnet/root_block/standardized_conv2d",
+    "norm#": _BIT_UNIT + "{letter}/group_norm",
+    "conv#": _BIT_UNIT + "{letter}/standardized_conv2d",
+    "shortcut": _BIT_UNIT + "a/proj/standardized_conv2d",
+    "norm": "resnet/group_norm",
+    "head": "resnet/head/conv2d",
+}
+_TIMM_BIT = {
+    "stem": "stem.conv",
+    "norm#": "stages.{stage0}.blocks.{block}.norm{n}",
+    "conv#": "stages.{stage0}.blocks.{block}.conv{n}",
+    "shortcut": "stages.{stage0}.blocks.{block}.downsample.conv",
+    "norm": "norm",
+    "head": "head.fc",
+}
+_TORCHVISION_VGG = {
+    "conv": "features.{features}",
+    "norm": "features.{features1}",
+    "pre_logits/fc1": "classifier.0",
+    "pre_logits/fc2": "classifier.3",
+    "head": "classifier.6",
+}
+_TIMM_VGG = {
+    **_TORCHVISION_VGG,
+    "pre_logits/fc1": "pre_logits.fc1",
+    "pre_logits/fc2": "pre_logits.fc2",
+    "head": "head.fc",
+}
+_KERAS_VGG = {
+    "conv": "block{stage}_conv{block1}",
+    "pre_logits/fc1": "fc1",
+    "pre_logits/fc2": "fc2",
+    "head": "predictions",
+}
 
 
-def torch_name(name: str, there: Container[str]) -> str:
-    """Return the torch name of one of our variables.
-
-    Args:
-        name: Ours with its collection, `params/stage1/block0/conv1/kernel`.
-        there: The names in the checkpoint, which settle what its head is called.
-
-    >>> torch_name("params/stage1/block0/conv1/kernel", ())
-    'layer1.0.conv1.weight'
-    """
-    _, _, path = name.partition("/")
-    module, _, leaf = path.rpartition("/")
-    if module == "head":
-        head = next((h for h in RESNET_HEADS if f"{h}.weight" in there), "fc")
-        return f"{head}.{TORCH_LEAVES[leaf]}"
-    for ours, theirs in RESNET_MODULES:
-        if re.fullmatch(ours, module):
-            return f"{re.sub(ours, theirs, module)}.{TORCH_LEAVES[leaf]}"
-    raise AssertionError(f"no rule names {name}")
+def _keras(modules: Mapping[str, str]) -> tuple[Layout, Layout]:
+    """Return the layouts of `.h5` and of Keras 3's `.weights.h5` and `.keras`."""
+    old = Layout(
+        names=("keras",), modules=modules, leaves=_KERAS, separator="/", torch=False
+    )
+    return old, replace(old, names=("keras3",), leaves=_KERAS_3)
 
 
-def from_torch_layout(array: np.ndarray) -> np.ndarray:
-    """Return a torch kernel in Flax's layout; vectors stay as they are.
+def layouts(spec: ModelSpec) -> tuple[Layout, ...]:
+    """Return the layouts in which a network's weights are published, ours first."""
+    variant = spec.variant
+    if isinstance(variant, VGGVariant):
+        torchvision = Layout(
+            names=("torchvision",),
+            modules=_TORCHVISION_VGG,
+            flattened=("pre_logits/fc1",),
+        )
+        convs = {"pre_logits/fc1": GRID, "pre_logits/fc2": 1}
+        timm = Layout(names=("timm",), modules=_TIMM_VGG, convs=convs)
+        keras = () if variant.batch_norm else _keras(_KERAS_VGG)
+        return NATIVE, torchvision, timm, *keras
+    if isinstance(variant, ResNetV2Variant):
+        if not variant.standardised:
+            return NATIVE, *_keras(_KERAS_RESNET_V2)
+        timm = Layout(names=("timm",), modules=_TIMM_BIT, convs={"head": 1})
+        bit = Layout(
+            names=("bit",),
+            modules=_BIT,
+            leaves=_KERAS,
+            separator="/",
+            torch=False,
+            convs={"head": 1},
+        )
+        return NATIVE, bit, timm
+    if variant.stride_first:
+        return NATIVE, *_keras(_KERAS_RESNET)
+    if variant.stem == "deep":
+        return NATIVE, Layout(names=("timm",), modules=_TIMM_RESNET_D)
+    torchvision = Layout(names=("torchvision", "timm"), modules=_TORCHVISION_RESNET)
+    if variant.stem == "cifar":
+        akamaster = {**_TORCHVISION_RESNET, "head": "linear"}
+        named_alike = replace(torchvision, names=("torchvision",))
+        return NATIVE, Layout(names=("akamaster",), modules=akamaster), named_alike
+    transformers = Layout(names=("transformers",), modules=_TRANSFORMERS_RESNET)
+    plain = variant.groups == 1 and variant.group_width == 64
+    return NATIVE, torchvision, *((transformers,) if plain else ())
 
-    Convolutions [O, I, H, W] become [H, W, I, O], linear layers [O, I] become [I, O].
-    """
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    if array.ndim == 2:
-        return array.T
-    return array
+
+def layout_of(tensors: Iterable[str], ours: Iterable[str], spec: ModelSpec) -> Layout:
+    """Return the layout in which most of our variables are in a checkpoint."""
+    there, ours = set(tensors), list(ours)
+
+    def hits(layout: Layout) -> int:
+        return sum(layout.name(name, spec) in there for name in ours)
+
+    return max(layouts(spec), key=hits)

@@ -329,7 +329,7 @@ def torchvision_eval(image: Array, preprocess: Preprocess) -> Array:
     """torchvision's Resize(int) and CenterCrop on a PIL image, restated."""
     names = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
     pil = Image.fromarray(image)
-    target = round(preprocess.size / preprocess.crop_fraction)
+    target = preprocess.resized
     width, height = pil.size
     short, long = min(width, height), max(width, height)
     new_long = int(target * long / short)

@@ -1,7 +1,10 @@
 """Weights and images that a torch script and the tests compute alike, from names."""
 
+import hashlib
+import re
 import zlib
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,9 +22,43 @@ LOGITS = {
 }
 IMAGES = {"resnet34": 1, "resnet101": 1, "resnet152": 1}  # two of the others
 
+
+class Small(NamedTuple):
+    """A network that is made shallower or narrower than the published one.
+
+    Attributes:
+        stage_sizes: Its blocks per stage.
+        width: Channels of its first stage.
+        sizes: Height and width of the images that its logits are for.
+        hidden: Channels of a VGG's hidden layers.
+    """
+
+    stage_sizes: tuple[int, ...]
+    width: int
+    sizes: tuple[tuple[int, int], ...] = ((64, 64), (57, 75))
+    hidden: int = 0
+
+
+# One of each kind of layer; which tensors they have is in oracle.npz too. A VGG's
+# features of one pixel are repeated over its grid, those of 2x3 in part.
+SMALL = {
+    "resnext50_32x4d": Small((1, 1, 1, 1), 64),
+    "resnet50d": Small((1, 1, 1, 2), 16),
+    "vgg11_bn": Small((1, 1, 2, 2, 2), 16, ((32, 32), (64, 96)), hidden=64),
+    "resnetv2_50x1_bit": Small((1, 2, 1, 1), 32),
+    "keras_resnet50": Small((1, 2), 64),
+    "keras_resnet50v2": Small((2, 2), 64),
+}
+
 # Images, height and width of the training batch. At 32 pixels resnet18 would end on
 # one pixel, whose normalisation over four numbers magnifies rounding.
 TRAINING = {"resnet18": (4, 64, 64), "resnet20": (4, 32, 32)}
+# The kernels of VGGs, by their names in torch and Keras, but for the last layer's.
+PLAIN = re.compile(r"features\.|classifier\.[03]|pre_logits|block\d_conv\d/|fc\d/")
+
+# The normalisation before the last convolution of BiT's branches, as timm names it.
+BRANCH = re.compile(r"stages\.\d\.blocks\.\d+\.norm3\.")
+
 RATE, MOMENTUM, STEPS = 0.1, 0.9, 3
 
 NORMS = {
@@ -111,19 +148,31 @@ def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
     Kernels have the variance 1 / inputs: with He's twice that, the variance of a
     residual network's features would double at every block, 50 times in resnet152.
+    A plain network's would halve at every layer without it. BiT standardises kernels,
+    so the normalisation before a branch's last convolution decides how large the branch
+    is: a fifth of what it is added to, as training leaves them small too. With ones of
+    equal size 152 layers magnify rounding a thousandfold, and timm's own float32 is
+    off by 1e-4 of the logits.
+
+    Args:
+        name: As torch or Keras has it, which tells the layout of a kernel.
+        shape: Its shape there.
     """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     value = 2 * rng.random(shape) - 1
-    leaf = name.rpartition(".")[2]
-    if leaf == "running_var":
+    leaf = re.split("[./]", name)[-1]
+    if leaf in ("running_var", "moving_variance"):
         value = 2.0**value
     elif len(shape) > 1:
-        value *= np.sqrt(3 / np.prod(shape[1:]))
-    elif leaf == "weight":
+        inputs = shape[:-1] if leaf == "kernel" else shape[1:]
+        value *= np.sqrt(3 * (2 if PLAIN.match(name) else 1) / np.prod(inputs))
+    elif leaf in ("weight", "gamma"):
         value = 1 + value / 5
+    elif leaf == "num_batches_tracked":
+        return np.zeros(shape, np.int64)
     else:
         value /= 10
-    return value.astype(np.float32)
+    return (value * (0.2 if BRANCH.match(name) else 1)).astype(np.float32)
 
 
 def tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -157,6 +206,30 @@ def fingerprint() -> np.ndarray:
 
 def cases() -> Iterator[tuple[str, np.ndarray]]:
     """Yield each network with uint8 images to compare its logits on."""
-    for name, sizes in LOGITS.items():
+    small = {name: network.sizes for name, network in SMALL.items()}
+    for name, sizes in (LOGITS | small).items():
         for height, width in sizes:
             yield name, images(IMAGES.get(name, 2), height, width)
+
+
+def described(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return names and shapes as an array of lines, `conv1.weight 64 3 7 7`."""
+    return np.array([" ".join([k, *map(str, v.shape)]) for k, v in tensors.items()])
+
+
+def digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return what tells one checkpoint's names and shapes from another's."""
+    text = "\n".join(f"{name} {shapes[name]}" for name in sorted(shapes))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shapes_in(lines: np.ndarray) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes that `described` has written."""
+    words = (str(line).split(" ") for line in lines)
+    return {name: tuple(map(int, shape)) for name, *shape in words}
+
+
+def normalise(images: np.ndarray) -> np.ndarray:
+    """Return images as networks that are trained on ImageNet see them, float64."""
+    mean, std = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
+    return (images / 255 - mean) / std

@@ -1,26 +1,31 @@
-"""The networks and the training step against torch, through a committed file."""
+"""The networks and the training step against other libraries, through a file."""
 
+import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import make_oracle
 import numpy as np
 import optax
 import pytest
 import reference
+from cpu_torchvision import import_torchvision
 from flax.core import FrozenDict
 
-from jft import optim, tree
+from jft import augment, optim, tree
 from jft.config import AugmentConfig, OptimConfig
-from jft.models import MODELS
+from jft.models import MODELS, ModelSpec
+from jft.models.variants import VGGVariant
 from jft.pretrained import Pretrained
 from jft.step import StepSpec, TrainState, make_train_step
 from jft.tasks import Classification
+from jft.weights.export import to_layout
+from jft.weights.files import read_tensors
 from jft.weights.load import LoadReport, place
-from jft.weights.names import torch_name
+from jft.weights.names import layout_of
 
 ORACLE = Path(__file__).with_name("oracle.npz")
 
@@ -47,18 +52,42 @@ def oracle() -> dict[str, np.ndarray]:
         return dict(numbers)
 
 
+@functools.cache
+def spec_of(name: str) -> ModelSpec:
+    """Return a network as published, or as `reference.SMALL` has it."""
+    spec, small = MODELS[name], reference.SMALL.get(name)
+    if small is None:
+        return spec
+    variant = spec.variant
+    if isinstance(variant, VGGVariant):
+        variant = dataclasses.replace(variant, hidden=small.hidden)
+    return dataclasses.replace(
+        spec, stage_sizes=small.stage_sizes, width=small.width, variant=variant
+    )
+
+
+def tensors_of(name: str) -> dict[str, np.ndarray]:
+    """Return the checkpoint that the other library had the logits from."""
+    if name not in reference.SMALL:
+        return reference.tensors(reference.shapes_of(name))
+    with np.load(ORACLE) as numbers:
+        shapes = reference.shapes_in(numbers[f"{name}/tensors"])
+    return reference.tensors(shapes)
+
+
 def network(name: str) -> Pretrained:
-    """Build a network whose weights are the reference's, read by their torch names."""
-    spec = MODELS[name]
+    """Build a network whose weights are the reference's, read by their own names."""
+    spec = spec_of(name)
     model = spec.build(reference.CLASSES)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(0), image))
-    tensors = reference.tensors(reference.shapes_of(name))
-    placed, _ = place(shapes, tensors, "reference")
+    placed, _ = place(shapes, tensors_of(name), "reference", spec)
     assert set(placed) == set(shapes)
     variables = FrozenDict(tree.unflatten(placed))
     report = LoadReport("reference", "", tuple(sorted(placed)), ())
-    return Pretrained(model, variables, spec.preprocess, report)
+    # That of ImageNet, whatever published weights of this network expect.
+    preprocess = MODELS["resnet50"].preprocess
+    return Pretrained(spec, model, variables, preprocess, report)
 
 
 def distance(ours: Any, exact: np.ndarray) -> float:
@@ -74,23 +103,57 @@ def test_numpy_still_draws_the_weights_that_torch_was_given(
     np.testing.assert_array_equal(reference.fingerprint(), oracle["fingerprint"])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-        for name in reference.LOGITS
-    ],
-)
-def test_logits_are_those_of_torch(name: str, oracle: dict[str, np.ndarray]):
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+    for name in (*reference.LOGITS, *reference.SMALL)
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_those_of_the_other_library(
+    name: str, oracle: dict[str, np.ndarray]
+):
     built = network(name)
-    compared = 0
+    sizes = []
     for case, images in reference.cases():
         if case == name:
-            height, width = images.shape[1:3]
-            exact = oracle[f"{name}/logits/{height}x{width}"]
+            sizes.append(f"{images.shape[1]}x{images.shape[2]}")
+            exact = oracle[f"{name}/logits/{sizes[-1]}"]
             assert distance(built.logits(images), exact) < LOGITS_TOLERANCE
-            compared += 1
-    assert compared == len(reference.LOGITS[name])
+    assert len(sizes) == sum(key.startswith(f"{name}/logits/") for key in oracle)
+
+
+@pytest.mark.parametrize("name", list(reference.SMALL))
+def test_a_checkpoint_goes_back_out_as_it_came_in(name: str):
+    tensors = tensors_of(name)
+    built = network(name)
+    ours = {n: np.asarray(a) for n, a in tree.flatten(built.variables).items()}
+    out = to_layout(ours, layout_of(tensors, ours, built.spec), built.spec)
+    assert {n: a.shape for n, a in out.items()} == {
+        n: a.shape for n, a in tensors.items()
+    }
+    for there, array in out.items():
+        np.testing.assert_array_equal(array, tensors[there])
+
+
+@pytest.mark.real_data
+def test_a_torchvision_vgg_file_gives_the_logits_of_torch():
+    folder = Path(__file__).parents[3] / "shared" / "data" / "weights"
+    path = folder / "torchvision_layout" / "vgg16_bn_w16.pth"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    variant = dataclasses.replace(MODELS["vgg16_bn"].variant, hidden=256)
+    spec = dataclasses.replace(MODELS["vgg16_bn"], width=16, variant=variant)
+    tensors = read_tensors(path).tensors
+    exact = np.load(path.with_name("vgg16_bn_w16_ref8_logits.npy"))
+    images = np.load(path.with_name("ref8_images_u8.npy"))
+    model = spec.build(exact.shape[1])
+    x = augment.normalise(jnp.asarray(images), spec.preprocess)
+    shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(0), x))
+    placed, ignored = place(shapes, tensors, str(path), spec)
+    assert len(placed) + len(ignored) == len(tensors)
+    logits = jax.jit(model.apply)(tree.unflatten(placed), x)
+    assert distance(logits, exact) < LOGITS_TOLERANCE
 
 
 def train(name: str) -> Iterator[tuple[TrainState, float]]:
@@ -145,16 +208,12 @@ def trained(request: pytest.FixtureRequest) -> Trained:
 
 def in_torch(variables: Any, collection: str, name: str) -> dict[str, np.ndarray]:
     """Return leaves under their torch names and in torch's layout."""
-    leaves = {}
-    for ours, leaf in tree.flatten(variables).items():
-        array = np.asarray(leaf)
-        if array.ndim == 4:
-            array = array.transpose(3, 2, 0, 1)
-        if array.ndim == 2:
-            array = array.T
-        there = reference.shapes_of(name)
-        leaves[torch_name(f"{collection}/{ours}", there)] = array
-    return leaves
+    spec = MODELS[name]
+    ours = {
+        f"{collection}/{leaf}": np.asarray(array)
+        for leaf, array in tree.flatten(variables).items()
+    }
+    return to_layout(ours, layout_of(reference.shapes_of(name), ours, spec), spec)
 
 
 def test_losses_of_three_steps_are_those_of_torch(
@@ -171,6 +230,7 @@ def test_gradients_are_those_of_torch(trained: Trained, oracle: dict[str, np.nda
     # After the first step the momentum is the gradient.
     momentum = optax.tree.get(states[0].opt_state, "trace")
     grads = in_torch(momentum, "params", name)
+    assert set(grads) < set(reference.shapes_of(name))
     norms = [np.linalg.norm(grads[key].reshape(-1)) for key in sorted(grads)]
     exact = oracle[f"{name}/gradient_norms"]
     np.testing.assert_allclose(norms, exact, rtol=GRADIENT_TOLERANCE)
@@ -194,25 +254,36 @@ def test_stored_statistics_are_those_of_torch(
 @pytest.fixture(scope="module")
 def live() -> dict[str, np.ndarray]:
     pytest.importorskip("torch")
-    pytest.importorskip("PIL")
+    import_torchvision()
+    for library in ("timm", "keras"):
+        pytest.importorskip(library)
+    import make_oracle
+
     return make_oracle.compute()
 
 
 @pytest.mark.oracle
-def test_live_torch_computes_what_the_file_holds(
+def test_the_libraries_compute_what_the_file_holds(
     live: dict[str, np.ndarray], oracle: dict[str, np.ndarray]
 ):
     assert {*live, "fingerprint"} == set(oracle)
     for key, value in live.items():
-        # The file is float32, whose last bit is 6e-8.
-        assert distance(value, oracle[key]) < 1e-6, key
+        if key.endswith("/tensors"):
+            np.testing.assert_array_equal(value, oracle[key])
+        else:
+            # The file is float32, whose last bit is 6e-8.
+            assert distance(value, oracle[key]) < 1e-6, key
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", list(reference.SIZES))
-def test_live_torch_has_the_parameters_that_the_table_says(name: str):
+def test_live_torch_has_the_tensors_that_the_reference_says(name: str):
     torch = pytest.importorskip("torch")
+    import real_networks
+
+    library = "akamaster" if len(reference.SIZES[name]) == 3 else "torchvision"
     with torch.device("meta"):
-        model = make_oracle.architecture(name, MODELS[name].num_classes)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    assert count == MODELS[name].parameters
+        model = real_networks.torch_model(library, name, reference.CLASSES)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    counted = {k: s for k, s in shapes.items() if not k.endswith("_tracked")}
+    assert counted == reference.shapes_of(name)

@@ -1,8 +1,12 @@
 import hashlib
 import io
 import json
+import os
 import pickle
+import re
 import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +70,77 @@ def test_bad_safetensors_are_refused(path: Path):
     assert read(path, good)["w"].shape == (2,)
     for end in range(1, len(good)):
         refusal(path, good[:end])
-    cut = "not a valid safetensors file, or is cut short"
-    assert cut in refusal(path, safetensors_bytes(b"12", dtype="F32", shape=[1 << 60]))
+    vast = safetensors_bytes(b"12", dtype="F32", shape=[1 << 60])
+    assert "cannot be at (0, 2)" in refusal(path, vast)
     refusal(path, safetensors_bytes(b"12", dtype="F\n" * 500, shape=[2]))
     float8 = safetensors_bytes(b"12", dtype="F8_E4M3", shape=[2])
-    assert "tensor 'w' has dtype F8_E4M3; valid are BF16" in refusal(path, float8)
+    assert "tensor 'w' has dtype 'F8_E4M3'; valid are BF16" in refusal(path, float8)
     vast = safetensors_bytes(b"", dtype="F32", shape=[0, 1 << 62, 1 << 62])
-    assert "tensor 'w' is unusable" in refusal(path, vast)
+    assert "tensor 'w' has the impossible shape" in refusal(path, vast)
+    assert "holds no tensors" in refusal(path, struct.pack("<Q", 2) + b"{}")
+
+
+def test_tensors_are_read_when_they_are_asked_for(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    first = {"a": WEIGHT, "b": np.zeros(1000, np.float32)}
+    safetensors.numpy.save_file(first, path)
+    tensors = read_tensors(path).tensors
+    assert tensors["a"] is not tensors["a"]
+    assert len(tensors) == 2
+    assert "a" in tensors
+    assert "c" not in tensors
+    tensors["a"][:] = 0  # an array of its own, not the file
+    np.testing.assert_array_equal(tensors["a"], WEIGHT)
+    with pytest.raises(KeyError):
+        tensors["c"]
+
+
+def test_a_file_that_takes_another_s_place_does_no_harm(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    safetensors.numpy.save_file({"a": WEIGHT}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = read_tensors(path)
+    safetensors.numpy.save_file({"a": WEIGHT + 1}, tmp_path / "other")
+    (tmp_path / "other").replace(path)
+    np.testing.assert_array_equal(found.tensors["a"], WEIGHT)
+    path.unlink()
+    assert found.sha256 == digest
+
+
+@pytest.mark.parametrize("size", [100, 1000, 1200])
+def test_a_file_that_changes_in_place_is_an_error(tmp_path: Path, size: int):
+    path = tmp_path / "weights.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros(250, np.float32)}, path)
+    found = read_tensors(path)
+    os.truncate(path, size)
+    message = f"{path}: tensor 'a' changed while it was read"
+    with pytest.raises(InputError, match=re.escape(message)):
+        found.tensors["a"]
+    with pytest.raises(InputError, match="changed while it was read"):
+        _ = found.sha256
+
+
+def test_reading_takes_one_copy_of_the_tensors(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    arrays = {f"w{i}": np.ones(1 << 18, np.float32) for i in range(16)}
+    safetensors.numpy.save_file(arrays, path)
+    tracemalloc.start()
+    found = read_tensors(path)
+    _, opened = tracemalloc.get_traced_memory()
+    kept = dict(found.tensors)
+    _, peak = tracemalloc.get_traced_memory()
+    _ = found.sha256
+    _, hashed = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert opened < 100_000
+    assert peak < 1.1 * sum(array.nbytes for array in kept.values())
+    assert hashed < peak + (2 << 20)
 
 
 def other_zip() -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, w=WEIGHT)
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("readme.txt", "no weights")
     return stream.getvalue()
 
 
@@ -88,7 +151,7 @@ def other_zip() -> bytes:
         (b"<script>{}</script>", "an HTML or XML page"),
         (b"\n <!DOCTYPE html><html>", "an HTML or XML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file"),
+        (b"\x93NUMPY" + bytes(64), "a NumPy array"),
         (pickle.dumps({"w": WEIGHT}), "a pickle, but not of torch.save"),
         (bytes(100), "100 bytes of an unknown format named .pth"),
         (other_zip(), "a zip archive but not a torch file"),

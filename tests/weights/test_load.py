@@ -13,12 +13,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from conftest import TINY
+from networks import SMALL, numbered
 
 from jft import models, tree
+from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import ModelSpec
-from jft.pretrained import Pretrained, load_pretrained, open_weights
-from jft.weights.load import head_classes, place
+from jft.preprocess import CAFFE
+from jft.pretrained import Pretrained, load_pretrained, open_for
+from jft.weights.export import find_layout, to_layout
+from jft.weights.load import head_classes, place, usual_preprocess
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "weights"
@@ -86,7 +91,7 @@ def flat(built: Pretrained) -> dict[str, np.ndarray]:
 
 def test_torch_tensors_land_under_our_names_in_our_layout(shapes: dict[str, Any]):
     tensors = torch_tensors()
-    placed, ignored = place(shapes, tensors, "file")
+    placed, ignored = place(shapes, tensors, "file", TINY)
     assert list(placed) == list(shapes)
     assert ignored == ()
     assert len(tensors) == len(placed)
@@ -150,7 +155,7 @@ def test_all_that_does_not_fit_is_in_one_sorted_message(shapes: dict[str, Any]):
         best_prec1=np.zeros(()),
     )
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "net.pth")
+        place(shapes, tensors, "net.pth", TINY)
     assert str(caught.value).splitlines() == [
         "net.pth: 6 tensors do not fit (23 of the model's 27 do)",
         "- best_prec1: in the checkpoint, not in the model",
@@ -167,11 +172,11 @@ def test_all_that_does_not_fit_is_in_one_sorted_message(shapes: dict[str, Any]):
 def test_a_long_message_is_cut_and_counts_what_it_leaves_out(shapes: dict[str, Any]):
     tensors = {f"extra{i:02}": np.zeros(1) for i in range(20)}
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "file")
+        place(shapes, tensors, "file", TINY)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "file: 47 tensors do not fit (0 of the model's 27 do)"
+    assert lines[0] == "file: 45 tensors do not fit (0 of the model's 27 do)"
     assert lines[1] == "- extra00: in the checkpoint, not in the model"
-    assert lines[-1] == "... and 17 more"
+    assert lines[-1] == "... and 15 more"
     assert len(lines) == 1 + 30 + 1
 
 
@@ -180,7 +185,7 @@ def test_a_head_that_is_missing_is_an_error(missing: str, shapes: dict[str, Any]
     tensors = torch_tensors()
     del tensors[missing]
     with pytest.raises(InputError, match="not in the checkpoint"):
-        place(shapes, tensors, "file")
+        place(shapes, tensors, "file", TINY)
 
 
 def test_only_a_head_of_other_classes_is_left_out(tiny: ModelSpec, save: Save):
@@ -200,7 +205,7 @@ def test_a_head_of_other_inputs_is_an_error(shapes: dict[str, Any]):
         linear__weight=np.zeros((3, 9), np.float32), linear__bias=np.zeros(3)
     )
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "file")
+        place(shapes, tensors, "file", TINY)
     assert "head/kernel (linear.weight): model (8, 10), checkpoint (9, 3)" in str(
         caught.value
     )
@@ -213,11 +218,11 @@ def test_only_the_head_may_have_another_shape(name: str, shapes: dict[str, Any])
     array = tensors[theirs[name]]
     tensors[theirs[name]] = np.concatenate([array, array])
     with pytest.raises(InputError, match=f"- {name}/"):
-        place(shapes, tensors, "file", fresh_head=True)
+        place(shapes, tensors, "file", TINY, fresh_head=True)
 
 
 def test_a_fresh_head_can_be_asked_for(shapes: dict[str, Any]):
-    placed, _ = place(shapes, torch_tensors(), "file", fresh_head=True)
+    placed, _ = place(shapes, torch_tensors(), "file", TINY, fresh_head=True)
     assert set(shapes) - set(placed) == {"params/head/kernel", "params/head/bias"}
 
 
@@ -227,10 +232,10 @@ def test_class_names_that_differ_make_the_head_fresh(tiny: ModelSpec, save: Save
     assert load_pretrained("tiny", path).class_names == names
     fresh = load_pretrained("tiny", path, num_classes=2)
     assert fresh.class_names == ()
-    same = open_weights("tiny", path).build(10, class_names=names)
+    same = open_for(ModelConfig(name="tiny"), path).build(10, class_names=names)
     assert same.report.reinitialised == ()
     others = tuple(reversed(names))
-    other = open_weights("tiny", path).build(10, class_names=others)
+    other = open_for(ModelConfig(name="tiny"), path).build(10, class_names=others)
     assert other.report.reinitialised == ("params/head/bias", "params/head/kernel")
     assert other.class_names == others
 
@@ -238,7 +243,7 @@ def test_class_names_that_differ_make_the_head_fresh(tiny: ModelSpec, save: Save
 @pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_floats_become_float32(kind: Any, shapes: dict[str, Any]):
     tensors = {n: a.astype(kind) for n, a in torch_tensors().items()}
-    placed, _ = place(shapes, tensors, "file")
+    placed, _ = place(shapes, tensors, "file", TINY)
     for array in placed.values():
         assert array.dtype == np.float32
     np.testing.assert_array_equal(
@@ -249,7 +254,7 @@ def test_other_floats_become_float32(kind: Any, shapes: dict[str, Any]):
 def test_a_float64_beyond_float32_is_not_finite(shapes: dict[str, Any]):
     tensors = torch_tensors(bn1__bias=np.array([1e39, -1e300, 1e38, 0]))
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "file")
+        place(shapes, tensors, "file", TINY)
     assert "- stem/norm/bias (bn1.bias): 2 of 4 values are not finite" in str(
         caught.value
     )
@@ -257,7 +262,7 @@ def test_a_float64_beyond_float32_is_not_finite(shapes: dict[str, Any]):
 
 def test_float64_is_rounded_to_the_nearest_float32(shapes: dict[str, Any]):
     third = np.full(4, 1 / 3)
-    placed, _ = place(shapes, torch_tensors(bn1__bias=third), "file")
+    placed, _ = place(shapes, torch_tensors(bn1__bias=third), "file", TINY)
     assert set(placed["params/stem/norm/bias"]) == {np.float32(1 / 3)}
 
 
@@ -272,7 +277,7 @@ def test_our_own_names_load_without_a_change(tiny: ModelSpec, save: Save):
     again = load_pretrained("tiny", save(flat(first)))
     assert again.report.loaded == first.report.loaded
     assert tree.digest(again.variables) == tree.digest(first.variables)
-    assert head_classes(flat(first)) == 10
+    assert head_classes(flat(first), tiny) == 10
 
 
 def test_our_own_names_are_checked_too(tiny: ModelSpec, save: Save):
@@ -388,6 +393,38 @@ def test_without_a_checkpoint_all_is_random_and_the_networks_own(
     assert one.report.sha256 == ""
     assert one.report.loaded == ()
     assert list(one.report.reinitialised) == sorted(flat(one))
+
+
+def test_keras_vggs_see_the_pixels_that_keras_trained_them_on():
+    spec = SMALL["vgg"]
+    usual = {
+        name: usual_preprocess(
+            to_layout(numbered(spec), find_layout(name, spec), spec), spec
+        )
+        for name in ("keras", "torchvision", "timm", "safetensors")
+    }
+    assert usual.pop("keras") == CAFFE
+    assert set(usual.values()) == {spec.preprocess}
+
+
+def test_a_checkpoint_without_a_head_gets_a_new_one(tiny: ModelSpec, save: Save):
+    path = save(torch_tensors(linear__weight=None, linear__bias=None))
+    built = load_pretrained("tiny", path, num_classes=3)
+    assert built.report.reinitialised == ("params/head/bias", "params/head/kernel")
+    with pytest.raises(InputError, match="has no head for this network"):
+        load_pretrained("tiny", path)
+    # Half a head is a mistake.
+    path = save(torch_tensors(linear__bias=None))
+    with pytest.raises(InputError, match=r"head/bias \(linear.bias\): not in the"):
+        load_pretrained("tiny", path, num_classes=3)
+
+
+def test_images_too_small_for_a_vgg_are_refused(monkeypatch: pytest.MonkeyPatch):
+    spec = dataclasses.replace(SMALL["vgg"], name="tiny_vgg")
+    monkeypatch.setitem(models.MODELS, "tiny_vgg", spec)
+    message = "tiny_vgg halves its image too often for 3 pixels: --image-size must be"
+    with pytest.raises(InputError, match=message):
+        load_pretrained("tiny_vgg", "none", 2, image_size=3)
 
 
 def reference_file(name: str) -> Path:

@@ -97,8 +97,8 @@ GETATTR = name("builtins", "getattr")
         (name("numpy", "load"), "to load numpy.load"),
         (name("torch", "load"), "to load torch.load"),
         (
-            name("jft.weights.torch_names", "GLOBALS"),
-            "to load jft.weights.torch_names.GLOBALS",
+            name("jft.weights.formats.torch_names", "GLOBALS"),
+            "to load jft.weights.formats.torch_names.GLOBALS",
         ),
         (name("os", "system" * 1000), "to load os.systemsystem"),
         (b"(S'touch SENTINEL'\nios\nsystem\n", "the pickle opcode INST"),
@@ -171,7 +171,7 @@ def test_attributes_of_a_dict_cannot_replace_its_methods(tmp_path: Path):
     assert read_tensors(path).tensors["w"].shape == (2, 3)
 
 
-NESTED = 300_000
+NESTED = 120_000
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,19 @@ The arrays are read-only views of the file's bytes: they have the strides and sh
 the storages that the tensors had.
 """
 
-import io
 import math
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jft.errors import InputError
-from jft.weights.torch_names import Entries, Storage, Tensor, whole
-from jft.weights.torch_pickle import unpickle
+from jft.weights.formats.lazy import Contents
+from jft.weights.formats.ranges import FileRange
+from jft.weights.formats.torch_names import Entries, Storage, Tensor, whole
+from jft.weights.formats.torch_pickle import unpickle
+from jft.weights.formats.zip_archive import Member, ZipArchive
 
 LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 """How the integer that opens a legacy file is pickled."""
@@ -27,35 +27,34 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 _LEGACY_PROTOCOL = 1001
 
 
-def read_zip(data: bytes) -> dict[str, np.ndarray]:
+def read_zip(archive: ZipArchive) -> Contents:
     """Read the container that torch writes since 1.6.
 
     Raises:
         InputError: If it is not such a container, is damaged, or would run code.
     """
-    members = _zip_members(data)
-    root = _zip_root(members)
+    root = _zip_root(archive.members)
     order = f"{root}/byteorder"
-    if order in members and bytes(_stored(data, members, order)) != b"little":
+    if order in archive.members and bytes(_stored(archive, order)) != b"little":
         raise InputError("is big-endian; save it again on a little-endian machine")
-    value = unpickle(bytes(_stored(data, members, f"{root}/data.pkl"))).value
-    arrays: dict[str, np.ndarray] = {}
+    value = unpickle(bytes(_stored(archive, f"{root}/data.pkl"))).value
+    tensors = state_dict(value)
     storages: dict[str, memoryview] = {}
-    for name, tensor in state_dict(value).items():
+    for name, tensor in tensors.items():
         key = tensor.storage.key
         if key not in storages:
             member = f"{root}/data/{key}"
-            storages[key] = _stored(data, members, member, f", the data of {name!r},")
-        arrays[name] = _array(name, tensor, storages[key])
-    return arrays
+            storages[key] = _stored(archive, member, f", the data of {name!r},")
+    return _contents(tensors, storages)
 
 
-def read_legacy(data: bytes) -> dict[str, np.ndarray]:
+def read_legacy(file: FileRange) -> Contents:
     """Read the container that torch wrote before 1.6: pickles, then raw storages.
 
     Raises:
         InputError: If it is damaged or would run code.
     """
+    data = file.read(0, file.size)
     magic = unpickle(data)
     protocol = unpickle(data, magic.end)
     system = unpickle(data, protocol.end)
@@ -71,24 +70,18 @@ def read_legacy(data: bytes) -> dict[str, np.ndarray]:
     for name, tensor in tensors.items():
         if tensor.storage.key not in raw:
             raise InputError(f"has no data for tensor {name!r:.200}")
-    return {n: _array(n, t, raw[t.storage.key]) for n, t in tensors.items()}
+    return _contents(tensors, raw)
 
 
-def _zip_members(data: bytes) -> dict[str, zipfile.ZipInfo]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):
-        raise InputError(
-            "is cut short or damaged: a zip archive without a readable directory"
-        ) from None
-    by_name = {member.filename: member for member in members}
-    if len(by_name) != len(members):
-        raise InputError("is a zip archive with two members of one name")
-    return by_name
+def _contents(
+    tensors: Mapping[str, Tensor], storages: Mapping[str, memoryview]
+) -> Contents:
+    arrays = {n: _array(n, t, storages[t.storage.key]) for n, t in tensors.items()}
+    # The views are made at once, so that a bad one is refused before any is used.
+    return Contents({name: partial(np.asarray, a) for name, a in arrays.items()}, {})
 
 
-def _zip_root(members: Mapping[str, zipfile.ZipInfo]) -> str:
+def _zip_root(members: Mapping[str, Member]) -> str:
     roots = [n[: -len("/data.pkl")] for n in members if n.endswith("/data.pkl")]
     if len(roots) != 1 or "/" in roots[0]:
         raise InputError(
@@ -102,26 +95,9 @@ def _zip_root(members: Mapping[str, zipfile.ZipInfo]) -> str:
     return roots[0]
 
 
-def _stored(
-    data: bytes, members: Mapping[str, zipfile.ZipInfo], name: str, role: str = ""
-) -> memoryview:
-    """View an uncompressed member's bytes, which its CRC confirms."""
-    shown = f"its member {name!r:.200}{role:.200}"
-    if name not in members:
-        raise InputError(f"{shown} is missing")
-    member = members[name]
-    if member.compress_type != zipfile.ZIP_STORED:
-        raise InputError(f"{shown} is compressed, which torch.save never does")
-    start = member.header_offset
-    header = data[start : start + 30] if start >= 0 else b""
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise InputError(f"{shown} is outside the file")
-    start += 30 + sum(struct.unpack("<HH", header[26:]))
-    raw = memoryview(data)[start : start + member.file_size]
-    # torch can be told to write no checksum, which leaves a 0.
-    if len(raw) != member.file_size or member.CRC not in (0, zlib.crc32(raw)):
-        raise InputError(f"{shown} is cut short or damaged")
-    return raw
+def _stored(archive: ZipArchive, name: str, role: str = "") -> memoryview:
+    archive.stored(name, role)
+    return archive.content(name, role).data.toreadonly()
 
 
 def _legacy_storages(
@@ -161,7 +137,10 @@ def state_dict(value: Any) -> dict[str, Tensor]:
         raise InputError(
             f"holds a {_kind(value)}; a dict of tensors (a state dict) is needed"
         )
-    inner = {name: found for name in value if (found := _tensors(value[name]))}
+    # A memo lets a small file name one dict any number of times: look at it once.
+    unique = {id(item): item for item in value.values()}
+    tensors = {key: _tensors(item) for key, item in unique.items()}
+    inner = {n: tensors[id(item)] for n, item in value.items() if tensors[id(item)]}
     for name in WRAPPERS:
         if name in inner:
             return inner[name]

@@ -9,13 +9,13 @@ with string keys, `Storage`, `Tensor`, and names that stand for our own function
 
 import io
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jft.errors import InputError
-from jft.weights.torch_names import (
+from jft.weights.formats.torch_names import (
     GLOBALS,
     UNREAD,
     Entries,
@@ -24,8 +24,10 @@ from jft.weights.torch_names import (
     read_storage,
 )
 
-# A million tensors; an empty list takes 1 byte of a pickle and 64 of memory.
-_LONGEST = 64 << 20
+_LONGEST = 4 << 20
+# Seven thousand tensors; a ResNet-152 with AdamW's state and an average has three. An
+# empty dict takes 1 byte of a pickle and 120 of memory.
+_MOST_STEPS = 250_000
 
 
 class Pickled(NamedTuple):
@@ -60,6 +62,7 @@ def unpickle(data: bytes, start: int = 0) -> Pickled:
         for opcode, argument, _ in pickletools.genops(stream):
             if opcode.name not in _OPCODES:
                 raise InputError(f"refuses the pickle opcode {opcode.name}")
+            machine.spend(1)
             _OPCODES[opcode.name](machine, argument)
             position = stream.tell()
             if position - start > _LONGEST:
@@ -83,6 +86,12 @@ class _Machine:
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.steps = 0
+
+    def spend(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > _MOST_STEPS:
+            raise InputError(f"its pickle takes more than {_MOST_STEPS} steps to read")
 
     def mark(self) -> None:
         self.marked.append(self.stack)
@@ -128,6 +137,8 @@ class _Machine:
         function, arguments = self.top(2)
         if not isinstance(function, Global) or isinstance(function.value, np.dtype):
             raise TypeError
+        # A memo lets a few opcodes pass a large object any number of times.
+        self.spend(sum(map(_length, (arguments, *arguments))))
         self.push(function.value(*arguments))
 
     def build(self) -> None:
@@ -144,6 +155,10 @@ class _Machine:
         if (known.dtype, known.numel) != (storage.dtype, storage.numel):
             raise InputError(f"describes storage {known.key!r:.80} in two ways")
         self.push(storage)
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, Sized) else 0
 
 
 def _refusal(name: str, source: bytes) -> str:

@@ -1,0 +1,104 @@
+"""Claim: loading ResNet-50 from safetensors takes little more than reading the file.
+
+Its variables, from a file with torchvision's names and layout, against safetensors'
+own `load_file` into NumPy arrays: seconds, and the growth of the process's peak memory
+as a share of the parameters' size. Each measurement is a process of its own; the file
+is in the page cache, and what JAX takes to start does not count.
+
+    python benchmarks/load_weights.py
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import interleave, record, rounds
+
+
+def peak() -> int:
+    """Return the process's peak memory in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def load(how: str, path: str) -> None:
+    """Load once and print seconds and the growth of peak memory in bytes."""
+    if how == "safetensors":
+        from safetensors.numpy import load_file
+
+        before, began = peak(), time.perf_counter()
+        loaded: object = load_file(path)
+    else:
+        import jax
+
+        from jft.models import MODELS
+        from jft.pretrained import load_pretrained
+
+        # Starts the backend, and traces the network once: not part of loading.
+        load_pretrained("resnet50", "none", 1000, width=1)
+        jax.block_until_ready(jax.numpy.zeros(()))
+        assert MODELS["resnet50"].width == 64
+        before, began = peak(), time.perf_counter()
+        loaded = load_pretrained("resnet50", path).variables
+        jax.block_until_ready(loaded)
+    print(time.perf_counter() - began, peak() - before)
+    del loaded
+
+
+def write(path: Path) -> int:
+    """Write random weights in torchvision's layout; return the bytes of parameters."""
+    import jax
+    import jax.numpy as jnp
+
+    from jft import tree
+    from jft.models import MODELS
+    from jft.weights.export import find_layout, to_layout, write_weights
+
+    spec = MODELS["resnet50"]
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    init = spec.build(1000).init
+    shapes = tree.flatten(jax.eval_shape(init, jax.random.key(0), image))
+    draw = np.random.default_rng(0)
+    variables = {n: draw.random(s.shape, np.float32) for n, s in shapes.items()}
+    write_weights(
+        path, to_layout(variables, find_layout("torchvision", spec), spec), {}
+    )
+    return sum(array.nbytes for array in variables.values())
+
+
+def main() -> None:
+    """Measure and write `results/load_weights.json`."""
+    if len(sys.argv) == 3 and sys.argv[1] in ("safetensors", "jft"):
+        load(sys.argv[1], sys.argv[2])
+        return
+    count = rounds("load_weights", 7)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "resnet50.safetensors"
+        size = write(path)
+        growth: dict[str, list[float]] = {"safetensors": [], "jft": []}
+
+        def measure(how: str) -> float:
+            command = [sys.executable, __file__, how, str(path)]
+            env = os.environ | {"JAX_PLATFORMS": "cpu"}
+            output = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=env
+            ).stdout
+            seconds, grown = map(float, output.split())
+            growth[how].append(grown / size)
+            return seconds
+
+        seconds = interleave(
+            {how: lambda how=how: measure(how) for how in growth}, count
+        )
+    medians = {
+        how: round(float(np.median(values)), 3) for how, values in growth.items()
+    }
+    record("load_weights", seconds, peak_memory_over_parameters=medians)
+
+
+if __name__ == "__main__":
+    main()

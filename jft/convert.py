@@ -1,0 +1,89 @@
+"""python -m jft.convert: rewrite weights in another library's names and layout."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from jft.cli import guarded, parse
+from jft.errors import InputError
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Rewrite weights in another library's names and layout, or list published ones.
+
+    Attributes:
+        source: Weights as --weights takes them: a file, or a name from --list.
+        destination: The file to write: .safetensors, .pth, .pt or .npz.
+        to: Names and layout: torchvision, timm, transformers, keras, bit, akamaster,
+            or safetensors for jft's own. Not every network has all of them.
+        model: The network, where the weights do not say it.
+        list: Show the published weights that jft knows by name, and stop.
+        match: With --list, only names that contain this.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ""
+    destination: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="DESTINATION")
+    ] = ""
+    to: str = "safetensors"
+    model: str | None = None
+    list: bool = False
+    match: str = ""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the door; return the exit status."""
+    flags = parse(Flags, "convert", args)
+    return guarded(lambda: show(flags) if flags.list else convert(flags))
+
+
+def show(flags: Flags) -> int:
+    """Print the table of published weights."""
+    for line in table(flags.match):
+        print(line)
+    return 0
+
+
+def table(match: str = "") -> Iterator[str]:
+    """Yield a line for each of the published weights whose name contains `match`."""
+    from jft.weights.published import published
+
+    rows = [row for row in published().values() if match in row.name]
+    if not rows:
+        raise InputError(f"no published weights have {match!r} in their name")
+    heads = ("name", "network", "top-1", "labels", "licence", "pixels")
+    cells = [
+        (
+            row.name,
+            row.model,
+            "" if row.top1 is None else f"{row.top1:.2f}",
+            row.labels,
+            row.licence,
+            str(row.preprocess),
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in (heads, *cells)) for i in range(len(heads))]
+    for line in (heads, *cells):
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def convert(flags: Flags) -> int:
+    """Read, rewrite, write."""
+    if not flags.source or not flags.destination:
+        raise InputError(
+            "name the weights to read and the file to write, or give --list"
+        )
+    from jft.exporting import convert_weights
+
+    print(convert_weights(flags.source, flags.destination, flags.to, flags.model))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""python -m jft.export: write a run's network for PyTorch, timm, or --weights."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from jft.cli import guarded, parse
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Write a finished run's network as a file that other libraries load.
+
+    Attributes:
+        run: Folder of a run.
+        file: What to write: .safetensors, .pth, .pt or .npz; for timm also a folder,
+            for timm.create_model("local-dir:FOLDER"). Named in the run's folder if
+            left out.
+        to: Names and layout: torchvision's, timm's, those of transformers or BiT, or
+            jft's own (safetensors), which --weights reads with classes and
+            preprocessing.
+        which: The parameters after the last step, or those of the epoch with the
+            highest test accuracy.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    file: Annotated[
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")
+    ] = None
+    to: Literal[
+        "torchvision", "timm", "safetensors", "transformers", "akamaster", "bit"
+    ] = "safetensors"
+    which: Literal["final", "best"] = "final"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the door; return the exit status."""
+    flags = parse(Flags, "export", args)
+    return guarded(lambda: export(flags))
+
+
+def export(flags: Flags) -> int:
+    """Write the file, and say how to load it."""
+    from jft.exporting import export_run
+
+    exported = export_run(flags.run, flags.file, flags.to, flags.which)
+    print(exported)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

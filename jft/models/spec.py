@@ -1,0 +1,159 @@
+"""A network's shape in the terms of its paper, before anything is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jft.errors import InputError
+from jft.models.variants import ResNetV2Variant, ResNetVariant, Variant, VGGVariant
+from jft.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from jft.models.network import Network
+
+# Where the Flax module of each family is; it imports JAX.
+_MODULES = {
+    ResNetVariant: ("jft.models.resnet", "ResNet"),
+    ResNetV2Variant: ("jft.models.resnetv2", "ResNetV2"),
+    VGGVariant: ("jft.models.vgg", "VGG"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A network's shape, in the terms of its paper.
+
+    Attributes:
+        name: The name that users write.
+        stage_sizes: Residual blocks, or a VGG's convolutions, per stage.
+        variant: Its family, and what sets it apart in it.
+        width: Channels of the first stage (a quarter of a bottleneck block's output).
+        parameters: Trainable parameters at that width with `num_classes` classes.
+        num_classes: Classes of the data it is usually pretrained on.
+        preprocess: What published weights of this network expect.
+    """
+
+    name: str
+    stage_sizes: tuple[int, ...]
+    variant: Variant
+    width: int
+    parameters: int
+    num_classes: int
+    preprocess: Preprocess
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The parts of the network in depth order: stem, stage1, ..., head."""
+        stages = tuple(f"stage{i + 1}" for i in range(len(self.stage_sizes)))
+        if not isinstance(self.variant, VGGVariant):
+            return ("stem", *stages, "head")
+        return (*stages, *(("pre_logits",) if self.variant.hidden else ()), "head")
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side of an image, in pixels, that leaves features to see."""
+        plain = isinstance(self.variant, VGGVariant)
+        return 2 ** len(self.stage_sizes) if plain else 1
+
+    def check_size(self, size: int) -> None:
+        """Check the side of an image, in pixels.
+
+        Raises:
+            InputError: It is below `smallest`.
+        """
+        if size < self.smallest:
+            raise InputError(
+                f"{self.name} halves its image too often for {size} pixels: "
+                f"--image-size must be at least {self.smallest}"
+            )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers in depth order: the stem, each residual block, the head.
+
+        For a VGG: each convolution, the two hidden layers, the head.
+        """
+        plain = isinstance(self.variant, VGGVariant)
+        within = {
+            f"stage{i + 1}": [f"{'layer' if plain else 'block'}{j}" for j in range(n)]
+            for i, n in enumerate(self.stage_sizes)
+        } | {"pre_logits": ["fc1", "fc2"]}
+        return tuple(
+            f"{stage}/{layer}" if layer else stage
+            for stage in self.stages
+            for layer in within.get(stage, [""])
+        )
+
+    def adapted(
+        self, *, width: int | None = None, pooled_head: bool = False
+    ) -> ModelSpec:
+        """Return the network with what a user may change of it.
+
+        Args:
+            width: Channels of the first stage; None keeps the network's own.
+            pooled_head: Leave out a VGG's hidden layers.
+
+        Raises:
+            InputError: The network cannot be changed so.
+        """
+        spec = self
+        if width is not None:
+            step = self._width_step()
+            if width < step or width % step:
+                valid = f"a multiple of {step}" if step > 1 else "at least 1"
+                raise InputError(f"width of {self.name} must be {valid}, got {width}")
+            spec = dataclasses.replace(spec, width=width)
+        if pooled_head:
+            if not isinstance(self.variant, VGGVariant):
+                raise InputError(
+                    f"{self.name} has a pooled head already; model.pooled_head is for "
+                    "VGG networks"
+                )
+            variant = dataclasses.replace(self.variant, hidden=0)
+            spec = dataclasses.replace(spec, variant=variant)
+        return spec
+
+    def _width_step(self) -> int:
+        """Return what a width has to be a multiple of."""
+        variant = self.variant
+        if isinstance(variant, ResNetV2Variant):
+            return 32 if variant.standardised else 1  # groups of GroupNorm
+        if not isinstance(variant, ResNetVariant):
+            return 1
+        if variant.groups > 1:
+            return 64 // variant.group_width
+        halved = variant.shortcut == "pad" or variant.stem == "deep"
+        return 2 if halved else 1
+
+    def build(
+        self,
+        num_classes: int,
+        *,
+        stored: frozenset[str] = frozenset(),
+        axis_name: str | None = None,
+    ) -> Network:
+        """Return the Flax module.
+
+        Args:
+            num_classes: Outputs of the head, K.
+            stored: Names of the normalisation layers that use their stored
+                statistics in training too.
+            axis_name: Mapped axis over which batch statistics are shared.
+
+        Raises:
+            InputError: Fewer than one class.
+        """
+        if num_classes < 1:
+            raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        module, name = _MODULES[type(self.variant)]
+        return getattr(importlib.import_module(module), name)(
+            stage_sizes=self.stage_sizes,
+            width=self.width,
+            variant=self.variant,
+            num_classes=num_classes,
+            stored=stored,
+            axis_name=axis_name,
+        )

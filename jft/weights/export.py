@@ -1,0 +1,103 @@
+"""Our variables as another library's checkpoint file."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from jft.errors import InputError, nearest
+from jft.models import ModelSpec
+from jft.weights.formats.torch_save import write_torch
+from jft.weights.layout import Layout
+from jft.weights.names import layouts
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
+"""The files that can be written: what torch.save writes, and NumPy's, beside one."""
+
+
+def find_layout(name: str, spec: ModelSpec) -> Layout:
+    """Return the layout of that name.
+
+    Raises:
+        InputError: The network's family has no such layout; the message lists them.
+    """
+    valid = {n: layout for layout in layouts(spec) for n in layout.names}
+    # What Keras 3 numbers is of use only inside its own containers.
+    valid.pop("keras3", None)
+    if name not in valid:
+        raise InputError(
+            f"{spec.name} has no layout {name!r}{nearest(name, valid)} "
+            f"(layouts: {', '.join(valid)})"
+        )
+    return valid[name]
+
+
+def to_layout(
+    variables: Mapping[str, np.ndarray], layout: Layout, spec: ModelSpec
+) -> dict[str, np.ndarray]:
+    """Return variables under another library's names and in its layout, contiguous.
+
+    Torch counts the batches of each normalisation; that count is not kept here, and
+    written as 0. Nothing reads it unless momentum is None.
+
+    Args:
+        variables: Ours, by name with collection.
+        layout: Whose.
+        spec: The network.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    for ours, array in variables.items():
+        name = layout.name(ours, spec)
+        tensors[name] = np.ascontiguousarray(layout.to_theirs(array, ours))
+        if layout.torch and ours.endswith("/var"):
+            counter = name.replace("running_var", "num_batches_tracked")
+            tensors[counter] = np.zeros((), np.int64)
+    return tensors
+
+
+def write_weights(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write a file whole or not at all; its suffix says of which kind.
+
+    Args:
+        path: The file: safetensors, torch's (.pth, .pt) or NumPy's (.npz).
+        tensors: Contiguous arrays.
+        metadata: Notes, which only safetensors has room for.
+
+    Raises:
+        InputError: An unknown suffix, or the file cannot be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"{path}: weights are written to {', '.join(SUFFIXES)} files, "
+            f"not {path.suffix or 'without a suffix'}"
+        )
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            # The library closes the file to all but its owner: give usual rights.
+            save_file(dict(tensors), part, dict(metadata))
+            part.chmod(0o666 & ~_umask())
+        else:
+            with part.open("wb") as file:
+                if path.suffix == ".npz":
+                    np.savez(file, **cast(Any, tensors))
+                else:
+                    write_torch(file, tensors)
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be written: {error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
