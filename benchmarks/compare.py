@@ -12,6 +12,8 @@ def main() -> None:
     """Print one table per benchmark."""
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text())
+        if "rows" not in result:  # no times: docs/weights.md shows parity.json
+            continue
         versions = result["manifest"]["versions"]
         print(f"\n## {result['benchmark']} (jax {versions['jax']})\n")
         print("| variant | median s | ratio to the first |\n|---|--:|--:|")

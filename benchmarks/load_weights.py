@@ -1,15 +1,16 @@
-"""Claim: loading ResNet-50 from safetensors takes little more than reading the file.
+"""Claim: reading ResNet-50 from safetensors costs no more than the library's reader.
 
-Its variables, from a file with torchvision's names and layout, against safetensors'
-own `load_file` into NumPy arrays: seconds, and the growth of the process's peak memory
-as a share of the parameters' size. Each measurement is a process of its own; the file
-is in the page cache, and what JAX takes to start does not count.
+A file with torchvision's names and layout, read in three ways: safetensors' own
+`load_file` into NumPy arrays; `read_tensors` into NumPy arrays; and `load_pretrained`,
+which also traces the network, turns every kernel into Flax's layout, checks its values,
+puts it on the device and hashes the file. Seconds, and the growth of the process's peak
+memory as a share of the parameters' size. Each measurement is a process of its own; the
+file is in the page cache, and what JAX takes to start does not count.
 
     python benchmarks/load_weights.py
 """
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,33 +20,40 @@ from pathlib import Path
 import numpy as np
 from common import interleave, record, rounds
 
+WAYS = ("safetensors", "read_tensors", "load_pretrained")
 
-def peak() -> int:
-    """Return the process's peak memory in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def memory(field: str) -> int:
+    """Return a figure of the process's memory in bytes: VmRSS, or its peak VmHWM."""
+    status = Path("/proc/self/status").read_text()
+    line = next(x for x in status.splitlines() if x.startswith(field))
+    return int(line.split()[1]) * 1024
 
 
 def load(how: str, path: str) -> None:
     """Load once and print seconds and the growth of peak memory in bytes."""
+    import jax
+
+    from jft.pretrained import load_pretrained
+    from jft.weights.files import read_tensors
+
     if how == "safetensors":
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load_file as way
+    elif how == "read_tensors":
 
-        before, began = peak(), time.perf_counter()
-        loaded: object = load_file(path)
+        def way(path: str) -> object:
+            return dict(read_tensors(path).tensors)
     else:
-        import jax
+        # Starts the backend first.
+        load_pretrained("resnet50", "none", 10, width=1)
 
-        from jft.models import MODELS
-        from jft.pretrained import load_pretrained
+        def way(path: str) -> object:
+            return jax.block_until_ready(load_pretrained("resnet50", path).variables)
 
-        # Starts the backend, and traces the network once: not part of loading.
-        load_pretrained("resnet50", "none", 1000, width=1)
-        jax.block_until_ready(jax.numpy.zeros(()))
-        assert MODELS["resnet50"].width == 64
-        before, began = peak(), time.perf_counter()
-        loaded = load_pretrained("resnet50", path).variables
-        jax.block_until_ready(loaded)
-    print(time.perf_counter() - began, peak() - before)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before, began = memory("VmRSS"), time.perf_counter()
+    loaded = way(path)
+    print(time.perf_counter() - began, memory("VmHWM") - before)
     del loaded
 
 
@@ -72,14 +80,14 @@ def write(path: Path) -> int:
 
 def main() -> None:
     """Measure and write `results/load_weights.json`."""
-    if len(sys.argv) == 3 and sys.argv[1] in ("safetensors", "jft"):
+    if len(sys.argv) == 3 and sys.argv[1] in WAYS:
         load(sys.argv[1], sys.argv[2])
         return
     count = rounds("load_weights", 7)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet50.safetensors"
         size = write(path)
-        growth: dict[str, list[float]] = {"safetensors": [], "jft": []}
+        growth: dict[str, list[float]] = {how: [] for how in WAYS}
 
         def measure(how: str) -> float:
             command = [sys.executable, __file__, how, str(path)]

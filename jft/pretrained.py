@@ -216,6 +216,7 @@ def _fill(
             opened.source,
             prepared.spec,
             fresh_head=fresh_head,
+            put=jnp.asarray,
         )
     fresh = sorted(set(shapes) - set(placed))
     report = LoadReport(
@@ -226,9 +227,7 @@ def _fill(
         ignored=ignored,
     )
     values = placed | _initial(model, image, fresh, seed)
-    del placed
-    # Each leaves the host before the next goes to the device: one copy of all of them.
-    flat = {name: jnp.asarray(values.pop(name)) for name in shapes}
+    flat = {name: values[name] for name in shapes}
     return FrozenDict(tree.unflatten(flat)), report
 
 

@@ -1,6 +1,6 @@
 """Put a checkpoint's tensors into our variables; nothing stays random unnoticed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,8 @@ def place(
     spec: ModelSpec,
     *,
     fresh_head: bool = False,
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    put: Callable[[np.ndarray], Any] = np.asarray,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the variables that a checkpoint gives, and the tensors it has to spare.
 
     A head that is missing as a whole, or of another number of classes, is left out of
@@ -80,9 +81,12 @@ def place(
         source: Named in the error.
         spec: The network.
         fresh_head: Leave the head out whatever its size.
+        put: Takes each array before the next one is read, to a device for one, so that
+            only one of them is in memory twice.
 
     Returns:
-        Arrays of our shapes and dtypes by our names, and the ignored tensors' names.
+        What `put` makes of arrays of our shapes and dtypes, by our names, and the
+        names of the ignored tensors.
 
     Raises:
         InputError: Tensors are missing, left over, misshapen or not finite; one
@@ -93,7 +97,7 @@ def place(
     headless = not any(theirs[name] in tensors for name in HEAD)
     fresh_head |= _other_classes(shapes, tensors, layout, spec)
     skip = HEAD if fresh_head or headless else ()
-    placed: dict[str, np.ndarray] = {}
+    placed: dict[str, Any] = {}
     problems: list[str] = []
     for ours, want in shapes.items():
         if ours in skip and (headless or theirs[ours] in tensors):
@@ -104,7 +108,7 @@ def place(
         if problem:
             problems.append(f"- {ours.partition('/')[2]} ({theirs[ours]}): {problem}")
         elif array is not None:
-            placed[ours] = array
+            placed[ours] = put(array)
     spare = sorted(set(tensors) - set(theirs.values()))
     unused = _left_out(layout, spec)
     ignored = tuple(n for n in spare if n in unused or IGNORED.fullmatch(n))

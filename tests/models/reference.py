@@ -151,8 +151,8 @@ def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     A plain network's would halve at every layer without it. BiT standardises kernels,
     so the normalisation before a branch's last convolution decides how large the branch
     is: a fifth of what it is added to, as training leaves them small too. With ones of
-    equal size 152 layers magnify rounding a thousandfold, and timm's own float32 is
-    off by 1e-4 of the logits.
+    equal size 152 layers magnify rounding a thousandfold: timm's float32 is then off
+    from its float64 by 1e-4 of the logits, jft's by 8e-5, and they differ by 1.3e-4.
 
     Args:
         name: As torch or Keras has it, which tells the layout of a kernel.

@@ -263,6 +263,7 @@ def live() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_the_libraries_compute_what_the_file_holds(
     live: dict[str, np.ndarray], oracle: dict[str, np.ndarray]
 ):
