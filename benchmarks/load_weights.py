@@ -38,7 +38,10 @@ def load(how: str, path: str) -> None:
     from jft.weights.files import read_tensors
 
     if how == "safetensors":
-        from safetensors.numpy import load_file as way
+        from safetensors.numpy import load_file
+
+        def way(path: str) -> object:
+            return load_file(path)
     elif how == "read_tensors":
 
         def way(path: str) -> object:

@@ -40,7 +40,8 @@ class Exported:
         usual: Whether it is as published, of its own width and with all its layers.
         tensors: How many there are.
         preprocess: What the network expects of images.
-        class_names: What its outputs mean.
+        num_classes: Outputs of its head.
+        class_names: What they mean; empty if unknown.
     """
 
     file: Path
@@ -49,21 +50,22 @@ class Exported:
     usual: bool
     tensors: int
     preprocess: Preprocess
+    num_classes: int
     class_names: tuple[str, ...]
 
     def __str__(self) -> str:
         """Return lines for a person who is about to load the file."""
-        shown = ", ".join(self.class_names[:8])
+        shown = ": " + ", ".join(self.class_names[:8]) if self.class_names else ""
         more = ", ..." if len(self.class_names) > 8 else ""
         lines = [
             f"{self.file}: {self.model}, {self.tensors} tensors, {self.layout} layout",
             f"pixels    {self.preprocess}",
-            f"classes   {len(self.class_names)}: {shown}{more}",
+            f"classes   {self.num_classes}{shown}{more}",
         ]
         return "\n".join([*lines, *(f"load      {line}" for line in self._loading())])
 
     def _loading(self) -> list[str]:
-        file, count = self.file, len(self.class_names)
+        file, count = self.file, self.num_classes
         if self.layout == "safetensors" and file.suffix == ".safetensors":
             return [f"python -m jft.train --weights {file} --data folder:IMAGES"]
         if not self.usual:
@@ -149,6 +151,7 @@ def _write(
         usual=config_of(spec) == ModelConfig(name=spec.name),
         tensors=len(tensors),
         preprocess=network.preprocess,
+        num_classes=network.model.num_classes,
         class_names=network.class_names,
     )
 

@@ -136,6 +136,7 @@ def test_reading_may_start_at_any_batch(start: int):
 
 
 # One test only: each count of processes takes a second or two to start.
+@pytest.mark.process
 def test_any_number_of_workers_reads_the_same_batches():
     batches = Batches(Numbered(10), 4, seed=0, epochs=3)
     for workers in [1, 2]:
