@@ -91,7 +91,8 @@ def load_pretrained(
         num_classes: Outputs of the head; None takes the checkpoint's. A head of
             another size than the checkpoint's is newly initialised.
         image_size: Side of the network's input in pixels; None takes the weights'.
-        width: Channels of the first stage; None keeps the network's own.
+        width: Channels of the first stage; None takes the weights', if they say it, or
+            the network's own.
         pooled_head: Leave out the hidden layers of a VGG's classifier.
         seed: Fixes newly initialised values.
 
