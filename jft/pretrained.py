@@ -191,14 +191,13 @@ def open_for(
     if image_size is not None:
         preprocess = dataclasses.replace(preprocess, size=image_size)
     spec.check_size(preprocess.size)
-    prepared = WeightsFor(spec, opened, preprocess)
     names = opened.class_names if opened else ()
-    if names and len(names) != prepared.num_classes:
+    outputs = head_classes(opened.tensors, spec) if opened and names else None
+    if outputs not in (None, len(names)):
         raise InputError(
-            f"{weights} names {len(names)} classes, but its head has "
-            f"{prepared.num_classes}"
+            f"{weights} names {len(names)} classes, but its head has {outputs}"
         )
-    return prepared
+    return WeightsFor(spec, opened, preprocess)
 
 
 def _fill(
@@ -208,7 +207,7 @@ def _fill(
     size, opened = prepared.preprocess.size, prepared.opened
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
-    placed: dict[str, Any] = {}
+    placed: dict[str, np.ndarray] = {}
     ignored: tuple[str, ...] = ()
     if opened:
         placed, ignored = place(
@@ -217,7 +216,6 @@ def _fill(
             opened.source,
             prepared.spec,
             fresh_head=fresh_head,
-            put=jnp.asarray,
         )
     fresh = sorted(set(shapes) - set(placed))
     report = LoadReport(
@@ -227,7 +225,7 @@ def _fill(
         reinitialised=tuple(fresh),
         ignored=ignored,
     )
-    values = placed | _initial(model, image, fresh, seed)
+    values = jax.device_put(placed) | _initial(model, image, fresh, seed)
     flat = {name: values[name] for name in shapes}
     return FrozenDict(tree.unflatten(flat)), report
 

@@ -1,6 +1,9 @@
 """Put a checkpoint's tensors into our variables; nothing stays random unnoticed."""
 
-from collections.abc import Callable, Mapping
+import math
+import mmap
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ from jft.weights.layout import Layout
 from jft.weights.names import IGNORED, layout_of, layouts
 
 MAX_LINES = 30
+READERS = 2  # a tensor is in memory twice while its reader lays it out anew
 HEAD = ("params/head/kernel", "params/head/bias")
 
 
@@ -67,8 +71,7 @@ def place(
     spec: ModelSpec,
     *,
     fresh_head: bool = False,
-    put: Callable[[np.ndarray], Any] = np.asarray,
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the variables that a checkpoint gives, and the tensors it has to spare.
 
     A head that is missing as a whole, or of another number of classes, is left out of
@@ -81,12 +84,10 @@ def place(
         source: Named in the error.
         spec: The network.
         fresh_head: Leave the head out whatever its size.
-        put: Takes each array before the next one is read, to a device for one, so that
-            only one of them is in memory twice.
 
     Returns:
-        What `put` makes of arrays of our shapes and dtypes, by our names, and the
-        names of the ignored tensors.
+        Arrays of our shapes and dtypes, by our names, each in memory that a device may
+        take over; and the names of the ignored tensors.
 
     Raises:
         InputError: Tensors are missing, left over, misshapen or not finite; one
@@ -97,18 +98,20 @@ def place(
     headless = not any(theirs[name] in tensors for name in HEAD)
     fresh_head |= _other_classes(shapes, tensors, layout, spec)
     skip = HEAD if fresh_head or headless else ()
-    placed: dict[str, Any] = {}
-    problems: list[str] = []
-    for ours, want in shapes.items():
-        if ours in skip and (headless or theirs[ours] in tensors):
-            continue
-        problem, array = _fit(tensors.get(theirs[ours]), ours, want, layout)
-        if array is not None and ours.endswith("/var") and (array < 0).any():
-            problem = f"{int((array < 0).sum())} variances are negative"
-        if problem:
-            problems.append(f"- {ours.partition('/')[2]} ({theirs[ours]}): {problem}")
-        elif array is not None:
-            placed[ours] = put(array)
+    left_out = {n for n in skip if headless or theirs[n] in tensors}
+    wanted = [name for name in shapes if name not in left_out]
+
+    def fit(name: str) -> tuple[str, np.ndarray | None]:
+        return _fit(tensors.get(theirs[name]), name, shapes[name], layout)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        fitted = dict(zip(wanted, pool.map(fit, wanted), strict=True))
+    placed = {name: array for name, (_, array) in fitted.items() if array is not None}
+    problems = [
+        f"- {name.partition('/')[2]} ({theirs[name]}): {problem}"
+        for name, (problem, _) in fitted.items()
+        if problem
+    ]
     spare = sorted(set(tensors) - set(theirs.values()))
     unused = _left_out(layout, spec)
     ignored = tuple(n for n in spare if n in unused or IGNORED.fullmatch(n))
@@ -162,12 +165,26 @@ def _fit(
         return f"model {tuple(want.shape)}, checkpoint {array.shape}", None
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype == bfloat16):
         return f"holds {array.dtype}, not floating-point numbers", None
+    fitting = _own_pages(want.shape, want.dtype)
     with np.errstate(all="ignore"):
-        array = np.ascontiguousarray(array, want.dtype)
-    bad = array.size - int(np.isfinite(array).sum())
+        np.copyto(fitting, array, casting="same_kind")
+    bad = fitting.size - int(np.isfinite(fitting).sum())
     if bad:
-        return f"{bad} of {array.size} values are not finite", None
-    return "", array
+        return f"{bad} of {fitting.size} values are not finite", None
+    if ours.endswith("/var") and (fitting < 0).any():
+        return f"{int((fitting < 0).sum())} variances are negative", None
+    return "", fitting
+
+
+def _own_pages(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return an array that begins a page of memory, and gives it back when freed.
+
+    XLA takes over aligned memory without a copy; and what malloc keeps of the arrays
+    that were read in between would double the peak.
+    """
+    size = math.prod(shape)
+    pages = mmap.mmap(-1, max(size * dtype.itemsize, 1))
+    return np.frombuffer(pages, dtype, size).reshape(shape)
 
 
 def _message(source: str, problems: list[str], fitting: int, wanted: int) -> str:

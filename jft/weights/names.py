@@ -26,7 +26,7 @@ _KERAS = {
 _KERAS_3 = {"kernel": "0", "bias": "1", "scale": "0", "mean": "2", "var": "3"}
 
 NATIVE = Layout(
-    names=("safetensors", "jft"), modules={}, leaves={}, separator="/", torch=False
+    names=("safetensors",), modules={}, leaves={}, separator="/", torch=False
 )
 
 _RESNET_BODY = {

@@ -419,6 +419,23 @@ def test_a_checkpoint_without_a_head_gets_a_new_one(tiny: ModelSpec, save: Save)
         load_pretrained("tiny", path, num_classes=3)
 
 
+def test_class_names_say_nothing_of_a_head_that_is_missing(tiny: ModelSpec, save: Save):
+    tensors = torch_tensors(linear__weight=None, linear__bias=None)
+    path = save(tensors, class_names='["a", "b", "c"]')
+    built = load_pretrained("tiny", path, num_classes=3)
+    assert built.report.reinitialised == ("params/head/bias", "params/head/kernel")
+
+
+def test_the_device_takes_over_what_was_placed_without_a_copy(
+    tiny: ModelSpec, shapes: dict[str, Any]
+):
+    tensors = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+    placed, _ = place(shapes, tensors, "a file", tiny)
+    for name, array in placed.items():
+        taken = jax.device_put(array, jax.devices("cpu")[0])
+        assert taken.unsafe_buffer_pointer() == array.ctypes.data, name
+
+
 def test_images_too_small_for_a_vgg_are_refused(monkeypatch: pytest.MonkeyPatch):
     spec = dataclasses.replace(SMALL["vgg"], name="tiny_vgg")
     monkeypatch.setitem(models.MODELS, "tiny_vgg", spec)

@@ -140,7 +140,7 @@ def test_an_unknown_layout_is_answered_with_those_of_the_network():
         find_layout("torchvison", MODELS["resnet50"])
     assert str(caught.value) == (
         "resnet50 has no layout 'torchvison'; did you mean 'torchvision'? "
-        "(layouts: safetensors, jft, torchvision, timm, transformers)"
+        "(layouts: safetensors, torchvision, timm, transformers)"
     )
-    with pytest.raises(InputError, match=r"layouts: safetensors, jft, keras\)"):
+    with pytest.raises(InputError, match=r"layouts: safetensors, keras\)"):
         find_layout("torchvision", MODELS["keras_resnet50"])
