@@ -59,9 +59,7 @@ def optimizer(
         "sgd": lambda: optax.trace(config.momentum),
         "adamw": lambda: optax.scale_by_adam(),
     }[config.name]()
-    decay = optax.add_decayed_weights(
-        config.weight_decay, None if config.decay_all else decays
-    )
+    decay = optax.add_decayed_weights(config.weight_decay, decays)
     chain = [clip, direction, decay, optax.scale_by_learning_rate(rate)]
     labels = jax.tree.map(lambda held: "frozen" if held else "trained", frozen)
     both = optax.multi_transform(

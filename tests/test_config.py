@@ -25,7 +25,7 @@ UNUSUAL = TrainConfig(
         schedule="constant",
         warmup_epochs=0.5,
         weight_decay=1e-4,
-        decay_all=True,
+        decay_rules="*/bias=0.5,*=1",
         clip_norm=1.0,
     ),
     seed=2**32 - 1,
@@ -176,6 +176,19 @@ BAD = [
     ("optim.momentum", 1.0, "in [0, 1)"),
     ("optim.weight_decay", -0.1, "at least 0 and finite"),
     ("optim.clip_norm", 0.0, "above 0"),
+    ("dropout", 1.0, "in [0, 1)"),
+    ("drop_path", -0.1, "in [0, 1)"),
+    ("augment.rand_operations", 0, "at least 1"),
+    ("augment.rand_magnitude", 31, "in [0, 30]"),
+    ("augment.erase", 1.5, "in [0, 1]"),
+    ("augment.mixup", -1.0, "at least 0 and finite"),
+    ("augment.cutmix", -1.0, "at least 0 and finite"),
+    ("optim.drop_factor", 1.0, "in (0, 1)"),
+    ("optim.drop_epochs", 0, "at least 1"),
+    ("optim.layer_decay", 0.0, "in (0, 1]"),
+    ("optim.l2_sp", -1.0, "at least 0 and finite"),
+    ("optim.sam", -0.1, "at least 0 and finite"),
+    ("optim.ema", 1.0, "in [0, 1)"),
 ]
 WORSE = [
     ("label_smoothing", -0.1, "in [0, 1)"),
@@ -210,7 +223,20 @@ def test_zero_is_no_size(name: str):
 @pytest.mark.parametrize("name", ["optim.name", "optim.schedule", "devices"])
 def test_a_choice_that_is_none_of_the_valid_ones_is_an_error(name: str):
     with pytest.raises(InputError, match=name):
-        configs.check(with_value(name, "linear"))
+        configs.check(with_value(name, "linaer"))
+
+
+@pytest.mark.parametrize("parts", [0, 5])
+def test_a_batch_falls_into_equal_parts(parts: int):
+    valid = "at least 1 and a divisor of batch_size 32"
+    with pytest.raises(InputError, match=f"optim.accumulate must be {valid}, got"):
+        configs.check(with_value("optim.accumulate", parts))
+
+
+@pytest.mark.parametrize("name", ["augment.mixup", "augment.cutmix"])
+def test_pairs_need_an_even_batch(name: str):
+    with pytest.raises(InputError, match="batch_size must be even, since mixup"):
+        configs.check(with_value("batch_size", 31, with_value(name, 0.5)))
 
 
 def test_all_settings_out_of_range_are_one_message():

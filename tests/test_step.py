@@ -221,7 +221,7 @@ def test_frozen_leaves_and_statistics_stay_the_same_bytes(
         name=optimizer,
         learning_rate=0.1,
         weight_decay=0.1,
-        decay_all=True,
+        decay_rules="*=1",
         clip_norm=0.5,
         schedule="constant",
     )

@@ -1,0 +1,15 @@
+"""The rules of a run: nested frozen dataclasses that print, save and compare."""
+
+from jft.config.check import check as check
+from jft.config.compare import LOGISTICS as LOGISTICS
+from jft.config.compare import difference as difference
+from jft.config.compare import fingerprint as fingerprint
+from jft.config.compare import flat as flat
+from jft.config.compare import from_dict as from_dict
+from jft.config.compare import rules as rules
+from jft.config.compare import to_dict as to_dict
+from jft.config.schema import BUNDLED_WEIGHTS as BUNDLED_WEIGHTS
+from jft.config.schema import AugmentConfig as AugmentConfig
+from jft.config.schema import ModelConfig as ModelConfig
+from jft.config.schema import OptimConfig as OptimConfig
+from jft.config.schema import TrainConfig as TrainConfig

@@ -1,0 +1,125 @@
+"""The range of every setting."""
+
+import dataclasses
+import math
+from typing import Any, Literal, cast, get_args, get_origin
+
+from jft.config.compare import flat
+from jft.config.schema import TrainConfig
+from jft.errors import InputError, nearest
+
+
+def check(config: TrainConfig) -> None:
+    """Check the range of every setting.
+
+    Raises:
+        InputError: Every setting out of its range, one a line.
+    """
+    mistyped = _mistyped(config)
+    if mistyped:
+        raise InputError("\n".join(mistyped))
+    values = flat(config)
+    problems = [
+        f"{name} must be {valid}, got {values[name]!r}"
+        for name, (ok, valid) in {**_bounds(config), **_choices(config)}.items()
+        if not ok
+    ]
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
+    """Return for each number whether it is in its range, and that range in words."""
+    width, size, augment = config.model.width, config.image_size, config.augment
+    paired = augment.mixup > 0 or augment.cutmix > 0
+    sizes = "even, since mixup and cutmix make pairs," if paired else "at least 1"
+    return {
+        "epochs": (config.epochs >= 1, "at least 1"),
+        "batch_size": (
+            config.batch_size >= 1 and not (paired and config.batch_size % 2),
+            sizes,
+        ),
+        "image_size": (size is None or size >= 1, "at least 1 pixel"),
+        "label_smoothing": (0 <= config.label_smoothing < 1, "in [0, 1)"),
+        "dropout": (0 <= config.dropout < 1, "in [0, 1)"),
+        "drop_path": (0 <= config.drop_path < 1, "in [0, 1)"),
+        "seed": (0 <= config.seed < 2**32, "in [0, 2**32)"),
+        "workers": (config.workers >= 0, "at least 0"),
+        "checkpoint_every": (config.checkpoint_every >= 0, "at least 0"),
+        "model.width": (width is None or width >= 1, "at least 1"),
+        **_augment_bounds(config),
+        **_optim_bounds(config),
+    }
+
+
+def _augment_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
+    augment = config.augment
+    return {
+        "augment.crop_padding": (augment.crop_padding >= 0, "at least 0"),
+        "augment.rand_operations": (augment.rand_operations >= 1, "at least 1"),
+        "augment.rand_magnitude": (0 <= augment.rand_magnitude <= 30, "in [0, 30]"),
+        "augment.erase": (0 <= augment.erase <= 1, "in [0, 1]"),
+        "augment.mixup": (0 <= augment.mixup < math.inf, "at least 0 and finite"),
+        "augment.cutmix": (0 <= augment.cutmix < math.inf, "at least 0 and finite"),
+    }
+
+
+def _optim_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
+    optim = config.optim
+    clip, rate = optim.clip_norm, optim.learning_rate
+    # Judged only where `epochs` itself is right.
+    warm = 0 <= optim.warmup_epochs < max(config.epochs, 1)
+    parts = max(optim.accumulate, 1)
+    return {
+        "optim.learning_rate": (0 < rate < math.inf, "above 0 and finite"),
+        "optim.warmup_epochs": (warm, "at least 0 and less than epochs"),
+        "optim.drop_factor": (0 < optim.drop_factor < 1, "in (0, 1)"),
+        "optim.drop_epochs": (optim.drop_epochs >= 1, "at least 1"),
+        "optim.momentum": (0 <= optim.momentum < 1, "in [0, 1)"),
+        "optim.weight_decay": _from_zero(optim.weight_decay),
+        "optim.l2_sp": _from_zero(optim.l2_sp),
+        "optim.sam": _from_zero(optim.sam),
+        "optim.layer_decay": (0 < optim.layer_decay <= 1, "in (0, 1]"),
+        "optim.ema": (0 <= optim.ema < 1, "in [0, 1)"),
+        "optim.clip_norm": (clip is None or clip > 0, "above 0"),
+        "optim.accumulate": (
+            optim.accumulate >= 1 and config.batch_size % parts == 0,
+            f"at least 1 and a divisor of batch_size {config.batch_size}",
+        ),
+    }
+
+
+def _from_zero(value: float) -> tuple[bool, str]:
+    return 0 <= value < math.inf, "at least 0 and finite"
+
+
+def _mistyped(config: Any, prefix: str = "") -> list[str]:
+    """List settings whose value is not of the type that is written there."""
+    found: list[str] = []
+    for item in dataclasses.fields(config):
+        value, name = getattr(config, item.name), prefix + item.name
+        if dataclasses.is_dataclass(item.type) and isinstance(
+            value, cast(type, item.type)
+        ):
+            found += _mistyped(value, f"{name}.")
+        elif get_origin(item.type) is not Literal:
+            kinds = cast(tuple[type, ...], get_args(item.type) or (item.type,))
+            accepted = (*kinds, int) if float in kinds else kinds
+            if type(value) not in accepted:
+                names = (getattr(kind, "__name__", str(kind)) for kind in kinds)
+                valid = " or ".join(names).replace("NoneType", "None")
+                found.append(f"{name} must be {valid}, got {value!r}")
+    return found
+
+
+def _choices(config: Any, prefix: str = "") -> dict[str, tuple[bool, str]]:
+    """Return for each setting with named values whether it has one, and the values."""
+    found: dict[str, tuple[bool, str]] = {}
+    for item in dataclasses.fields(config):
+        value, kind = getattr(config, item.name), item.type
+        if dataclasses.is_dataclass(value):
+            found |= _choices(value, f"{prefix}{item.name}.")
+        elif get_origin(kind) is Literal:
+            valid = " or ".join(get_args(kind)) + nearest(str(value), get_args(kind))
+            found[prefix + item.name] = (value in get_args(kind), valid)
+    return found

@@ -1,0 +1,191 @@
+"""The rules of a run: nested frozen dataclasses that print, save and compare."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+BUNDLED_WEIGHTS = "resnet20-cifar10"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network is adapted.
+
+    Attributes:
+        name: Architecture, such as resnet50, resnext50_32x4d, vgg16_bn or
+            resnetv2_50x1_bit. None takes what the weights say they are for.
+        width: Channels of the first stage. None keeps the architecture's own, or
+            that of a run whose weights these are.
+        pooled_head: Leave out the two hidden layers of a VGG's classifier, so that
+            the head sees the means of the features. For images of other sizes, and
+            a twentieth of the parameters.
+    """
+
+    name: str | None = None
+    width: int | None = None
+    pooled_head: bool = False
+
+    def changed(self, wanted: "ModelConfig") -> "ModelConfig":
+        """Return this network with what somebody asks to have otherwise."""
+        return ModelConfig(
+            name=wanted.name or self.name,
+            width=self.width if wanted.width is None else wanted.width,
+            pooled_head=wanted.pooled_head or self.pooled_head,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes to each training image, made on the device.
+
+    Attributes:
+        flip: Mirror left-right with probability 1/2.
+        crop_padding: Pad every side with this many black pixels, then crop back to
+            size at a random place. 0 leaves the image where it is.
+        policy: trivial applies one operation at a random strength (TrivialAugment),
+            rand applies several of one strength (RandAugment).
+        rand_operations: Operations per image under rand.
+        rand_magnitude: Their strength, 0 to 30.
+        erase: Probability of covering a random rectangle with noise (random erasing).
+        mixup: Blend pairs of images and of their labels, by a share drawn from
+            Beta(mixup, mixup). 0 blends none; 0.2 is usual.
+        cutmix: Paste a rectangle of one image of a pair into the other, of a share
+            drawn from Beta(cutmix, cutmix). 0 pastes none; 1 is usual. With mixup
+            too, each pair gets one of the two.
+    """
+
+    flip: bool = False
+    crop_padding: int = 2
+    policy: Literal["none", "trivial", "rand"] = "none"
+    rand_operations: int = 2
+    rand_magnitude: int = 9
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How the trained parameters move.
+
+    Attributes:
+        name: sgd (with momentum), adamw, lion, lamb, lars, or muon, which leaves
+            what is not a kernel to adamw.
+        learning_rate: Peak learning rate.
+        schedule: cosine and linear fall to zero over the run; step multiplies by
+            drop_factor every drop_epochs; plateau does when the training loss has
+            not fallen for drop_epochs; one-cycle rises and falls as cosines;
+            constant stays.
+        warmup_epochs: Epochs over which the learning rate first rises linearly from
+            zero.
+        drop_factor: What step and plateau multiply the learning rate by.
+        drop_epochs: Epochs between drops of step; patience of plateau.
+        momentum: Momentum of sgd, lars and muon, in [0, 1).
+        weight_decay: Decoupled decay: each step also moves a weight by
+            -learning_rate * weight_decay * weight.
+        decay_rules: Which parameters decay: PATTERN=FACTOR, separated by commas, of
+            which the first that matches a name counts. What none matches does not
+            decay.
+        layer_decay: The learning rate of each layer is this times that of the layer
+            behind it; the head's is the full one. Layers are the stem, residual
+            blocks, the head.
+        l2_sp: Decoupled decay towards the pretrained values, of what was loaded
+            (L2-SP).
+        clip_norm: Scale the trained part's gradient down to at most this global
+            norm. None leaves it.
+        accumulate: Parts that a batch is computed in, one after the other, to save
+            memory.
+        sam: Radius of sharpness-aware minimisation. 0 is without; 0.05 is usual.
+        ema: Decay per step of a running average of what is trained, which is then
+            evaluated and saved in its place. 0 keeps none; 0.999 is usual.
+    """
+
+    name: Literal["sgd", "adamw", "lion", "lamb", "lars", "muon"] = "sgd"
+    learning_rate: float = 0.05
+    schedule: Literal[
+        "cosine", "linear", "step", "one-cycle", "plateau", "constant"
+    ] = "cosine"
+    warmup_epochs: float = 0.0
+    drop_factor: float = 0.1
+    drop_epochs: int = 2
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    decay_rules: str = "*/kernel=1"
+    layer_decay: float = 1.0
+    l2_sp: float = 0.0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    sam: float = 0.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Fine-tune a pretrained network on your images.
+
+    Attributes:
+        data: What to learn from: digits, or folder:PATH. PATH holds train/ and
+            test/ (or val/) with one folder a class, or the class folders alone,
+            of which a fixed fifth is then kept for testing.
+        weights: Where the network starts: resnet20-cifar10 (comes with jft), a
+            checkpoint file or a folder of one, the folder of a run,
+            torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
+            https://...#sha256=HEX, or none for random weights. jft.convert --list
+            has the names.
+        freeze: What stays as it is: none, until:STAGE (that and all before it),
+            from:STAGE (that and all behind it, but for the head), first:N (layers in
+            depth order), all-but:STAGE, bias-only, norm-only, or PATTERN=RATE lists
+            separated by commas: the first pattern that matches a parameter's name
+            gives its share of the learning rate, 0 if no rate stands there; what
+            none matches has the whole.
+        norm: What batch normalisation does: stored (uses its stored statistics),
+            batch (uses each batch's, and moves the stored ones), adapt (uses the
+            stored ones while they move, for frozen stages), for all stages or as
+            STAGE=MODE,... The default, auto, is stored where scale and bias are
+            frozen and batch elsewhere.
+        phases: What comes before the epochs under the rule of freeze:
+            EPOCHS*RULE[@RATE] separated by semicolons, with that learning rate, or
+            the best of several (0.01|0.1); or gradual:EPOCHS, which begins with the
+            head and unfreezes a stage every so many epochs.
+        epochs: Passes over the training images.
+        batch_size: Images per step, over all devices.
+        image_size: Side of the square image the network sees, in pixels. None
+            takes the size the weights were trained at.
+        label_smoothing: Share of the target spread evenly over all classes.
+        dropout: Share of the features before the head that is dropped.
+        drop_path: Probability of leaving out the last residual block of a step,
+            falling linearly to the first (stochastic depth). Frozen blocks stay in.
+        dtype: What is computed in. Parameters, statistics and the loss are always
+            float32.
+        remat: Compute the activations of trained blocks again when going backward,
+            instead of keeping them: less memory, more time.
+        seed: Fixes the head's first values, the order of the images and their
+            augmentation.
+        devices: jit runs on one device, pmap on all of them, auto takes pmap if
+            there are several.
+        workdir: Folder of the run. None names one in runs/ after what is trained.
+        workers: Processes that prepare batches. 0 uses threads.
+        checkpoint_every: Steps between checkpoints within an epoch. 0 saves at the
+            end of each epoch.
+    """
+
+    data: str = "digits"
+    weights: str = BUNDLED_WEIGHTS
+    model: ModelConfig = field(default_factory=ModelConfig)
+    freeze: str = "until:stage2"
+    norm: str = "auto"
+    phases: str = ""
+    epochs: int = 6
+    batch_size: int = 32
+    image_size: int | None = None
+    label_smoothing: float = 0.1
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+    devices: Literal["auto", "jit", "pmap"] = "auto"
+    workdir: str | None = None
+    workers: int = 0
+    checkpoint_every: int = 0
