@@ -3,7 +3,7 @@
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ def interleave(
     return seconds
 
 
+def ratios(values: Sequence[float], first: Sequence[float]) -> list[float]:
+    """Return the ratio of two variants within each round."""
+    return [a / b for a, b in zip(values, first, strict=True)]
+
+
 def record(name: str, seconds: Mapping[str, list[float]], **facts: Any) -> None:
     """Write medians, and ratios to the first variant round by round, and print them."""
     first = next(iter(seconds.values()))
@@ -45,18 +50,21 @@ def record(name: str, seconds: Mapping[str, list[float]], **facts: Any) -> None:
             "median_seconds": statistics.median(values),
             "min_seconds": min(values),
             "max_seconds": max(values),
-            "ratio": statistics.median(
-                a / b for a, b in zip(values, first, strict=True)
-            ),
+            "ratio": statistics.median(ratios(values, first)),
         }
         for variant, values in seconds.items()
     }
-    manifest = {k: v for k, v in environment().items() if k != "command"}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    result = {"benchmark": name, "rows": rows, "facts": facts, "manifest": manifest}
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    save(name, rows=rows, facts=facts)
     for variant, row in rows.items():
         print(f"{variant:<24}{row['median_seconds']:>10.4f} s{row['ratio']:>8.2f}")
     for fact, value in facts.items():
         print(f"{fact}: {value}")
+
+
+def save(name: str, **result: Any) -> None:
+    """Write a result with what it depends on to `results/NAME.json`."""
+    manifest = {k: v for k, v in environment().items() if k != "command"}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    whole = {"benchmark": name, **result, "manifest": manifest}
+    path.write_text(json.dumps(whole, indent=2) + "\n")

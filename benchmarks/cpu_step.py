@@ -26,12 +26,12 @@ VARIANTS = {
 }
 
 CODE = f"""
-import statistics, sys, time
+import statistics, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import frozen_step
-step, _ = frozen_step.build("none", model="resnet20", batch=64, size=32)
-step()
-print(statistics.median(step() for _ in range({STEPS})))
+import jft_step, turns
+step = jft_step.build(0, model="resnet20", batch=64, size=32)
+step.run()
+print(statistics.median(turns.timed(step)[0] for _ in range({STEPS})))
 """
 
 

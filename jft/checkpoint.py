@@ -7,6 +7,7 @@ as a wrong value without a word, hence the digests; tests/test_loop.py flips one
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,16 @@ class Checkpoints:
         if not saved:
             raise AssertionError(f"Orbax did not save step {int(state.step)}")
 
-    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+    def restore(
+        self, like: Callable[[int], TrainState]
+    ) -> tuple[TrainState, dict[str, Any]] | None:
         """Return the newest sound state and its progress; None if there is no state.
 
         Damaged states that are newer are deleted: Orbax would keep them and drop what
         is saved after, since that has a lower step.
 
         Args:
-            like: A state of the same structure, shapes and dtypes.
+            like: Gives, for a step, a state of the same structure, shapes and dtypes.
 
         Raises:
             InputError: There are checkpoints, but every one is damaged.
@@ -85,7 +88,7 @@ class Checkpoints:
         damage: list[str] = []
         for step in steps:
             try:
-                found = self._restore_step(step, like)
+                found = self._restore_step(step, like(step))
             # Orbax raises errors of many kinds for damaged files.
             except Exception as error:
                 reason = str(error).partition("\n")[0]

@@ -15,8 +15,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from jft.freeze import StageCount
 from jft.loop import Run
+from jft.plan import Plan
+from jft.setup import Setup
+from jft.tables import phase_line, plan_lines
 from jft.watch import Result, Watch
 
 
@@ -29,16 +31,17 @@ class Printer(Watch):
         self._progress: Progress | None = None
         self._run: Run | None = None
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Run, plan: Plan) -> None:
         """Say what was loaded, what is frozen, and what is about to happen."""
         self._run = run
-        for name, text in introduction(run):
-            self._line(f"{name:<10}{text}")
+        self._line(f"{'run':<10}{run.directory.path}")
+        for line in description(run.setup, plan, whole=False):
+            self._line(line)
         self._line("")
         if self._console.is_terminal:
             self._progress = _bar(self._console)
             self._progress.start()
-            self._progress.add_task("compiling", total=len(run.batches))
+            self._progress.add_task("compiling", total=len(run.setup.batches))
 
     def resumed(self, step: int, changes: list[str]) -> None:
         """Say where training goes on, and what may change its numbers."""
@@ -61,13 +64,22 @@ class Printer(Watch):
     def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
         """Say how the epoch went."""
         assert self._run is not None
-        epochs = self._run.config.epochs
+        epochs = self._run.setup.batches.epochs
         self._line(
             f"epoch {train['epoch']:>{len(str(epochs))}}/{epochs}   "
             f"train loss {train['loss']:.4f}  accuracy {train['accuracy']:6.1%}   "
             f"test loss {test['loss']:.4f}  accuracy {test['accuracy']:6.1%}   "
             f"{train['seconds']:.1f} s"
         )
+
+    def phase(self, leg: int, loss: float | None) -> None:
+        """Say what is trained from here on."""
+        assert self._run is not None
+        legs = self._run.setup.start.legs
+        if loss is not None:
+            rate = legs[leg - 1].phase.learning_rate
+            self._line(f"learning rate {rate:g}: held-out loss {loss:.4f}")
+        self._line(phase_line(legs[leg].phase))
 
     def end(self, result: Result, *, already: bool) -> None:
         """Say what came of it, where it lies, and what to do next."""
@@ -96,17 +108,27 @@ class Printer(Watch):
         sys.stdout.flush()
 
 
-def introduction(run: Run) -> list[tuple[str, str]]:
+def print_plan(setup: Setup, plan: Plan) -> None:
+    """Print what a run would cost."""
+    print("\n".join(description(setup, plan, whole=True)))
+
+
+def description(setup: Setup, plan: Plan, *, whole: bool) -> list[str]:
+    """Return the lines that a run begins with."""
+    about = [f"{name:<10}{text}" for name, text in introduction(setup)]
+    return [*about, *plan_lines(plan, whole=whole)]
+
+
+def introduction(setup: Setup) -> list[tuple[str, str]]:
     """Return what a newcomer wants to know before training, as (name, text) lines."""
-    config, splits, pretrained = run.config, run.splits, run.start.pretrained
-    counts = run.start.counts
+    config, splits, pretrained = setup.config, setup.splits, setup.start.pretrained
+    counts = setup.start.legs[-1].counts
     total = sum(count.total for count in counts)
-    frozen = sum(count.frozen for count in counts)
     size = pretrained.preprocess.size
     optim = config.optim
     lines = [
         ("network", f"{config.model.name}, {total:,} parameters"),
-        ("weights", weights_line(run)),
+        ("weights", weights_line(setup)),
         (
             "data",
             f"{config.data}: {len(splits.train):,} images to train on, "
@@ -114,18 +136,12 @@ def introduction(run: Run) -> list[tuple[str, str]]:
             f"{size}x{size} pixels",
         ),
         (
-            "frozen",
-            f"{frozen_stages(counts)}: {frozen:,} parameters ({frozen / total:.1%})",
-        ),
-        ("trained", f"{trained_stages(counts)}: {total - frozen:,} parameters"),
-        (
             "training",
-            f"{config.epochs} epochs of {run.batches.steps_per_epoch} steps, "
+            f"{setup.batches.epochs} epochs of {setup.batches.steps_per_epoch} steps, "
             f"{config.batch_size} images each; {optim.name}, "
             f"learning rate {optim.learning_rate:g} ({optim.schedule})",
         ),
-        ("device", str(run.devices)),
-        ("run", str(run.directory.path)),
+        ("device", str(setup.devices)),
     ]
     rejected = len(splits.report.rejected)
     if rejected:
@@ -134,36 +150,16 @@ def introduction(run: Run) -> list[tuple[str, str]]:
     return lines
 
 
-def weights_line(run: Run) -> str:
+def weights_line(setup: Setup) -> str:
     """Say where the weights are from, and which part of the network is new."""
-    report = run.start.pretrained.report
+    report = setup.start.pretrained.report
     if not report.loaded:
-        frozen = any(count.frozen for count in run.start.counts)
+        frozen = any(count.frozen for count in setup.start.legs[0].counts)
         return "random" + (", also in the part that stays frozen" if frozen else "")
     text = f"{report.source}, {len(report.loaded)} tensors loaded"
     if report.reinitialised:
-        text += f"; a new head for {len(run.splits.class_names)} classes"
+        text += f"; a new head for {len(setup.splits.class_names)} classes"
     return text
-
-
-def frozen_stages(counts: list[StageCount]) -> str:
-    """Name the stages that are frozen, wholly or in part."""
-    names = [
-        count.stage if count.frozen == count.total else f"part of {count.stage}"
-        for count in counts
-        if count.frozen
-    ]
-    return ", ".join(names) or "nothing"
-
-
-def trained_stages(counts: list[StageCount]) -> str:
-    """Name the stages that are trained, wholly or in part."""
-    names = [
-        f"part of {count.stage}" if count.frozen else count.stage
-        for count in counts
-        if count.frozen < count.total
-    ]
-    return ", ".join(names)
 
 
 def next_commands(workdir: Path) -> list[str]:

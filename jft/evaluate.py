@@ -2,9 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -24,7 +24,11 @@ class Flags:
         batch_size: Images per step.
         devices: jit runs on one device, pmap on all of them, auto takes pmap if there
             are several.
-        json: Print one JSON object instead of a sentence.
+        interpolate: Shares, each of which is a network between the pretrained and the
+            fine-tuned one (WiSE-FT): 0 is the pretrained one with the fine-tuned head,
+            1 the fine-tuned one, which alone is measured if there are none.
+        json: Print one JSON object instead of a sentence, or a list of them instead of
+            a table.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -32,6 +36,7 @@ class Flags:
     which: Literal["final", "best"] = "final"
     batch_size: int = 64
     devices: Literal["auto", "jit", "pmap"] = "auto"
+    interpolate: tuple[float, ...] = ()
     json: bool = False
 
 
@@ -44,24 +49,35 @@ def main(args: Sequence[str] | None = None) -> int:
 def evaluate(flags: Flags) -> int:
     """Evaluate and print."""
     open_run(flags.run)
-    from jft.evaluation import evaluate_run
+    from jft.evaluation import evaluate_run, evaluate_shares
 
-    metrics = evaluate_run(
-        flags.run,
-        flags.data,
-        which=flags.which,
-        batch_size=flags.batch_size,
-        devices=flags.devices,
-    )
-    if flags.json:
-        print(json.dumps(metrics))
+    rules: dict[str, Any] = {
+        "which": flags.which,
+        "batch_size": flags.batch_size,
+        "devices": flags.devices,
+    }
+    if flags.interpolate:
+        table = evaluate_shares(flags.run, flags.interpolate, flags.data, **rules)
+        print(json.dumps(table) if flags.json else as_table(table))
     else:
-        right = round(metrics["accuracy"] * metrics["n"])
-        print(
-            f"accuracy {metrics['accuracy']:.2%} ({right} of {metrics['n']} images), "
-            f"loss {metrics['loss']:.4f}"
-        )
+        metrics = evaluate_run(flags.run, flags.data, **rules)
+        print(json.dumps(metrics) if flags.json else as_sentence(metrics))
     return 0
+
+
+def as_sentence(metrics: Mapping[str, float]) -> str:
+    """Return accuracy and loss in words."""
+    right = round(metrics["accuracy"] * metrics["n"])
+    return (
+        f"accuracy {metrics['accuracy']:.2%} ({right} of {metrics['n']} images), "
+        f"loss {metrics['loss']:.4f}"
+    )
+
+
+def as_table(shares: Sequence[Mapping[str, float]]) -> str:
+    """Return one line per share under a heading."""
+    lines = [f"{m['share']:<8g}{m['accuracy']:8.2%}  {m['loss']:7.4f}" for m in shares]
+    return "\n".join(["share   accuracy     loss", *lines])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import Devices, get_devices, tune_cpu
 from jft.errors import InputError
 from jft.inference import Predictor
+from jft.interpolate import check_share, interpolate, pretrained_variables
 from jft.runlog import open_run
 from jft.step import make_eval_step
 from jft.tasks import Classification
@@ -67,6 +68,54 @@ def evaluate_run(
     Raises:
         InputError: The run or the data cannot be used.
     """
+    predictor, measure = _prepare(run, data, which, batch_size, devices)
+    return measure(predictor.variables)
+
+
+def evaluate_shares(
+    run: str | os.PathLike[str],
+    shares: Sequence[float],
+    data: str | None = None,
+    *,
+    which: Literal["final", "best"] = "final",
+    batch_size: int = 64,
+    devices: Literal["auto", "jit", "pmap"] = "auto",
+) -> list[dict[str, float]]:
+    """Return the metrics of networks between the pretrained and the fine-tuned one.
+
+    Each is `share` and what `evaluate_run` returns, which has the other arguments too.
+
+    Args:
+        run: The run's folder.
+        shares: How far each goes from the pretrained network to the fine-tuned one, in
+            [0, 1], by `jft.interpolate`.
+        data: Whose test images are used; None takes what the run was trained on.
+        which: The final parameters, or those of the best epoch.
+        batch_size: Images per step.
+        devices: As in `TrainConfig`.
+
+    Raises:
+        InputError: The run, its pretrained weights, a share, or the data cannot be
+            used.
+    """
+    for share in shares:
+        check_share(share)
+    pretrained = pretrained_variables(run)
+    predictor, measure = _prepare(run, data, which, batch_size, devices)
+    return [
+        {"share": share, **measure(interpolate(pretrained, predictor.variables, share))}
+        for share in shares
+    ]
+
+
+def _prepare(
+    run: str | os.PathLike[str],
+    data: str | None,
+    which: Literal["final", "best"],
+    batch_size: int,
+    devices: Literal["auto", "jit", "pmap"],
+) -> tuple[Predictor, Callable[[Any], dict[str, float]]]:
+    """Return a run's network, and what measures variables of it on the test images."""
     directory = open_run(run)
     tune_cpu()
     used = get_devices(devices, batch_size)
@@ -82,14 +131,13 @@ def evaluate_run(
         )
     source = relabel(splits.test, predictor.class_names)
     model = predictor.model.clone(axis_name=used.axis_name)
-    step = make_eval_step(model, Classification(), predictor.preprocess)
-    return evaluate_source(
-        used.compile(step),
-        used.replicate(predictor.variables),
-        source,
-        used,
-        batch_size=batch_size,
-    )
+    step = used.compile(make_eval_step(model, Classification(), predictor.preprocess))
+
+    def measure(variables: Any) -> dict[str, float]:
+        there = used.replicate(variables)
+        return evaluate_source(step, there, source, used, batch_size=batch_size)
+
+    return predictor, measure
 
 
 def relabel(source: Source, class_names: tuple[str, ...]) -> Source:

@@ -24,6 +24,9 @@ class Flags:
             preprocessing.
         which: The parameters after the last step, or those of the epoch with the
             highest test accuracy.
+        interpolate: Write a network between the pretrained (0, with the fine-tuned
+            head) and the fine-tuned one (1), by WiSE-FT; python -m jft.evaluate says
+            how good each is.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -34,6 +37,7 @@ class Flags:
         "torchvision", "timm", "safetensors", "transformers", "akamaster", "bit"
     ] = "safetensors"
     which: Literal["final", "best"] = "final"
+    interpolate: float | None = None
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -46,7 +50,9 @@ def export(flags: Flags) -> int:
     """Write the file, and say how to load it."""
     from jft.exporting import export_run
 
-    exported = export_run(flags.run, flags.file, flags.to, flags.which)
+    exported = export_run(
+        flags.run, flags.file, flags.to, flags.which, share=flags.interpolate
+    )
     print(exported)
     return 0
 

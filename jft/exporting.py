@@ -1,7 +1,7 @@
 """A run's network as a file for another library, with what travels along."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ class Exported:
         preprocess: What the network expects of images.
         num_classes: Outputs of its head.
         class_names: What they mean; empty if unknown.
+        share: How far it lies from the pretrained network to the fine-tuned one; None
+            if it is not between them.
     """
 
     file: Path
@@ -52,6 +54,7 @@ class Exported:
     preprocess: Preprocess
     num_classes: int
     class_names: tuple[str, ...]
+    share: float | None = None
 
     def __str__(self) -> str:
         """Return lines for a person who is about to load the file."""
@@ -62,6 +65,8 @@ class Exported:
             f"pixels    {self.preprocess}",
             f"classes   {self.num_classes}{shown}{more}",
         ]
+        if self.share is not None:
+            lines.append(f"share     {self.share:g} (0 is pretrained, 1 fine-tuned)")
         return "\n".join([*lines, *(f"load      {line}" for line in self._loading())])
 
     def _loading(self) -> list[str]:
@@ -86,6 +91,8 @@ def export_run(
     file: str | None = None,
     to: str = "safetensors",
     which: Literal["final", "best"] = "final",
+    *,
+    share: float | None = None,
 ) -> Exported:
     """Write a run's network.
 
@@ -95,17 +102,20 @@ def export_run(
             is a folder, as timm's on the hub.
         to: One of the names in `jft.weights.names.layouts`.
         which: The final parameters, or those of the best epoch.
+        share: How far to go from the pretrained network to these, in [0, 1], by
+            `jft.interpolate`; None takes them as they are.
 
     Raises:
-        InputError: The run cannot be used, its network has no such layout, or the file
-            cannot be written.
+        InputError: The run or its pretrained weights cannot be used, its network has no
+            such layout, the share is outside its range, or the file cannot be written.
     """
     directory = open_run(run)
-    predictor = Predictor.from_run(run, which)
-    path = Path(file).expanduser() if file else _default(directory, predictor.spec, to)
-    notes = _origin(directory, which)
+    predictor = Predictor.from_run(run, which, share=share)
+    default = _default(directory, predictor.spec, to, share)
+    path = Path(file).expanduser() if file else default
+    notes = _origin(directory, which, share)
     notes["params_digest"] = tree.digest(predictor.variables)
-    return _write(predictor, path, to, notes)
+    return replace(_write(predictor, path, to, notes), share=share)
 
 
 def convert_weights(
@@ -156,11 +166,14 @@ def _write(
     )
 
 
-def _default(directory: RunDirectory, spec: ModelSpec, to: str) -> Path:
+def _default(
+    directory: RunDirectory, spec: ModelSpec, to: str, share: float | None
+) -> Path:
     folder = directory.path / "export"
+    between = "" if share is None else f"-share{share:g}"
     if to == "timm":
-        return folder / "timm"
-    return folder / f"{spec.name}-{to}{_SUFFIXES.get(to, '.safetensors')}"
+        return folder / f"timm{between}"
+    return folder / f"{spec.name}-{to}{between}{_SUFFIXES.get(to, '.safetensors')}"
 
 
 def _metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]:
@@ -178,9 +191,12 @@ def _metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]
     }
 
 
-def _origin(directory: RunDirectory, which: str) -> dict[str, str]:
+def _origin(directory: RunDirectory, which: str, share: float | None) -> dict[str, str]:
     """Return how the weights came to be, and how good they were then."""
     notes = {"recipe": json.dumps(_recipe(directory))}
+    if share is not None:
+        # No epoch of the run has measured such a network.
+        return {**notes, "interpolated": str(share)}
     tests = [r for r in directory.metrics() if r["split"] == "test"]
     if not tests:
         return notes

@@ -15,6 +15,7 @@ from flax.core import FrozenDict
 from jft.checkpoint import load_model
 from jft.data.decode import DecodeError, decode, fit
 from jft.errors import InputError
+from jft.interpolate import interpolate, pretrained_variables
 from jft.models import ModelSpec
 from jft.models.network import Network
 from jft.preprocess import Preprocess
@@ -46,7 +47,11 @@ class Predictor:
 
     @classmethod
     def from_run(
-        cls, run: str | os.PathLike[str], which: Literal["final", "best"] = "final"
+        cls,
+        run: str | os.PathLike[str],
+        which: Literal["final", "best"] = "final",
+        *,
+        share: float | None = None,
     ) -> "Predictor":
         """Load the parameters of a run.
 
@@ -54,16 +59,21 @@ class Predictor:
             run: The run's folder.
             which: The parameters after the last step, or those of the epoch with the
                 highest test accuracy.
+            share: How far to go from the pretrained network to these, in [0, 1], by
+                `jft.interpolate`; None takes them as they are.
 
         Raises:
-            InputError: It is no run, has not got that far, or is damaged.
+            InputError: It is no run, has not got that far, or is damaged; or, with a
+                share, the pretrained weights cannot be used.
         """
         saved = load_model(open_run(Path(run)).path / which)
-        card = saved.card
+        card, variables = saved.card, saved.variables
+        if share is not None:
+            variables = interpolate(pretrained_variables(run), variables, share)
         return cls(
             saved.spec,
             saved.model,
-            saved.variables,
+            variables,
             card.preprocess,
             card.class_names,
         )

@@ -13,21 +13,21 @@ import jax
 
 from jft import config as configs
 from jft import metrics, preflight, tree
-from jft.checkpoint import Checkpoints, ModelCard, save_model
+from jft.checkpoint import Checkpoints, save_model
 from jft.config import TrainConfig
-from jft.data.pipeline import Batches, read
-from jft.data.sources import Splits, open_splits, require_readable
-from jft.devices import Devices, get_devices, tune_cpu
+from jft.crossing import cross, like
+from jft.data.pipeline import Subset, read
 from jft.errors import InputError
 from jft.evaluation import evaluate_source
 from jft.interrupt import Interrupted, catch_signals
-from jft.models import config_of
-from jft.pretrained import open_for
+from jft.plan import make_plan
+from jft.progress import Clock, Progress
 from jft.runlog import RunDirectory, default_workdir
-from jft.state import Start, begin
-from jft.step import TrainState, make_eval_step, make_train_step
+from jft.setup import Setup, prepare
+from jft.step import HELD_OUT, TrainState
 from jft.watch import Result, Watch
 
+REPORT = "data_report.json"
 LAG = 2  # steps whose metrics are still on the device while the next is dispatched
 
 
@@ -53,24 +53,26 @@ def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
             result = Result(workdir=path, **_of_result(finished))
             watch.end(result, already=True)
             return result
-        run = prepare(config, directory, watch, started)
-        with catch_signals() as stopped, _memory(config, run):
+        setup = prepare(config, lambda text: directory.write_text(REPORT, text))
+        run = Run(setup, directory, watch, Clock(started))
+        with catch_signals() as stopped, _memory(setup):
             return run.train(stopped)
 
 
 @contextmanager
-def _memory(config: TrainConfig, run: "Run") -> Iterator[None]:
+def _memory(setup: Setup) -> Iterator[None]:
     """Say what to change when the device has not enough memory."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        size = run.start.pretrained.preprocess.size
+        size = setup.start.pretrained.preprocess.size
         raise InputError(
-            f"not enough memory for {config.batch_size} images of {size}x{size} pixels "
-            f"a step on {run.devices}: try a smaller --batch-size or --image-size, or "
-            "freeze more of the network"
+            f"not enough memory for {setup.config.batch_size} images of {size}x{size} "
+            f"pixels a step on {setup.devices}: try a smaller --batch-size or "
+            "--image-size, a larger --optim.accumulate, --remat, or freeze more of the "
+            "network"
         ) from None
 
 
@@ -79,54 +81,24 @@ def _of_result(record: dict[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in names}
 
 
-def prepare(
-    config: TrainConfig, directory: RunDirectory, watch: Watch, started: float
-) -> "Run":
-    """Open the weights and the data of a run, and build its first state."""
-    tune_cpu()
-    devices = get_devices(config.devices, config.batch_size)
-    weights = open_for(config.model, config.weights, image_size=config.image_size)
-    splits = open_splits(config.data, weights.preprocess)
-    directory.write_text("data_report.json", splits.report.to_json())
-    require_readable(splits)
-    pretrained = weights.build(
-        len(splits.class_names),
-        class_names=splits.class_names,
-        seed=config.seed,
-    )
-    batches = Batches(splits.train, config.batch_size, config.seed, config.epochs)
-    start = begin(config, pretrained, devices, steps_per_epoch=batches.steps_per_epoch)
-    run = Run(config, directory, watch, devices, splits, start, batches, started)
-    run.describe()
-    return run
-
-
 @dataclass
 class Run:
     """A run under way: what it is made of, and how far it has come."""
 
-    config: TrainConfig
+    setup: Setup
     directory: RunDirectory
     watch: Watch
-    devices: Devices
-    splits: Splits
-    start: Start
-    batches: Batches
-    started: float
-    total: dict[str, float] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)
-    test: dict[str, Any] = field(default_factory=dict)
-    changes: list[str] = field(default_factory=list)
-    earlier: float = 0.0
-    epoch_started: float = 0.0
+    clock: Clock
+    progress: Progress = field(default_factory=Progress)
 
-    def describe(self) -> None:
-        """Write down what predict needs, and what the numbers depend on."""
-        pretrained = self.start.pretrained
-        self.changes = self.directory.describe(
+    def describe(self) -> list[str]:
+        """Write down what the numbers depend on; return how the machine has changed."""
+        setup, config = self.setup, self.setup.config
+        pretrained = setup.start.pretrained
+        return self.directory.describe(
             {
-                "seed": self.config.seed,
-                "fingerprint": configs.fingerprint(self.config),
+                "seed": config.seed,
+                "fingerprint": configs.fingerprint(config),
                 "weights": {
                     "source": pretrained.report.source,
                     **pretrained.about,
@@ -134,146 +106,160 @@ class Run:
                     "reinitialised": pretrained.report.reinitialised,
                 },
                 "data": {
-                    "source": self.config.data,
-                    "fingerprint": self.splits.fingerprint,
-                    "train": len(self.splits.train),
-                    "test": len(self.splits.test),
+                    "source": config.data,
+                    "fingerprint": setup.splits.fingerprint,
+                    "train": len(setup.splits.train),
+                    "test": len(setup.splits.test),
                 },
             },
-            str(self.devices),
+            str(setup.devices),
         )
 
     def train(self, stopped: Callable[[], bool]) -> Result:
         """Train from the last checkpoint, or from the start, to the end."""
+        changes = self.describe()
         checkpoints = Checkpoints(self.directory.path / "checkpoints")
         try:
-            return self._train(checkpoints, stopped)
+            return self._train(checkpoints, changes, stopped)
         finally:
             checkpoints.close()
 
-    def _train(self, checkpoints: Checkpoints, stopped: Callable[[], bool]) -> Result:
-        step_spec = self.start.step_spec
-        train_step = self.devices.compile(make_train_step(step_spec), donate=True)
-        eval_step = self.devices.compile(
-            make_eval_step(step_spec.model, step_spec.task, step_spec.preprocess)
-        )
-        self.watch.begin(self)
-        self.epoch_started = time.perf_counter()
-        restored = self._restore(checkpoints)
-        state, done = self.devices.replicate(restored), int(restored.step)
+    def _train(
+        self,
+        checkpoints: Checkpoints,
+        changes: list[str],
+        stopped: Callable[[], bool],
+    ) -> Result:
+        setup, devices, legs = self.setup, self.setup.devices, self.setup.start.legs
+        train_steps, eval_step = setup.compile_train_steps(), setup.eval_step()
+        plan = make_plan(setup, train_steps)
+        self.directory.write("plan.json", plan.to_dict())
+        if plan.alive:
+            raise AssertionError(f"frozen, but going backward: {plan.alive}")
+        self.watch.begin(self, plan)
+        self.clock.next_epoch()
+        restored = self._restore(checkpoints, changes)
+        state, done = devices.replicate(restored), int(restored.step)
         del restored
+        leg = setup.start.leg_at(done)
         pending: deque[Any] = deque()
-        reader = read(self.batches, start=done, workers=self.config.workers)
+        reader = read(setup.batches, start=done, workers=setup.config.workers)
         for batch in reader:
-            state, sums = train_step(state, self.devices.put(batch))
+            state, sums = train_steps[leg](state, devices.put(batch))
             done += 1
             pending.append((done, sums))
             # Asked once a step: a signal between two questions would be acted on
             # without having been saved.
             stops = stopped()
-            ends = done % step_spec.steps_per_epoch == 0
+            ends = done % setup.batches.steps_per_epoch == 0
             saves = ends or self._is_due(done) or stops
             while len(pending) > (0 if saves else LAG):
                 self._count(*pending.popleft())
             if ends:
                 self._end_epoch(done, state, eval_step)
+            if done == legs[leg].stop and legs[leg] is not legs[-1]:
+                state, leg = self._cross(state, leg, eval_step), leg + 1
             if saves:
-                checkpoints.save(self.devices.fetch(state), self._progress())
-            if stops and done < len(self.batches):
-                raise Interrupted(f"stopped after {done} of {len(self.batches)} steps")
+                stamped = self.clock.stamp(self.progress)
+                checkpoints.save(devices.fetch(state), stamped)
+            if stops and done < len(setup.batches):
+                raise Interrupted(f"stopped after {done} of {len(setup.batches)} steps")
         return self._finish(state)
 
-    def _restore(self, checkpoints: Checkpoints) -> TrainState:
-        restored = checkpoints.restore(self.start.state)
+    def _restore(self, checkpoints: Checkpoints, changes: list[str]) -> TrainState:
+        start = self.setup.start
+        restored = checkpoints.restore(lambda step: like(start, start.leg_at(step)))
         if restored is None:
             self.directory.rewind(0)  # a kill may have come before the first checkpoint
-            return self.start.state
+            return start.state
         state, progress = restored
-        self.epoch_started -= progress["epoch_seconds"]
-        self.total, self.best = progress["total"], progress["best"]
-        self.test, self.earlier = progress["test"], progress["seconds"]
+        self.progress = Progress(**progress)
+        self.clock.resume(self.progress)
         self.directory.rewind(int(state.step))
-        self.watch.resumed(int(state.step), self.changes)
+        self.watch.resumed(int(state.step), changes)
         return state
 
-    def _progress(self) -> dict[str, Any]:
-        return {
-            "total": self.total,
-            "best": self.best,
-            "test": self.test,
-            "seconds": self._seconds(),
-            "epoch_seconds": time.perf_counter() - self.epoch_started,
-        }
-
-    def _seconds(self) -> float:
-        return self.earlier + time.perf_counter() - self.started
-
     def _is_due(self, done: int) -> bool:
-        every = self.config.checkpoint_every
+        every = self.setup.config.checkpoint_every
         return bool(every) and done % every == 0
 
     def _count(self, done: int, sums: Any) -> None:
         """Add one step's sums, which waits for that step to end."""
-        self.total = metrics.add(self.total, self.devices.fetch(sums))
-        if not math.isfinite(self.total["loss"]):
-            rate = self.total["learning_rate"] / self.total["n"]
+        total = metrics.add(self.progress.total, self.setup.devices.fetch(sums))
+        self.progress.total = total
+        if not math.isfinite(total["loss"]):
+            rate = total["learning_rate"] / total["n"]
             raise InputError(
                 f"the loss is no longer finite at step {done}: try a lower "
                 f"--optim.learning-rate (it is about {rate:.3g}) or --optim.clip-norm 1"
             )
-        self.watch.step(done, self.total)
+        self.watch.step(done, total)
 
     def _end_epoch(
         self, done: int, state: TrainState, eval_step: Callable[[Any, Any], Any]
     ) -> None:
         """Evaluate, log, and keep the parameters if they are the best so far."""
-        place = {"epoch": done // self.start.step_spec.steps_per_epoch, "step": done}
-        seconds = time.perf_counter() - self.epoch_started
-        train = metrics.summarise(self.total)
+        place = {"epoch": done // self.setup.batches.steps_per_epoch, "step": done}
+        train = metrics.summarise(self.progress.total)
+        seconds = self.clock.epoch
         speed = {"seconds": seconds, "images_per_second": train["n"] / seconds}
-        self.total = {}
-        test = evaluate_source(
-            eval_step,
-            state.variables,
-            self.splits.test,
-            self.devices,
-            batch_size=self.config.batch_size,
-            workers=self.config.workers,
-        )
-        self.test = {"split": "test", **place, **test}
-        records = {"split": "train", **place, **train, **speed}, self.test
+        self.progress.total = {}
+        test = self._evaluate(eval_step, state, self.setup.splits.test)
+        self.progress.test = {"split": "test", **place, **test}
+        records = {"split": "train", **place, **train, **speed}, self.progress.test
         self.directory.append_metrics(records)
-        if test["accuracy"] > self.best.get("accuracy", -1.0):
-            self.best = self.test
+        if test["accuracy"] > self.progress.best.get("accuracy", -1.0):
+            self.progress.best = self.progress.test
             self._save("best", state)
         self.watch.epoch(*records)
-        self.epoch_started = time.perf_counter()
+        self.clock.next_epoch()
+
+    def _evaluate(
+        self, eval_step: Callable[[Any, Any], Any], state: TrainState, source: Any
+    ) -> dict[str, float]:
+        return evaluate_source(
+            eval_step,
+            state.variables,
+            source,
+            self.setup.devices,
+            batch_size=self.setup.config.batch_size,
+            workers=self.setup.config.workers,
+        )
+
+    def _cross(
+        self, state: TrainState, leg: int, eval_step: Callable[[Any, Any], Any]
+    ) -> TrainState:
+        """Return the state that the next phase begins with."""
+        setup, phase = self.setup, self.setup.start.legs[leg].phase
+        loss = None
+        if phase.candidate:
+            held_out = Subset(setup.splits.train, HELD_OUT)
+            judged = self._evaluate(eval_step, state, held_out)
+            place = {k: self.progress.test[k] for k in ("epoch", "step")}
+            record = {"split": "held-out", **place, **judged}
+            self.directory.append_metrics([record])
+            loss = judged["loss"]
+        crossed = cross(setup.devices.fetch(state), setup.start, leg, loss)
+        self.watch.phase(leg + 1, loss)
+        return setup.devices.replicate(crossed)
 
     def _save(self, name: str, state: TrainState) -> str:
         """Save parameters and statistics with all that predict needs."""
-        host = self.devices.fetch(state.variables)
-        pretrained = self.start.pretrained
-        network = config_of(pretrained.spec)
-        card = ModelCard(
-            model=pretrained.spec.name,
-            width=network.width,
-            pooled_head=network.pooled_head,
-            class_names=self.splits.class_names,
-            preprocess=pretrained.preprocess,
-            digest=tree.digest(host),
-        )
+        host = self.setup.devices.fetch(state.variables)
+        card = self.setup.card(tree.digest(host))
         save_model(self.directory.path / name, host, card)
         return card.digest
 
     def _finish(self, state: TrainState) -> Result:
         """Save the final parameters, then the result that marks the run finished."""
         digest = self._save("final", state)
+        test, best = self.progress.test, self.progress.best
         place = ("split", "epoch", "step")
         record = {
-            **{name: v for name, v in self.test.items() if name not in place},
+            **{name: v for name, v in test.items() if name not in place},
             "params_digest": digest,
-            "seconds": self._seconds(),
-            "best": {"epoch": self.best["epoch"], "accuracy": self.best["accuracy"]},
+            "seconds": self.clock.run,
+            "best": {"epoch": best["epoch"], "accuracy": best["accuracy"]},
         }
         self.directory.write("result.json", record)
         result = Result(workdir=self.directory.path, **_of_result(record))

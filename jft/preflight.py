@@ -5,11 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 from jft import config as configs
+from jft import norms, patterns
 from jft.config import ModelConfig, TrainConfig
 from jft.data.sources import find_folder
 from jft.errors import InputError
-from jft.freeze import FreezeSpec
 from jft.models import ModelSpec, configured
+from jft.phases import plan_phases
 from jft.weights.hub import RANDOM, find_weights
 from jft.weights.published import other_network
 
@@ -33,6 +34,7 @@ def check(config: TrainConfig) -> TrainConfig:
             problems.append(str(error))
 
     attempt(configs.check, config)
+    attempt(_check_decay_rules, config.optim.decay_rules)
     attempt(find_weights, config.weights)
     attempt(find_folder, config.data)
     if config.model.name is None and not problems:
@@ -40,12 +42,17 @@ def check(config: TrainConfig) -> TrainConfig:
     if config.model.name is not None:
         spec = attempt(configured, config.model)
         if spec:
-            attempt(FreezeSpec.parse, config.freeze, spec)
+            attempt(plan_phases, config, spec)
+            attempt(norms.parse, config.norm, spec)
         if spec and not problems:
             attempt(check_fits, config, spec)
     if problems:
         raise InputError("\n".join(problems))
     return config
+
+
+def _check_decay_rules(rules: str) -> None:
+    patterns.parse_rules(rules, what="optim.decay_rules")
 
 
 def with_model(config: TrainConfig) -> TrainConfig:

@@ -1,17 +1,51 @@
-"""The beginning of a run: pretrained variables, freeze rule, optimizer, first state."""
+"""The beginning of a run: pretrained variables, phases, optimizers, first state."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax.core import FrozenDict
 
-from jft import freeze, optim
+from jft import freeze, norms, optim, schedules, tree
 from jft.config import TrainConfig
 from jft.devices import Devices
+from jft.errors import InputError
+from jft.freeze import FreezeSpec
+from jft.models.network import Network
+from jft.models.training import TrainMode
+from jft.phases import Phase, plan_phases
 from jft.pretrained import Pretrained
-from jft.step import StepSpec, TrainState
+from jft.step import StepSpec, TrainState, trained
 from jft.tasks import Classification
+from jft.types import Params
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One phase of a run, ready to be compiled.
+
+    Attributes:
+        phase: What was asked for.
+        start: Steps of the run before it.
+        stop: Steps of the run after it.
+        step_spec: What its training step is made of.
+        norms: Mode of each layer that has statistics.
+        counts: Parameters and frozen parameters per stage.
+    """
+
+    phase: Phase
+    start: int
+    stop: int
+    step_spec: StepSpec
+    norms: dict[str, str]
+    counts: list[freeze.StageCount]
+
+    def trained(self, params: Params) -> dict[str, Any]:
+        """Return the leaves that this leg trains, by name."""
+        return trained(params, self.step_spec.rates)
 
 
 @dataclass(frozen=True)
@@ -20,15 +54,18 @@ class Start:
 
     Attributes:
         state: Initial state, on the host.
-        step_spec: What the training step is made of.
+        legs: The phases in order.
         pretrained: The network with its preprocessing and how its weights loaded.
-        counts: Parameters and frozen parameters per stage.
     """
 
     state: TrainState
-    step_spec: StepSpec
+    legs: tuple[Leg, ...]
     pretrained: Pretrained
-    counts: list[freeze.StageCount]
+
+    def leg_at(self, step: int) -> int:
+        """Return which leg comes after `step` steps; the last one at the end."""
+        later = [i for i, leg in enumerate(self.legs) if step < leg.stop]
+        return later[0] if later else len(self.legs) - 1
 
 
 def begin(
@@ -37,41 +74,169 @@ def begin(
     devices: Devices,
     *,
     steps_per_epoch: int,
+    rate: optax.Schedule | None = None,
 ) -> Start:
-    """Build the initial state and the parts of the training step.
+    """Build the initial state and what each phase's training step is made of.
+
+    Args:
+        config: The rules.
+        pretrained: The network and its weights.
+        devices: Where steps run.
+        steps_per_epoch: Steps per epoch.
+        rate: Learning rate by step, in place of the configured one.
 
     Raises:
-        InputError: The freeze rule does not fit the network.
+        InputError: A freeze or norm rule does not fit the network.
     """
-    spec = pretrained.spec
+    legs = _Builder(config, pretrained, devices, steps_per_epoch, rate).legs()
     params = pretrained.variables["params"]
-    freezing = freeze.FreezeSpec.parse(config.freeze, spec)
-    frozen = FrozenDict(freezing.frozen(params))
-    rate = optim.learning_rate(
-        config.optim,
-        steps=steps_per_epoch * config.epochs,
-        steps_per_epoch=steps_per_epoch,
-    )
-    optimizer = optim.optimizer(config.optim, rate, frozen)
-    model = pretrained.model.clone(
-        stored=freeze.stored_norms(frozen), axis_name=devices.axis_name
-    )
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=FrozenDict(pretrained.variables.get("batch_stats") or {}),
-        opt_state=optimizer.init(params),
+        opt_state=legs[0].step_spec.optimizer.init(params),
         key=jax.random.key_data(jax.random.key(config.seed)),
     )
-    step_spec = StepSpec(
-        model=model,
-        task=Classification(label_smoothing=config.label_smoothing),
-        optimizer=optimizer,
-        rate=rate,
-        frozen=frozen,
-        preprocess=pretrained.preprocess,
-        augment=config.augment,
-        steps_per_epoch=steps_per_epoch,
-    )
-    counts = freeze.summarise(params, frozen, spec)
-    return Start(jax.device_get(state), step_spec, pretrained, counts)
+    state = state.replace(ema=averages(state, legs[0]))
+    return Start(jax.device_get(state), legs, pretrained)
+
+
+def averages(state: TrainState, leg: Leg) -> FrozenDict[str, Any]:
+    """Return the running averages that a leg begins with.
+
+    What moves for the first time begins with its present value.
+    """
+    if not leg.step_spec.optim.ema:
+        return FrozenDict()
+    still = norms.in_mode(leg.norms, "stored")
+    moving = {f"params/{n}": x for n, x in leg.trained(state.params).items()} | {
+        f"batch_stats/{name}": leaf
+        for name, leaf in tree.flatten(state.batch_stats).items()
+        if name.rpartition("/")[0] not in still
+    }
+    return FrozenDict({name: state.ema.get(name, x) for name, x in moving.items()})
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Builds the legs of a run."""
+
+    config: TrainConfig
+    pretrained: Pretrained
+    devices: Devices
+    steps_per_epoch: int
+    rate: optax.Schedule | None
+
+    def legs(self) -> tuple[Leg, ...]:
+        legs: list[Leg] = []
+        since: dict[str, int] = {}
+        for phase in plan_phases(self.config, self.pretrained.spec):
+            rates = self._rates(phase)
+            # Candidates begin alike, whatever was tried before them.
+            number = 0 if phase.candidate else len(legs)
+            moving = [name for name, rate in tree.flatten(rates).items() if rate]
+            since = {name: since.get(name, number) for name in moving}
+            legs.append(self._leg(phase, legs, rates, since))
+        return tuple(legs)
+
+    def _rates(self, phase: Phase) -> FrozenDict[str, Any]:
+        spec, params = self.pretrained.spec, self.pretrained.variables["params"]
+        rule = FreezeSpec.parse(phase.freeze, spec)
+        rates = rule.rates(params, spec, self.config.optim.layer_decay)
+        flat = {f"params/{name}": rate for name, rate in tree.flatten(rates).items()}
+        report = self.pretrained.report
+        lost = [n for n in report.reinitialised if report.loaded and not flat.get(n, 1)]
+        if lost:
+            raise InputError(
+                f"freeze {phase.freeze!r} would keep new random values as they are: "
+                f"{', '.join(n.removeprefix('params/') for n in lost)}"
+            )
+        return FrozenDict(rates)
+
+    def _leg(
+        self,
+        phase: Phase,
+        before: list[Leg],
+        rates: FrozenDict[str, Any],
+        since: dict[str, int],
+    ) -> Leg:
+        pretrained = self.pretrained
+        spec, params = pretrained.spec, pretrained.variables["params"]
+        layers = norms.with_statistics(pretrained.variables.get("batch_stats") or {})
+        modes = norms.choose(norms.parse(self.config.norm, spec), rates, layers)
+        start = before[-1].stop if before else 0
+        stop = start + phase.epochs * self.steps_per_epoch
+        return Leg(
+            phase=phase,
+            start=start,
+            stop=stop,
+            step_spec=self._step_spec(phase, before, rates, since, modes),
+            norms=modes,
+            counts=freeze.summarise(params, rates, spec),
+        )
+
+    def _step_spec(
+        self,
+        phase: Phase,
+        before: list[Leg],
+        rates: FrozenDict[str, Any],
+        since: dict[str, int],
+        modes: dict[str, str],
+    ) -> StepSpec:
+        config, pretrained = self.config, self.pretrained
+        # Of several candidates, one goes on: the optimizer counts its steps alone.
+        tried = [leg for leg in before if leg.phase.candidate]
+        again = tried if phase.candidate else tried[1:]
+        start = before[-1].stop if before else 0
+        uncounted = sum(leg.stop - leg.start for leg in again)
+        rate = self.rate or schedules.learning_rate(
+            config.optim,
+            steps=phase.epochs * self.steps_per_epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            peak=phase.learning_rate,
+        )
+        names = tree.flatten(pretrained.variables["params"])
+        loaded = set(pretrained.report.loaded)
+        return StepSpec(
+            model=self._model(rates, modes),
+            task=Classification(label_smoothing=config.label_smoothing),
+            optimizer=optim.optimizer(
+                config.optim,
+                _from(rate, start - uncounted),
+                rates,
+                since=_like(names, lambda name: since.get(name, 0)),
+                loaded=_like(names, lambda name: f"params/{name}" in loaded),
+                steps_per_epoch=self.steps_per_epoch,
+            ),
+            rate=_from(rate, start),
+            rates=rates,
+            preprocess=pretrained.preprocess,
+            augment=config.augment,
+            optim=config.optim,
+            steps_per_epoch=self.steps_per_epoch,
+            holds_out=phase.candidate,
+        )
+
+    def _model(self, rates: FrozenDict[str, Any], modes: dict[str, str]) -> Network:
+        config = self.config
+        mode = TrainMode(
+            stored=norms.in_mode(modes, "stored"),
+            adapt=norms.in_mode(modes, "adapt"),
+            held=freeze.held_layers(rates, self.pretrained.spec),
+            dropout=config.dropout,
+            drop_path=config.drop_path,
+            dtype=config.dtype,
+            remat=config.remat,
+        )
+        axis_name = self.devices.axis_name
+        return self.pretrained.spec.build(
+            self.pretrained.model.num_classes, mode=mode, axis_name=axis_name
+        )
+
+
+def _from(schedule: optax.Schedule, start: int) -> optax.Schedule:
+    return lambda step: schedule(step - start)
+
+
+def _like(names: Iterable[str], value: Callable[[str], Any]) -> FrozenDict[str, Any]:
+    return FrozenDict(tree.unflatten({name: value(name) for name in names}))

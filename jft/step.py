@@ -1,21 +1,23 @@
 """The compiled steps: pure functions of (state, batch)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from flax.core import FrozenDict
 
-from jft import augment
-from jft.config import AugmentConfig
+from jft import augment, optim, tree
+from jft.config import AugmentConfig, OptimConfig
+from jft.models.network import Network
 from jft.preprocess import Preprocess
 from jft.tasks import Classification
 from jft.types import Batch, Metrics, Params
+
+HELD_OUT = 10  # one example in so many judges a sweep instead of training it
 
 
 class TrainState(struct.PyTreeNode):
@@ -27,6 +29,8 @@ class TrainState(struct.PyTreeNode):
         batch_stats: Statistics of batch normalisation; empty without it.
         opt_state: State of the optimizer; none for frozen leaves.
         key: Data of the run's root random key, uint32 [2]; never changes.
+        ema: Running averages of the variables that move, by name; empty without.
+        kept: What `jft.sweep` keeps of the best candidate so far; empty without.
     """
 
     step: jax.Array
@@ -34,14 +38,18 @@ class TrainState(struct.PyTreeNode):
     batch_stats: FrozenDict[str, Any]
     opt_state: optax.OptState
     key: jax.Array
+    ema: FrozenDict[str, Any] = FrozenDict()
+    kept: FrozenDict[str, Any] = FrozenDict()
 
     @property
     def variables(self) -> FrozenDict[str, Any]:
-        """What the network is applied with."""
+        """What the network is applied with: averages, where there are any."""
         variables: dict[str, Any] = {"params": self.params}
         if self.batch_stats:
             variables["batch_stats"] = self.batch_stats
-        return FrozenDict(variables)
+        if not self.ema:
+            return FrozenDict(variables)
+        return FrozenDict(tree.unflatten(tree.flatten(variables) | dict(self.ema)))
 
 
 @dataclass(frozen=True)
@@ -53,20 +61,24 @@ class StepSpec:
         task: Loss and metrics.
         optimizer: From `jft.optim.optimizer`.
         rate: Learning rate by step, for the log.
-        frozen: Tree of bools like the parameters.
+        rates: Each parameter's share of the learning rate, a tree; 0 is frozen.
         preprocess: Normalisation of the images.
         augment: Random changes to training images.
+        optim: Accumulation, sharpness and averaging.
         steps_per_epoch: Steps per epoch.
+        holds_out: Leave every `HELD_OUT`-th example out of training.
     """
 
-    model: nn.Module
+    model: Network
     task: Classification
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
     rate: optax.Schedule
-    frozen: Params
+    rates: Params
     preprocess: Preprocess
     augment: AugmentConfig
+    optim: OptimConfig
     steps_per_epoch: int
+    holds_out: bool = False
 
 
 def total(values: Any, axis_name: str | None) -> Any:
@@ -74,15 +86,19 @@ def total(values: Any, axis_name: str | None) -> Any:
     return values if axis_name is None else jax.lax.psum(values, axis_name)
 
 
-def hold(params: Params, frozen: Params) -> Params:
-    """Cut frozen leaves out of differentiation.
+def trained(params: Params, rates: Params) -> dict[str, Any]:
+    """Return the leaves whose rate is not 0, by name.
 
-    `multi_transform` alone only discards their gradients: as soon as anything else
-    reads them, a logged norm for instance, XLA has to compute them again.
+    The loss is differentiated by these alone, so there is no gradient of a frozen leaf
+    that a norm or a clip could bring back to life.
     """
-    return jax.tree.map(
-        lambda leaf, held: jax.lax.stop_gradient(leaf) if held else leaf, params, frozen
-    )
+    shares = tree.flatten(rates)
+    return {name: leaf for name, leaf in tree.flatten(params).items() if shares[name]}
+
+
+def merge(params: Params, moved: Mapping[str, Any]) -> FrozenDict[str, Any]:
+    """Return the parameters with some leaves replaced; the others are untouched."""
+    return FrozenDict(tree.unflatten(tree.flatten(params) | dict(moved)))
 
 
 def make_train_step(
@@ -95,67 +111,165 @@ def make_train_step(
     those of the task, and `grad_norm` and `learning_rate` times the batch's weight:
     averaged over an epoch, they are the mean over its examples.
     """
-    axis: str | None = getattr(spec.model, "axis_name", None)
+    axis = spec.model.axis_name
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        epoch = state.step // spec.steps_per_epoch
-        pixels = augment.augment(
-            batch["image"],
-            batch["id"],
-            jax.random.wrap_key_data(state.key),
-            epoch,
-            spec.augment,
+        inputs = prepare(spec, state, batch)
+        count = total(jnp.sum(inputs["weight"]), axis)
+        # A batch may hold nothing but padding and what is held out.
+        inputs["share"] = inputs["weight"] / jnp.maximum(count, 1e-6)
+        params = trained(state.params, spec.rates)
+        grads, stats, logits, loss = gradients(spec, state, params, inputs)
+        if spec.optim.sam:
+            # The statistics follow the network as it is, not as it is disturbed.
+            uphill = _uphill(params, grads, spec.optim.sam)
+            grads, _, _, _ = gradients(spec, state, uphill, inputs)
+        sums = dict(
+            total(spec.task.sums(logits, batch["label"], inputs["weight"]), axis)
         )
-        image = augment.normalise(pixels, spec.preprocess)
-        weight, label = batch["weight"], batch["label"]
-        count = total(jnp.sum(weight), axis)
-
-        def loss_of(params: Params) -> tuple[jax.Array, Any]:
-            variables = {
-                "params": hold(params, spec.frozen),
-                "batch_stats": state.batch_stats,
-            }
-            logits, changed = spec.model.apply(
-                variables, image, train=True, weight=weight, mutable=["batch_stats"]
-            )
-            loss = spec.task.loss(logits, label)
-            return jnp.sum(loss * weight) / count, (loss, logits, changed)
-
-        grads, (loss, logits, changed) = jax.grad(loss_of, has_aux=True)(state.params)
-        # Frozen gradients are zero: adding them up over devices would still be work.
-        grads = jax.tree.map(
-            lambda g, held: g if held else total(g, axis), grads, spec.frozen
-        )
-        updates, opt_state = spec.optimizer.update(grads, state.opt_state, state.params)
-        sums = dict(total(spec.task.sums(logits, label, weight), axis))
-        sums["loss"] = total(jnp.sum(loss * weight), axis)
+        sums["loss"] = total(jnp.sum(loss * inputs["weight"]), axis)
         sums["grad_norm"] = optax.tree.norm(grads) * count
-        sums["learning_rate"] = jnp.asarray(spec.rate(state.step)) * count
-        return state.replace(
+        sums["learning_rate"] = (
+            count * spec.rate(state.step) * optim.plateau_scale(state.opt_state)
+        )
+        updates, opt_state = spec.optimizer.update(
+            _beside_zeros(state.params, grads),
+            state.opt_state,
+            state.params,
+            value=sums["loss"] / count,
+        )
+        moves = trained(cast(Params, updates), spec.rates)
+        moved = {name: leaf + update for name, (leaf, update) in _pairs(params, moves)}
+        new = state.replace(
             step=state.step + 1,
-            params=apply_updates(state.params, updates, spec.frozen),
-            batch_stats=FrozenDict(changed.get("batch_stats", {})),
+            params=merge(state.params, moved),
+            batch_stats=FrozenDict(stats),
             opt_state=opt_state,
-        ), sums
+        )
+        return _averaged(new, spec), sums
 
     return train_step
 
 
-def apply_updates(params: Params, updates: Any, frozen: Params) -> Params:
-    """Add updates to the trained leaves only.
+def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    """Return what the loss is computed from, every array with an axis of examples.
 
-    Adding a zero is not nothing: it turns -0.0 into +0.0, another bit pattern.
+    `image` [B, H, W, 3] float32, augmented and normalised; `target` [B, K] float32;
+    `weight` [B], 0 on padding and on what is held out; `key` [B], random keys, if the
+    network needs any.
     """
-    return jax.tree.map(
-        lambda leaf, update, held: leaf if held else leaf + update,
-        params,
-        updates,
-        frozen,
+    key = jax.random.wrap_key_data(state.key)
+    epoch = state.step // spec.steps_per_epoch
+    weight, example = batch["weight"], batch["id"]
+    if spec.holds_out:
+        weight = jnp.where(example % HELD_OUT == 0, 0.0, weight)
+    target = spec.task.target(batch["label"], spec.model.num_classes)
+    image = augment.augment(batch["image"], example, key, epoch, spec.augment)
+    image, target = augment.mix(
+        image, target, weight, example, key, epoch, spec.augment
     )
+    inputs = {
+        "image": augment.normalise(image, spec.preprocess),
+        "target": target,
+        "weight": weight,
+    }
+    if spec.model.mode.dropout or spec.model.mode.drop_path:
+        noise = jax.random.fold_in(jax.random.fold_in(key, epoch), _NOISE)
+        inputs["key"] = jax.vmap(lambda i: jax.random.fold_in(noise, i))(example)
+    return inputs
+
+
+_NOISE = 2**31 - 1  # sets these keys apart from those of augmentation
+
+
+def gradients(
+    spec: StepSpec,
+    state: TrainState,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, jax.Array],
+) -> tuple[dict[str, Any], Params, jax.Array, jax.Array]:
+    """Return gradients, new statistics, logits [B, K] and the loss per example [B].
+
+    Args:
+        spec: What the step is made of.
+        state: Frozen parameters and statistics.
+        params: The trained leaves, by name, by which the loss is differentiated.
+        inputs: From `prepare`, with each example's `share` of the batch's weight.
+    """
+
+    def loss_of(params: Mapping[str, Any], stats: Params, part: Any) -> Any:
+        variables = {"params": merge(state.params, params), "batch_stats": stats}
+        logits, changed = spec.model.apply(
+            variables,
+            part["image"],
+            train=True,
+            weight=part["weight"],
+            keys=part.get("key"),
+            mutable=["batch_stats"],
+        )
+        loss = spec.task.loss(logits, part["target"])
+        after = changed.get("batch_stats", {})
+        return jnp.sum(loss * part["share"]), (after, logits, loss)
+
+    def one(stats: Params, part: Any) -> Any:
+        differentiate = jax.grad(loss_of, has_aux=True)
+        grads, (stats, logits, loss) = differentiate(dict(params), stats, part)
+        return grads, stats, logits, loss
+
+    def add(carry: Any, part: Any) -> Any:
+        grads, stats, *outputs = one(carry[1], part)
+        return (jax.tree.map(jnp.add, carry[0], grads), stats), outputs
+
+    parts, stats = spec.optim.accumulate, state.batch_stats.unfreeze()
+    if parts == 1:
+        grads, stats, logits, loss = one(stats, inputs)
+    else:
+        split = jax.tree.map(
+            lambda x: x.reshape(parts, len(x) // parts, *x.shape[1:]), dict(inputs)
+        )
+        zeros = jax.tree.map(jnp.zeros_like, dict(params))
+        # Unrolled: on CPU, convolutions inside a loop are many times slower.
+        (grads, stats), outputs = jax.lax.scan(add, (zeros, stats), split, unroll=True)
+        logits, loss = (x.reshape(-1, *x.shape[2:]) for x in outputs)
+    # Adding up over devices is for the trained part alone, as everything here.
+    return total(grads, spec.model.axis_name), stats, logits, loss
+
+
+def _uphill(
+    params: Mapping[str, Any], grads: Mapping[str, Any], radius: float
+) -> dict[str, Any]:
+    """Return the parameters at `radius` from here where the loss rises most.
+
+    Source: Foret et al. 2021, https://arxiv.org/abs/2010.01412, equation 2, over the
+    trained parameters.
+    """
+    step = radius / jnp.maximum(optax.tree.norm(grads), 1e-12)
+    return {name: leaf + step * grad for name, (leaf, grad) in _pairs(params, grads)}
+
+
+def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> Any:
+    return [(name, (first[name], second[name])) for name in first]
+
+
+def _beside_zeros(params: Params, grads: Mapping[str, Any]) -> FrozenDict[str, Any]:
+    """Return gradients for all parameters, zero where there are none."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return merge(zeros, grads)
+
+
+def _averaged(state: TrainState, spec: StepSpec) -> TrainState:
+    """Let the running averages follow what has moved."""
+    if not spec.optim.ema:
+        return state
+    now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
+    values = {name: now[name] for name in state.ema}
+    # `step` has already counted this update.
+    ema = optim.ema(dict(state.ema), values, spec.optim.ema, state.step - 1)
+    return state.replace(ema=FrozenDict(ema))
 
 
 def make_predict_step(
-    model: nn.Module, preprocess: Preprocess
+    model: Network, preprocess: Preprocess
 ) -> Callable[[Params, jax.Array], jax.Array]:
     """Return `predict_step(variables, image) -> logits [B, K]` for uint8 images."""
 
@@ -167,14 +281,14 @@ def make_predict_step(
 
 
 def make_eval_step(
-    model: nn.Module, task: Classification, preprocess: Preprocess
+    model: Network, task: Classification, preprocess: Preprocess
 ) -> Callable[[Params, Batch], Metrics]:
     """Return `eval_step(variables, batch) -> sums`, to be compiled by `devices`."""
-    axis: str | None = getattr(model, "axis_name", None)
     predict_step = make_predict_step(model, preprocess)
 
     def eval_step(variables: Params, batch: Batch) -> Metrics:
         logits = predict_step(variables, batch["image"])
-        return total(task.sums(logits, batch["label"], batch["weight"]), axis)
+        sums = task.sums(logits, batch["label"], batch["weight"])
+        return total(sums, model.axis_name)
 
     return eval_step

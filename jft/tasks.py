@@ -20,11 +20,13 @@ class Classification:
 
     label_smoothing: float = 0.0
 
-    def loss(self, logits: jax.Array, label: jax.Array) -> jax.Array:
-        """Return the training loss per example [B], for `logits` [B, K], label [B]."""
-        classes = logits.shape[-1]
-        target = jax.nn.one_hot(label, classes, dtype=logits.dtype)
-        target = optax.smooth_labels(target, self.label_smoothing)
+    def target(self, label: jax.Array, classes: int) -> jax.Array:
+        """Return the probabilities to learn [B, K] float32, for `label` [B]."""
+        certain = jax.nn.one_hot(label, classes)
+        return optax.smooth_labels(certain, self.label_smoothing)
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        """Return the training loss per example [B], for logits and target [B, K]."""
         return optax.softmax_cross_entropy(logits, target)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:

@@ -2,6 +2,9 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -12,28 +15,50 @@ DESCRIPTION = """Fine-tune a pretrained network on your images.
 
 Without arguments it adapts the bundled ResNet-20 to handwritten digits. --config
 FILE.py starts from a recipe, and every other flag overrides it. The same command
-again resumes an unfinished run."""
+again resumes an unfinished run.
+
+--dry-run shows what training would cost, and trains nothing; it fails if a frozen part
+has a living backward pass. --lr-find raises the learning rate step by step, draws the
+loss, and suggests a rate."""
 
 
-def split_recipe(args: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Take `--config FILE` out of the arguments, since it sets all other defaults."""
-    rest: list[str] = []
+@dataclass(frozen=True)
+class Action:
+    """What the command line asks for beside the rules of a run.
+
+    Attributes:
+        recipe: File that sets the defaults of all rules.
+        dry_run: Show what it would cost, and train nothing.
+        lr_find: Test learning rates, and train nothing else.
+    """
+
     recipe: str | None = None
+    dry_run: bool = False
+    lr_find: bool = False
+
+
+def split_action(args: Sequence[str]) -> tuple[Action, list[str]]:
+    """Take out of the arguments what is no rule of the run."""
+    rest: list[str] = []
+    found: dict[str, Any] = {}
     remaining = iter(args)
     for arg in remaining:
         name, equals, value = arg.partition("=")
         if name == "--config":
-            recipe = value if equals else next(remaining, "")
+            found["recipe"] = value if equals else next(remaining, "")
+        elif arg in ("--dry-run", "--lr-find"):
+            found[arg[2:].replace("-", "_")] = True
         else:
             rest.append(arg)
-    return recipe, rest
+    return Action(**found), rest
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the door; return the exit status."""
-    recipe, rest = split_recipe(sys.argv[1:] if args is None else args)
+    action, rest = split_action(sys.argv[1:] if args is None else args)
 
     def run() -> int:
+        recipe = action.recipe
         config = tyro.cli(
             TrainConfig,
             prog="python -m jft.train",
@@ -41,7 +66,9 @@ def main(args: Sequence[str] | None = None) -> int:
             default=TrainConfig() if recipe is None else load_recipe(recipe),
             args=rest,
         )
-        return train(config)
+        if action.dry_run:
+            return dry_run(config)
+        return lr_find(config) if action.lr_find else train(config)
 
     return guarded(run)
 
@@ -64,6 +91,42 @@ def train(config: TrainConfig) -> int:
         return 130
     finally:
         printer.close()
+    return 0
+
+
+def dry_run(config: TrainConfig) -> int:
+    """Show what training would cost; fail if a frozen part is alive."""
+    from jft import preflight
+
+    config = preflight.check(config)
+    from jft.console import print_plan
+    from jft.plan import make_plan
+    from jft.setup import prepare
+
+    setup = prepare(config)
+    plan = make_plan(setup, setup.compile_train_steps())
+    print_plan(setup, plan)
+    return 1 if plan.alive else 0
+
+
+def lr_find(config: TrainConfig) -> int:
+    """Test learning rates; write and print what was found."""
+    from jft import preflight
+
+    config = preflight.check(config)
+    from jft.lr_find import find_rate, plot
+    from jft.runlog import RunDirectory, default_workdir
+    from jft.setup import prepare
+
+    path = Path(config.workdir or default_workdir(config)).expanduser()
+    with RunDirectory(path).claim(config) as directory:
+        found = find_rate(prepare(config))
+        directory.write("lr_find.json", asdict(found))
+        plot(found, path / "lr_find.png")
+    tried = f"{found.rates[0]:.1g} to {found.rates[-1]:.1g}"
+    print(f"tried {len(found.rates)} learning rates from {tried}")
+    print(f"the loss over them is drawn in {path / 'lr_find.png'}")
+    print(f"suggested: --optim.learning-rate {found.suggestion:.2g}")
     return 0
 
 

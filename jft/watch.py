@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jft.loop import Run
+    from jft.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Result:
 class Watch:
     """What is told of a run while it goes on; every method may be overridden."""
 
-    def begin(self, run: Run) -> None:
-        """Hear that everything is loaded and training is about to start."""
+    def begin(self, run: Run, plan: Plan) -> None:
+        """Hear that everything is loaded and compiled, and what it will cost."""
 
     def resumed(self, step: int, changes: list[str]) -> None:
         """Hear that training goes on after `step` steps.
@@ -51,6 +52,15 @@ class Watch:
 
     def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
         """Hear of each epoch's records, as they stand in `metrics.jsonl`."""
+
+    def phase(self, leg: int, loss: float | None) -> None:
+        """Hear that the next phase begins.
+
+        Args:
+            leg: Its place among the run's phases, from 0.
+            loss: If the phase before was one of several candidates, its mean loss on
+                the examples that were held out.
+        """
 
     def end(self, result: Result, *, already: bool) -> None:
         """Hear of the result, or that the run had finished already."""

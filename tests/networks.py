@@ -46,6 +46,22 @@ def shapes_of(model: Network, size: int = 32) -> dict[str, Any]:
     return tree.flatten(jax.eval_shape(model.init, jax.random.key(0), image))
 
 
+def variables_of(model: Network) -> dict[str, Any]:
+    """Return variables at random, statistics included; features keep their size."""
+    draw, flat = np.random.default_rng(0), dict[str, np.ndarray]()
+    for name, leaf in shapes_of(model).items():
+        if name.endswith("/kernel"):
+            values = draw.normal(size=leaf.shape) * np.sqrt(
+                2 / np.prod(leaf.shape[:-1])
+            )
+        elif name.endswith(("/scale", "/var")):
+            values = draw.uniform(0.5, 1.5, leaf.shape)
+        else:
+            values = draw.normal(size=leaf.shape) / 10
+        flat[name] = values.astype(np.float32)
+    return tree.unflatten(flat)
+
+
 def numbered(spec: ModelSpec, classes: int = 5) -> dict[str, np.ndarray]:
     """Return variables by name, each of whose elements is another number."""
     start, values = 1, dict[str, np.ndarray]()

@@ -11,7 +11,7 @@ from jft import preflight
 from jft.cli import load_recipe
 from jft.config import TrainConfig, from_dict, to_dict
 from jft.errors import InputError
-from jft.train import split_recipe
+from jft.train import split_action
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
@@ -27,8 +27,8 @@ def commands(text: str) -> list[list[str]]:
 def parsed(args: list[str], monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """Return the configuration that a command asks for, from the checkout's folder."""
     monkeypatch.chdir(ROOT)
-    recipe, rest = split_recipe(args)
-    default = load_recipe(recipe) if recipe else TrainConfig()
+    action, rest = split_action(args)
+    default = load_recipe(action.recipe) if action.recipe else TrainConfig()
     return tyro.cli(TrainConfig, default=default, args=rest)
 
 

@@ -14,13 +14,15 @@ import optax
 import pytest
 from flax.core import FrozenDict
 
-from jft import freeze, optim, tree
-from jft.config import AugmentConfig, OptimConfig
+from jft import tree
+from jft.config import AugmentConfig, OptimConfig, TrainConfig
 from jft.devices import Devices, get_devices
-from jft.freeze import FreezeSpec
 from jft.models import CIFAR_PREPROCESS, ModelSpec
-from jft.step import StepSpec, TrainState, hold, make_eval_step, make_train_step
+from jft.pretrained import Pretrained
+from jft.state import begin
+from jft.step import StepSpec, TrainState, make_eval_step, make_train_step, trained
 from jft.tasks import Classification
+from jft.weights.load import LoadReport
 
 CLASSES = 10
 ONE = Devices("jit", (jax.devices()[0],))
@@ -54,35 +56,26 @@ def setup(
     devices: Devices = ONE,
     config: OptimConfig | None = None,
     augment: AugmentConfig | None = None,
+    **rules: Any,
 ) -> Setup:
-    """Build the training step as `state.begin` does, without weights or data."""
-    config = config or OptimConfig(schedule="constant")
-    variables = variables_of(spec)
-    frozen = FrozenDict(FreezeSpec.parse(rule, spec).frozen(variables["params"]))
-    rate = optim.learning_rate(config, steps=100, steps_per_epoch=10)
-    optimizer = optim.optimizer(config, rate, frozen)
-    step_spec = StepSpec(
-        model=spec.build(
-            CLASSES,
-            stored=freeze.stored_norms(frozen),
-            axis_name=devices.axis_name,
-        ),
-        task=Classification(),
-        optimizer=optimizer,
-        rate=rate,
-        frozen=frozen,
+    """Build the training step of the first phase around random weights."""
+    pretrained = Pretrained(
+        spec=spec,
+        model=spec.build(CLASSES),
+        variables=variables_of(spec),
         preprocess=CIFAR_PREPROCESS,
+        report=LoadReport("", "", loaded=(), reinitialised=()),
+    )
+    rules_of_run = TrainConfig(
+        freeze=rule,
+        epochs=10,
+        label_smoothing=0.0,
         augment=augment or AugmentConfig(crop_padding=0),
-        steps_per_epoch=10,
+        optim=config or OptimConfig(schedule="constant"),
+        **rules,
     )
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
-        key=jax.random.key_data(jax.random.key(0)),
-    )
-    return Setup(step_spec, state)
+    start = begin(rules_of_run, pretrained, devices, steps_per_epoch=10)
+    return Setup(start.legs[0].step_spec, start.state)
 
 
 def batch_of(
@@ -102,9 +95,13 @@ def batch_of(
 
 def gradients(state: TrainState) -> Mapping[str, Any]:
     """Return the first step's gradients, which momentum holds as they were."""
-    trained = state.opt_state.inner_states["trained"].inner_state
-    trace = next(s for s in trained if isinstance(s, optax.TraceState))
-    return tree.flatten(trace.trace)
+
+    def is_trace(node: Any) -> bool:
+        return isinstance(node, optax.TraceState)
+
+    [trace] = filter(is_trace, jax.tree.leaves(state.opt_state, is_leaf=is_trace))
+    flat = tree.flatten(trace.trace)
+    return {n: x for n, x in flat.items() if not isinstance(x, optax.MaskedNode)}
 
 
 def cost(spec: ModelSpec, rule: str, config: OptimConfig | None = None) -> Any:
@@ -234,11 +231,11 @@ def test_frozen_leaves_and_statistics_stay_the_same_bytes(
     step = ONE.compile(make_train_step(made.step_spec))
     for seed in range(3):
         state, _ = step(state, batch_of(8, seed=seed))
-    frozen = tree.flatten(made.step_spec.frozen)
+    moving = trained(state.params, made.step_spec.rates)
     for name, leaf in tree.flatten(state.params).items():
         same = np.asarray(leaf).tobytes() == tree.flatten(before.params)[name].tobytes()
-        assert same == frozen[name], name
-    stored = freeze.stored_norms(made.step_spec.frozen)
+        assert same == (name not in moving), name
+    stored = made.step_spec.model.mode.stored
     for name, leaf in tree.flatten(state.batch_stats).items():
         old = tree.flatten(before.batch_stats)[name]
         same = np.asarray(leaf).tobytes() == old.tobytes()
@@ -288,11 +285,11 @@ def test_clipping_and_the_logged_norm_do_not_bring_the_backward_pass_back(
     assert extra < 0.01 * bare.cost_analysis()["flops"]
 
 
-def test_without_stop_gradient_a_logged_norm_would_bring_it_back(
+def test_a_logged_norm_of_all_gradients_would_bring_it_back(
     tiny: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ):
     sound = convolutions(cost(tiny, "all-but:head"))
-    monkeypatch.setattr("jft.step.hold", lambda params, frozen: params)
+    monkeypatch.setattr("jft.step.trained", lambda params, rates: tree.flatten(params))
     assert convolutions(cost(tiny, "all-but:head")) > sound
 
 
@@ -310,11 +307,3 @@ def test_devices_add_up_the_trained_gradients_alone(tiny: ModelSpec):
     head = 8 * CLASSES + CLASSES
     sums = 6  # the weight, the loss, and the task's four
     assert head <= elements <= head + sums
-
-
-def test_hold_lets_no_gradient_through(tiny: ModelSpec):
-    params = {"a": jnp.ones(2), "b": jnp.ones(2)}
-    frozen = {"a": True, "b": False}
-    grads = jax.grad(lambda p: sum(x.sum() for x in hold(p, frozen).values()))(params)
-    assert grads["a"].tolist() == [0, 0]
-    assert grads["b"].tolist() == [1, 1]

@@ -25,6 +25,22 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
+class Subset:
+    """Every `step`-th example of a source, from the first on."""
+
+    source: Examples
+    step: int
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return -(-len(self.source) // self.step)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        """Return one example."""
+        return self.source[index * self.step]
+
+
+@dataclass(frozen=True)
 class Batches:
     """Random access to the batches of a run, in step order.
 

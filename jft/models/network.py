@@ -1,45 +1,35 @@
 """What every network here shares: parts in depth order, of which any run can be cut."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
-# torchvision's initial values: He normal over the outputs, and torch's default for a
-# linear layer, uniform within 1 / sqrt(inputs).
-conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def max_pool(x: jax.Array, size: int, stride: int, padding: int = 0) -> jax.Array:
-    """Return the maximum of each `size` x `size` window of `x` [B, H, W, C]."""
-    pad: Any = ((padding, padding),) * 2  # flax annotates only the named paddings
-    return nn.max_pool(x, (size, size), strides=(stride, stride), padding=pad)
+from jft.models.layers import dense, drop
+from jft.models.norm import BatchNorm
+from jft.models.training import BlockMode, TrainBatch, TrainMode
 
 
 class Network(nn.Module):
     """A classifier whose parts run one after the other.
 
     Attributes:
+        stages: Names of the parts in depth order.
         stage_sizes: Blocks per stage.
         width: Channels of the first stage.
         num_classes: Outputs of the head, K.
-        stored: Names of normalisation layers (`stage1/block0/norm1`) that use their
-            stored statistics in training too, and leave them as they are.
+        mode: How it runs in training, and in which dtype always.
         axis_name: Mapped axis over which batch statistics are shared.
     """
 
+    stages: tuple[str, ...] = ()
     stage_sizes: tuple[int, ...] = ()
     width: int = 64
     num_classes: int = 1000
-    stored: frozenset[str] = frozenset()
+    mode: TrainMode = TrainMode()
     axis_name: str | None = None
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The parts in depth order: stem, stage1, ..., head."""
-        numbers = range(1, len(self.stage_sizes) + 1)
-        return ("stem", *(f"stage{i}" for i in numbers), "head")
 
     @nn.compact
     def __call__(
@@ -48,6 +38,7 @@ class Network(nn.Module):
         *,
         train: bool = False,
         weight: jax.Array | None = None,
+        keys: jax.Array | None = None,
         start: str | None = None,
         stop: str = "head",
     ) -> jax.Array:
@@ -56,24 +47,57 @@ class Network(nn.Module):
         Args:
             x: Normalised images [B, H, W, 3] float32, or, with `start`, the features
                 that the stage before `start` put out.
-            train: Normalise by the batch where a layer is not in `stored`.
+            train: Run as `mode` says; else with stored statistics and whole.
             weight: [B] float32, 0 for padding, which batch statistics then leave out.
+            keys: [B] random keys, one per example, which decide what it is denied;
+                needed in training with `dropout` or `drop_path`.
             start: First part to run, one of `stages`; None for the first of them.
             stop: Last part to run, one of `stages`.
 
         Returns:
-            Logits [B, K] float32, or the features [B, H', W', C'] after `stop`.
+            Logits [B, K] float32, or the features [B, H', W', C'] after `stop`, of
+            the dtype of `mode`.
+
+        Raises:
+            ValueError: The keys are needed and missing.
         """
+        batch = TrainBatch(weight, keys) if train else None
+        x = jnp.asarray(x, self.mode.dtype)
         first = 0 if start is None else self.stages.index(start)
         for name in self.stages[first : self.stages.index(stop) + 1]:
-            x = self.run(name, x, train=train, weight=weight)
+            x = self.run(name, x, batch)
         return x
 
-    def run(self, name: str, x: jax.Array, **mode: Any) -> jax.Array:
-        """Run one part of `stages`; `mode` is what its normalisation layers take."""
+    def run(self, name: str, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
+        """Run one part of `stages`; `batch` is None in evaluation."""
         raise NotImplementedError
 
-    def classify(self, features: jax.Array) -> jax.Array:
+    def batch_norm(self, epsilon: float = 1e-5) -> Any:
+        """Return what makes a layer of batch normalisation, given its name."""
+        return partial(
+            BatchNorm,
+            stored=self.mode.stored,
+            adapt=self.mode.adapt,
+            axis_name=self.axis_name,
+            epsilon=epsilon,
+        )
+
+    def blocks(self, depth: int, kind: str = "block") -> tuple[BlockMode, ...]:
+        """Return how each block of a stage runs in training.
+
+        Args:
+            depth: How many stages of blocks come before it.
+            kind: What its blocks are called.
+        """
+        before, count = sum(self.stage_sizes[:depth]), sum(self.stage_sizes)
+        return tuple(
+            self.mode.block(f"stage{depth + 1}/{kind}{i}", before + i, count)
+            for i in range(self.stage_sizes[depth])
+        )
+
+    def classify(self, features: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map features [B, C] to logits [B, K]: the last layer, named head."""
-        head = nn.Dense(self.num_classes, kernel_init=dense_init, name="head")
-        return head(features)
+        # The blocks draw with the numbers below this one.
+        layer = sum(self.stage_sizes)
+        features = drop(features, self.mode.dropout, batch, layer)
+        return dense(features, self.num_classes, "head").astype(jnp.float32)

@@ -1,10 +1,13 @@
-"""Normalisation as torch computes it: of batches over all devices, and of groups."""
+"""Normalisation as torch computes it: of batches over all devices, and of groups.
 
-from typing import Any
+Moments, scale and shift are float32 for features of any dtype, which is the result's.
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from jft.models.training import TrainBatch
 
 
 def moments(
@@ -12,11 +15,13 @@ def moments(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return mean [C], biased variance [C] and the count of pixels they are over.
 
+    Where nothing counts, all three are 0.
+
     Sums and counts are added up over `axis_name`, so devices that hold different
     numbers of examples still agree on the statistics of the whole batch.
 
     Args:
-        x: Features [B, H, W, C].
+        x: Features [B, H, W, C] float32.
         weight: [B], 0 for examples to leave out; None counts every one.
         axis_name: Mapped axis to add up over, if any.
     """
@@ -27,10 +32,11 @@ def moments(
         return values if axis_name is None else jax.lax.psum(values, axis_name)
 
     count = total(jnp.sum(use)) * (x.shape[1] * x.shape[2])
-    mean = total(jnp.sum(x * use, axis=(0, 1, 2))) / count
+    some = jnp.maximum(count, 1)
+    mean = total(jnp.sum(x * use, axis=(0, 1, 2))) / some
     # A second pass, since E[x^2] - E[x]^2 cancels when the mean is large.
     centred = jnp.square(x - mean) * use
-    return mean, total(jnp.sum(centred, axis=(0, 1, 2))) / count, count
+    return mean, total(jnp.sum(centred, axis=(0, 1, 2))) / some, count
 
 
 class BatchNorm(nn.Module):
@@ -40,37 +46,41 @@ class BatchNorm(nn.Module):
     the unbiased one is stored, and `momentum` is the weight of the new value.
 
     Attributes:
-        stored: Names of the layers that use stored statistics in training too.
+        stored: Names of the layers that use stored statistics in training too, and
+            leave them as they are.
+        adapt: Names of those that use stored statistics while these move as ever.
         axis_name: Mapped axis over which batch statistics are shared.
         momentum: Weight of the batch's statistics in the stored ones, per step.
         epsilon: Added to the variance.
     """
 
     stored: frozenset[str] = frozenset()
+    adapt: frozenset[str] = frozenset()
     axis_name: str | None = None
     momentum: float = 0.1
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, *, train: bool, weight: jax.Array | None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Return `x` [B, H, W, C] normalised, scaled and shifted per channel."""
-        shape = x.shape[-1:]
+        shape, dtype, x = x.shape[-1:], x.dtype, x.astype(jnp.float32)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        if train and "/".join(self.path) not in self.stored:
-            used_mean, used_var, count = moments(x, weight, self.axis_name)
+        used_mean, used_var = mean.value, var.value
+        name = "/".join(self.path)
+        if batch is not None and name not in self.stored:
+            new_mean, new_var, count = moments(x, batch.weight, self.axis_name)
+            if name not in self.adapt:
+                used_mean, used_var = new_mean, new_var
             if not self.is_initializing():
-                unbiased = used_var * (count / jnp.maximum(count - 1, 1))
-                mean.value += self.momentum * (used_mean - mean.value)
-                var.value += self.momentum * (unbiased - var.value)
-        else:
-            used_mean, used_var = mean.value, var.value
+                unbiased = new_var * (count / jnp.maximum(count - 1, 1))
+                share = jnp.where(count > 0, self.momentum, 0.0)
+                mean.value += share * (new_mean - mean.value)
+                var.value += share * (unbiased - var.value)
         factor = scale * jax.lax.rsqrt(used_var + self.epsilon)
-        return x * factor + (bias - used_mean * factor)
+        return (x * factor + (bias - used_mean * factor)).astype(dtype)
 
 
 class GroupNorm(nn.Module):
@@ -88,10 +98,10 @@ class GroupNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Return `x` [B, H, W, C] normalised, scaled and shifted per channel."""
-        del mode  # the same in training, and for images of any weight
-        channels = x.shape[-1]
+        del batch  # the same in training, and for images of any weight
+        channels, dtype, x = x.shape[-1], x.dtype, x.astype(jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         grouped = x.reshape(*x.shape[:3], self.groups, channels // self.groups)
@@ -99,4 +109,4 @@ class GroupNorm(nn.Module):
         centred = grouped - mean
         var = jnp.mean(jnp.square(centred), axis=(1, 2, 4), keepdims=True)
         normal = centred * jax.lax.rsqrt(var + self.epsilon)
-        return normal.reshape(x.shape) * scale + bias
+        return (normal.reshape(x.shape) * scale + bias).astype(dtype)

@@ -7,49 +7,16 @@ Keras's `applications/resnet.py` for v1; the option-A shortcut of the paper's se
 4.2 as akamaster/pytorch_resnet_cifar10 computes it.
 """
 
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jft.models.network import Network, conv_init, max_pool
-from jft.models.norm import BatchNorm
+from jft.models.layers import Conv, drop, max_pool, rematerialised
+from jft.models.network import Network
+from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import ResNetVariant
-
-
-def conv(
-    features: int,
-    size: int,
-    stride: int = 1,
-    *,
-    name: str,
-    use_bias: bool = False,
-    groups: int = 1,
-) -> nn.Conv:
-    """Return a convolution that pads `size // 2` on every side.
-
-    With stride 2 this is not "SAME", which would pad one side less.
-
-    Args:
-        features: Channels of the result.
-        size: Side of the kernel.
-        stride: Step between windows.
-        name: Name of the module.
-        use_bias: Add a bias.
-        groups: Into how many groups of channels it falls.
-    """
-    return nn.Conv(
-        features,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=use_bias,
-        feature_group_count=groups,
-        kernel_init=conv_init,
-        name=name,
-    )
 
 
 class ConvNorm(nn.Module):
@@ -62,11 +29,13 @@ class ConvNorm(nn.Module):
     use_bias: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, features]."""
-        bias = self.use_bias
-        x = conv(self.features, self.size, self.stride, name="conv", use_bias=bias)(x)
-        return self.norm(name="norm")(x, **mode)
+        conv = Conv(
+            self.features, self.size, self.stride, use_bias=self.use_bias, name="conv"
+        )
+        x = conv(x)
+        return self.norm(name="norm")(x, batch)
 
 
 class DeepStem(nn.Module):
@@ -76,12 +45,12 @@ class DeepStem(nn.Module):
     norm: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/2, W/2, features]."""
         half = self.features // 2
         for i, features in enumerate((half, half, self.features), start=1):
-            x = conv(features, 3, 2 if i == 1 else 1, name=f"conv{i}")(x)
-            x = self.norm(name=f"norm{i}")(x, **mode)
+            x = Conv(features, 3, 2 if i == 1 else 1, name=f"conv{i}")(x)
+            x = self.norm(name=f"norm{i}")(x, batch)
             x = nn.relu(x) if i < 3 else x
         return x
 
@@ -100,7 +69,15 @@ def pad_shortcut(x: jax.Array, features: int) -> jax.Array:
 def halve(x: jax.Array) -> jax.Array:
     """Return 2x2 means of `x` [B, H, W, C]; at odd edges, of the pixels that exist."""
     edge: Any = tuple((0, n % 2) for n in x.shape[1:3])
-    return nn.avg_pool(x, (2, 2), strides=(2, 2), padding=edge, count_include_pad=False)
+    # In float32, as flax counts the pixels.
+    means = nn.avg_pool(
+        x.astype(jnp.float32),
+        (2, 2),
+        strides=(2, 2),
+        padding=edge,
+        count_include_pad=False,
+    )
+    return means.astype(x.dtype)
 
 
 class Block(nn.Module):
@@ -111,31 +88,28 @@ class Block(nn.Module):
         stride: Step of the block.
         variant: Which kind.
         norm: Makes a normalisation layer, given its name.
+        mode: How it runs in training.
     """
 
     features: int
     stride: int
     variant: ResNetVariant
     norm: Any
+    mode: BlockMode
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
         y = x
         plan = self.plan()
         for i, (features, size, stride, groups) in enumerate(plan, start=1):
-            y = conv(
-                features,
-                size,
-                stride,
-                name=f"conv{i}",
-                use_bias=self.variant.conv_bias,
-                groups=groups,
-            )(y)
-            y = self.norm(name=f"norm{i}")(y, **mode)
+            bias = self.variant.conv_bias
+            y = Conv(features, size, stride, groups, bias, name=f"conv{i}")(y)
+            y = self.norm(name=f"norm{i}")(y, batch)
             if i < len(plan):
                 y = nn.relu(y)
-        return nn.relu(y + self.shortcut(x, y.shape[-1], **mode))
+        y = drop(y, self.mode.drop_path, batch, self.mode.number, whole=True)
+        return nn.relu(y + self.shortcut(x, y.shape[-1], batch))
 
     def plan(self) -> list[tuple[int, int, int, int]]:
         """Return each convolution's channels, kernel size, stride and groups."""
@@ -150,7 +124,9 @@ class Block(nn.Module):
             (features * 4, 1, 1, 1),
         ]
 
-    def shortcut(self, x: jax.Array, features: int, **mode: Any) -> jax.Array:
+    def shortcut(
+        self, x: jax.Array, features: int, batch: TrainBatch | None
+    ) -> jax.Array:
         """Bring the block's input to the shape of its output."""
         variant, stride = self.variant, self.stride
         if stride == 1 and x.shape[-1] == features:
@@ -162,27 +138,26 @@ class Block(nn.Module):
         project = ConvNorm(
             features, 1, stride, self.norm, variant.conv_bias, name="shortcut"
         )
-        return project(x, **mode)
+        return project(x, batch)
 
 
 class Stage(nn.Module):
     """Residual blocks at one resolution; the first one may halve it."""
 
-    blocks: int
+    blocks: tuple[BlockMode, ...]
     features: int
     stride: int
     variant: ResNetVariant
     norm: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
-        for i in range(self.blocks):
+        for i, mode in enumerate(self.blocks):
             stride = self.stride if i == 0 else 1
-            block = Block(
-                self.features, stride, self.variant, self.norm, name=f"block{i}"
-            )
-            x = block(x, **mode)
+            options = (self.features, stride, self.variant, self.norm, mode)
+            block = rematerialised(Block, mode, batch)(*options, name=f"block{i}")
+            x = block(x, batch)
         return x
 
 
@@ -197,30 +172,25 @@ class ResNet(Network):
 
     variant: ResNetVariant = ResNetVariant(block="basic")
 
-    def run(self, name: str, x: jax.Array, **mode: Any) -> jax.Array:
+    def run(self, name: str, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Run one part of `stages`."""
-        norm = partial(
-            BatchNorm,
-            stored=self.stored,
-            axis_name=self.axis_name,
-            epsilon=self.variant.epsilon,
-        )
+        norm = self.batch_norm(self.variant.epsilon)
         if name == "stem":
-            return self.stem(x, norm, **mode)
+            return self.stem(x, norm, batch)
         if name == "head":
-            return self.classify(jnp.mean(x, axis=(1, 2)))
+            return self.classify(jnp.mean(x, axis=(1, 2)), batch)
         depth = self.stages.index(name) - 1
         stage = Stage(
-            self.stage_sizes[depth],
+            self.blocks(depth),
             self.width * 2**depth,
             1 if depth == 0 else 2,
             self.variant,
             norm,
             name=name,
         )
-        return stage(x, **mode)
+        return stage(x, batch)
 
-    def stem(self, x: jax.Array, norm: Any, **mode: Any) -> jax.Array:
+    def stem(self, x: jax.Array, norm: Any, batch: TrainBatch | None) -> jax.Array:
         """Run the stem, with its pooling in the ImageNet forms."""
         variant = self.variant
         if variant.stem == "deep":
@@ -229,5 +199,5 @@ class ResNet(Network):
             size, stride = (3, 1) if variant.stem == "cifar" else (7, 2)
             bias = variant.conv_bias
             stem = ConvNorm(self.width, size, stride, norm, bias, name="stem")
-        x = nn.relu(stem(x, **mode))
+        x = nn.relu(stem(x, batch))
         return x if variant.stem == "cifar" else max_pool(x, 3, 2, padding=1)

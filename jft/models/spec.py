@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jft.errors import InputError
+from jft.models.training import TrainMode
 from jft.models.variants import ResNetV2Variant, ResNetVariant, Variant, VGGVariant
 from jft.preprocess import Preprocess
 
@@ -20,6 +21,7 @@ _MODULES = {
     ResNetV2Variant: ("jft.models.resnetv2", "ResNetV2"),
     VGGVariant: ("jft.models.vgg", "VGG"),
 }
+_PLAIN = TrainMode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,14 @@ class ModelSpec:
         if not isinstance(self.variant, VGGVariant):
             return ("stem", *stages, "head")
         return (*stages, *(("pre_logits",) if self.variant.hidden else ()), "head")
+
+    @property
+    def batch_norm(self) -> bool:
+        """Whether it normalises by batches, which BiT and the plain VGGs do not."""
+        variant = self.variant
+        if isinstance(variant, VGGVariant):
+            return variant.batch_norm
+        return not (isinstance(variant, ResNetV2Variant) and variant.standardised)
 
     @property
     def smallest(self) -> int:
@@ -132,28 +142,33 @@ class ModelSpec:
         self,
         num_classes: int,
         *,
-        stored: frozenset[str] = frozenset(),
+        mode: TrainMode = _PLAIN,
         axis_name: str | None = None,
     ) -> Network:
         """Return the Flax module.
 
         Args:
             num_classes: Outputs of the head, K.
-            stored: Names of the normalisation layers that use their stored
-                statistics in training too.
+            mode: How it runs in training, and in which dtype always.
             axis_name: Mapped axis over which batch statistics are shared.
 
         Raises:
-            InputError: Fewer than one class.
+            InputError: Fewer than one class, or blocks to leave out where are none.
         """
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        if mode.drop_path and isinstance(self.variant, VGGVariant):
+            raise InputError(
+                f"{self.name} has no residual blocks to leave out: drop_path must be "
+                f"0, got {mode.drop_path}; dropout is for every network"
+            )
         module, name = _MODULES[type(self.variant)]
         return getattr(importlib.import_module(module), name)(
+            stages=self.stages,
             stage_sizes=self.stage_sizes,
             width=self.width,
             variant=self.variant,
             num_classes=num_classes,
-            stored=stored,
+            mode=mode,
             axis_name=axis_name,
         )

@@ -5,7 +5,6 @@ Sources: Simonyan and Zisserman 2014, https://arxiv.org/abs/1409.1556; torchvisi
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jft.models.network import Network, conv_init, dense_init, max_pool
-from jft.models.norm import BatchNorm
+from jft.models.layers import Conv, dense, drop, max_pool, rematerialised
+from jft.models.network import Network
+from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import GRID, VGGVariant
 
 
@@ -34,13 +34,15 @@ def adaptive_pool(x: jax.Array, size: int) -> jax.Array:
         for i in range(size):
             area = slice(i * n // size, math.ceil((i + 1) * n / size))
             rows[i, area] = 1 / (area.stop - area.start)
-        return jnp.asarray(rows, x.dtype)
+        return jnp.asarray(rows)
 
     if x.shape[1:3] == (size, size):
         return x
     height, width = means(x.shape[1]), means(x.shape[2])
     # The highest precision: these are sums that a mean would do exactly.
-    return jnp.einsum("ih,jw,bhwc->bijc", height, width, x, precision="highest")
+    y = x.astype(jnp.float32)
+    y = jnp.einsum("ih,jw,bhwc->bijc", height, width, y, precision="highest")
+    return y.astype(x.dtype)
 
 
 class Layer(nn.Module):
@@ -50,49 +52,55 @@ class Layer(nn.Module):
     norm: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H, W, features]."""
-        conv = nn.Conv(
-            self.features, (3, 3), padding=1, kernel_init=conv_init, name="conv"
-        )
-        x = conv(x)
-        return nn.relu(self.norm(name="norm")(x, **mode) if self.norm else x)
+        x = Conv(self.features, 3, use_bias=True, name="conv")(x)
+        return nn.relu(self.norm(name="norm")(x, batch) if self.norm else x)
 
 
 class Stage(nn.Module):
     """Convolutions at one resolution, which is then halved."""
 
-    layers: int
+    layers: tuple[BlockMode, ...]
     features: int
     norm: Any
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H // 2, W // 2, features]."""
-        for i in range(self.layers):
-            x = Layer(self.features, self.norm, name=f"layer{i}")(x, **mode)
+        for i, mode in enumerate(self.layers):
+            layer = rematerialised(Layer, mode, batch)
+            x = layer(self.features, self.norm, name=f"layer{i}")(x, batch)
         return max_pool(x, 2, 2)
 
 
 class Hidden(nn.Module):
-    """The classifier's two hidden layers, over a grid of 7x7 features."""
+    """The classifier's two hidden layers, over a grid of 7x7 features.
+
+    Attributes:
+        features: Channels of each.
+        dropout: Share of the first one's features that is dropped; the head drops the
+            second one's.
+        number: What dropout draws with, unlike any other layer's.
+    """
 
     features: int
+    dropout: float
+    number: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, features]."""
         x = adaptive_pool(x, GRID).reshape(len(x), -1)
-        for name in ("fc1", "fc2"):
-            x = nn.relu(nn.Dense(self.features, kernel_init=dense_init, name=name)(x))
-        return x
+        x = nn.relu(dense(x, self.features, "fc1"))
+        x = drop(x, self.dropout, batch, self.number)
+        return nn.relu(dense(x, self.features, "fc2"))
 
 
 class VGG(Network):
     """A VGG whose parts are named stage1, ..., stage5, pre_logits, head.
 
     Each stage has twice the channels of the one before, up to eight times the first's.
-    Dropout is left out: published weights go through it unchanged.
 
     Attributes:
         variant: Which of the family.
@@ -100,25 +108,21 @@ class VGG(Network):
 
     variant: VGGVariant = VGGVariant()
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The parts in depth order: stage1, ..., pre_logits, head."""
-        numbers = range(1, len(self.stage_sizes) + 1)
-        inner = ("pre_logits",) if self.variant.hidden else ()
-        return (*(f"stage{i}" for i in numbers), *inner, "head")
-
-    def run(self, name: str, x: jax.Array, **mode: Any) -> jax.Array:
+    def run(self, name: str, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Run one part of `stages`."""
         if name == "pre_logits":
-            return Hidden(self.variant.hidden, name=name)(x)
+            # The head draws with the number of convolutions, this with the next.
+            number = sum(self.stage_sizes) + 1
+            hidden = Hidden(self.variant.hidden, self.mode.dropout, number, name=name)
+            return hidden(x, batch)
         if name == "head":
-            return self.classify(x if x.ndim == 2 else jnp.mean(x, axis=(1, 2)))
+            x = x if x.ndim == 2 else jnp.mean(x, axis=(1, 2))
+            return self.classify(x, batch)
         depth = self.stages.index(name)
-        norm = partial(BatchNorm, stored=self.stored, axis_name=self.axis_name)
         stage = Stage(
-            self.stage_sizes[depth],
+            self.blocks(depth, "layer"),
             self.width * min(2**depth, 8),
-            norm if self.variant.batch_norm else None,
+            self.batch_norm() if self.variant.batch_norm else None,
             name=name,
         )
-        return stage(x, **mode)
+        return stage(x, batch)

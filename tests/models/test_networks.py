@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from networks import SMALL, shapes_of, small
+from networks import SMALL, shapes_of, small, variables_of
 
 from jft import tree
 from jft.errors import InputError
 from jft.models import MODELS, ModelSpec
+from jft.models.layers import Conv, standardise
 from jft.models.network import Network
 from jft.models.norm import GroupNorm
-from jft.models.resnet import conv, halve, pad_shortcut
-from jft.models.resnetv2 import standardise
+from jft.models.resnet import halve, pad_shortcut
+from jft.models.training import TrainBatch
 from jft.models.variants import VGGVariant
 from jft.models.vgg import adaptive_pool
 
@@ -107,7 +108,6 @@ def test_stages_and_layers_cover_every_parameter_in_depth_order(name: str):
     shapes = shapes_of(published(name))
     names = [n.removeprefix("params/") for n in shapes if n.startswith("params/")]
     modules = dict.fromkeys(n.split("/")[0] for n in names)
-    assert spec.stages == published(name).stages
     assert set(spec.stages) == set(modules)
     assert spec.stages[-1] == "head"
     for name in names:
@@ -116,19 +116,6 @@ def test_stages_and_layers_cover_every_parameter_in_depth_order(name: str):
         assert sum(name.startswith(f"{layer}/") for layer in spec.layers) == count
     plain = isinstance(spec.variant, VGGVariant)
     assert len(spec.layers) == sum(spec.stage_sizes) + (3 if plain else 2)
-
-
-def variables_of(model: Network) -> dict[str, Any]:
-    """Return variables at random, statistics included."""
-    flat = shapes_of(model)
-    return tree.unflatten(
-        {
-            name: reference.tensor(
-                name.replace("/var", ".running_var"), leaf.shape[::-1]
-            ).T
-            for name, leaf in flat.items()
-        }
-    )
 
 
 def image(*shape: int) -> jax.Array:
@@ -232,7 +219,7 @@ def test_the_padded_shortcut_takes_every_second_pixel_and_adds_zeros_on_both_sid
 def test_a_convolution_of_stride_two_pads_both_sides_unlike_same():
     x = jnp.arange(16, dtype=jnp.float32).reshape(1, 4, 4, 1)
     kernel = jnp.ones((3, 3, 1, 1))
-    y = conv(1, 3, 2, name="conv").apply({"params": {"kernel": kernel}}, x)
+    y = Conv(1, 3, 2).apply({"params": {"kernel": kernel}}, x)
     # By hand: the first window is rows and columns -1 to 1, so 0 + 1 + 4 + 5.
     np.testing.assert_array_equal(y[0, :, :, 0], [[10, 24], [51, 90]])
     same = jax.lax.conv_general_dilated(
@@ -305,7 +292,7 @@ def test_groups_are_normalised_by_themselves_and_images_alone():
     x = np.asarray(image(3, 5, 4, 12)) * 3 + 1
     norm = GroupNorm(groups=4)
     variables = {"params": {"scale": jnp.arange(12.0), "bias": jnp.ones(12)}}
-    y = norm.apply(variables, jnp.asarray(x), train=True, weight=jnp.zeros(3))
+    y = norm.apply(variables, jnp.asarray(x), TrainBatch(jnp.zeros(3)))
     for i in range(3):
         for group in range(4):
             part = x[i, :, :, group * 3 : group * 3 + 3].astype(np.float64)
@@ -313,6 +300,13 @@ def test_groups_are_normalised_by_themselves_and_images_alone():
             expected = normal * np.arange(group * 3, group * 3 + 3) + 1
             ours = y[i, :, :, group * 3 : group * 3 + 3]
             np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_a_network_says_whether_it_normalises_by_batches(name: str):
+    shapes = shapes_of(SMALL[name].build(3))
+    has_statistics = any(leaf.startswith("batch_stats/") for leaf in shapes)
+    assert SMALL[name].batch_norm == has_statistics
 
 
 def test_a_pooled_vgg_has_a_head_over_the_features_means():

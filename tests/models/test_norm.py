@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jft.models.norm import BatchNorm, moments
+from jft.models.training import TrainBatch
 
 # float32 rounds at 6e-8 of the largest number, and sums over a few hundred numbers and
 # the square of the deviation add a factor of ten.
@@ -21,9 +22,9 @@ class Pair(nn.Module):
     stored: frozenset[str] = frozenset()
 
     @nn.compact
-    def __call__(self, x: jax.Array, **mode: Any) -> jax.Array:
-        x = BatchNorm(self.stored, name="first")(x, **mode)
-        return BatchNorm(self.stored, name="second")(x, **mode)
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
+        x = BatchNorm(self.stored, name="first")(x, batch)
+        return BatchNorm(self.stored, name="second")(x, batch)
 
 
 def features(batch: int = 16) -> np.ndarray:
@@ -60,7 +61,7 @@ def normalise(
     x: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[jax.Array, dict[str, Any]]:
     y, changed = BatchNorm().apply(
-        variables(), x, train=True, weight=weight, mutable=["batch_stats"]
+        variables(), x, TrainBatch(weight), mutable=["batch_stats"]
     )
     return y, changed["batch_stats"]
 
@@ -153,8 +154,7 @@ def test_statistics_over_devices_are_those_of_the_whole_batch(devices: int):
         y, changed = norm.apply(
             {**variables(), "params": params},
             x,
-            train=True,
-            weight=weight,
+            TrainBatch(weight),
             mutable=["batch_stats"],
         )
         error = jnp.sum(y * target, axis=(1, 2, 3))
@@ -193,13 +193,14 @@ def test_a_stored_layer_uses_and_keeps_its_statistics_in_training():
         kind: {"first": first[kind], "second": second[kind]}
         for kind in ("params", "batch_stats")
     }
-    mode = {"train": True, "weight": None, "mutable": ["batch_stats"]}
-    y, changed = Pair(frozenset({"first"})).apply(both, x, **mode)
+    y, changed = Pair(frozenset({"first"})).apply(
+        both, x, TrainBatch(), mutable=["batch_stats"]
+    )
     stats = changed["batch_stats"]
     jax.tree.map(
         np.testing.assert_array_equal, stats["first"], both["batch_stats"]["first"]
     )
-    middle = BatchNorm().apply(first, x, train=False, weight=None)
+    middle = BatchNorm().apply(first, x, None)
     exact = expected(np.asarray(middle))
     agree(y, exact["y"], CANCELLATION)
     agree(stats["second"]["mean"], exact["mean"])
@@ -212,7 +213,7 @@ def test_a_layer_is_stored_by_its_whole_name_only():
         kind: {"first": values, "second": values}
         for kind, values in variables().items()
     }
-    mode = {"train": True, "weight": None, "mutable": ["batch_stats"]}
+    mode = {"batch": TrainBatch(), "mutable": ["batch_stats"]}
     y, _ = Pair(frozenset({"fir", "net/first", "first/scale"})).apply(both, x, **mode)
     plain, _ = Pair().apply(both, x, **mode)
     np.testing.assert_array_equal(y, plain)
@@ -220,9 +221,7 @@ def test_a_layer_is_stored_by_its_whole_name_only():
 
 def test_evaluation_uses_the_stored_statistics_and_keeps_them():
     x = features()
-    y, changed = BatchNorm().apply(
-        variables(), x, train=False, weight=None, mutable=["batch_stats"]
-    )
+    y, changed = BatchNorm().apply(variables(), x, None, mutable=["batch_stats"])
     before = variables()
     params, stats = before["params"], before["batch_stats"]
     exact = (x.astype(np.float64) - stats["mean"]) / np.sqrt(stats["var"] + 1e-5)
@@ -232,12 +231,12 @@ def test_evaluation_uses_the_stored_statistics_and_keeps_them():
 
 def test_evaluation_of_an_image_does_not_depend_on_the_batch_around_it():
     x = features()
-    whole = BatchNorm().apply(variables(), x, train=False, weight=None)
-    alone = BatchNorm().apply(variables(), x[2:3], train=False, weight=None)
+    whole = BatchNorm().apply(variables(), x, None)
+    alone = BatchNorm().apply(variables(), x[2:3], None)
     np.testing.assert_array_equal(whole[2:3], alone)
 
 
 def test_initialising_in_training_mode_leaves_the_statistics_at_zero_and_one():
-    built = BatchNorm().init(jax.random.key(0), features(), train=True, weight=None)
+    built = BatchNorm().init(jax.random.key(0), features(), TrainBatch())
     np.testing.assert_array_equal(built["batch_stats"]["mean"], np.zeros(4))
     np.testing.assert_array_equal(built["batch_stats"]["var"], np.ones(4))

@@ -15,13 +15,14 @@ import reference
 from cpu_torchvision import import_torchvision
 from flax.core import FrozenDict
 
-from jft import augment, optim, tree
-from jft.config import AugmentConfig, OptimConfig
+from jft import augment, tree
+from jft.config import AugmentConfig, OptimConfig, TrainConfig
+from jft.devices import get_devices
 from jft.models import MODELS, ModelSpec
 from jft.models.variants import VGGVariant
 from jft.pretrained import Pretrained
-from jft.step import StepSpec, TrainState, make_train_step
-from jft.tasks import Classification
+from jft.state import begin
+from jft.step import TrainState, make_train_step
 from jft.weights.export import to_layout
 from jft.weights.files import read_tensors
 from jft.weights.load import LoadReport, place
@@ -159,34 +160,19 @@ def test_a_torchvision_vgg_file_gives_the_logits_of_torch():
 def train(name: str) -> Iterator[tuple[TrainState, float]]:
     """Yield the state and the loss of each training step."""
     built = network(name)
-    params = built.variables["params"]
-    frozen = jax.tree.map(lambda _: False, params)
-    config = OptimConfig(
-        learning_rate=reference.RATE,
-        momentum=reference.MOMENTUM,
-        schedule="constant",
-    )
-    rate = optim.learning_rate(
-        config, steps=reference.STEPS, steps_per_epoch=reference.STEPS
-    )
-    optimizer = optim.optimizer(config, rate, frozen)
-    step_spec = StepSpec(
-        model=built.model,
-        task=Classification(),
-        optimizer=optimizer,
-        rate=rate,
-        frozen=frozen,
-        preprocess=built.preprocess,
+    config = TrainConfig(
+        freeze="none",
+        epochs=1,
+        label_smoothing=0.0,
         augment=AugmentConfig(crop_padding=0),
-        steps_per_epoch=reference.STEPS,
+        optim=OptimConfig(
+            learning_rate=reference.RATE,
+            momentum=reference.MOMENTUM,
+            schedule="constant",
+        ),
     )
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=built.variables["batch_stats"],
-        opt_state=optimizer.init(params),
-        key=jax.random.key_data(jax.random.key(0)),
-    )
+    start = begin(config, built, get_devices("jit", 1), steps_per_epoch=reference.STEPS)
+    state = start.state
     count = reference.TRAINING[name][0]
     batch = {
         "image": jnp.asarray(reference.images(*reference.TRAINING[name])),
@@ -194,7 +180,7 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
         "weight": jnp.ones(count),
         "id": jnp.arange(count, dtype=jnp.int32),
     }
-    step = jax.jit(make_train_step(step_spec))
+    step = jax.jit(make_train_step(start.legs[0].step_spec))
     for _ in range(reference.STEPS):
         state, sums = step(state, batch)
         yield state, float(sums["loss"] / sums["n"])

@@ -1,17 +1,23 @@
-"""Images on the device: normalisation, and random changes keyed by example."""
+"""Normalisation, and the random changes of single images in their order."""
 
 import jax
 import jax.numpy as jnp
 
+from jft.augment.crop import random_crop, random_flip
+from jft.augment.erase import random_erase
+from jft.augment.policy import apply_policy
 from jft.config import AugmentConfig
 from jft.preprocess import Preprocess
+
+# Folded into an example's key, whose children 0 and 1 are what `split` returns.
+POLICY, ERASE = 2, 3
 
 
 def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
     """Return `(image * pixel_max / 255 - mean) / std`, float32.
 
     Args:
-        image: [B, H, W, 3] uint8 RGB.
+        image: [B, H, W, 3] RGB, uint8 or float32 in [0, 255].
         preprocess: Its pixel_max, channels, mean and std are used.
 
     Returns:
@@ -34,6 +40,8 @@ def augment(
 ) -> jax.Array:
     """Return each image changed at random, the same way whatever batch it is in.
 
+    The order is crop, mirror image, policy, erasing.
+
     Args:
         image: [B, H, W, 3] uint8.
         example: [B] int32, which example of the source each image is.
@@ -44,29 +52,22 @@ def augment(
     Returns:
         [B, H, W, 3] uint8.
     """
-    if not (config.flip or config.crop_padding):
+    single = config.flip or config.crop_padding or config.erase
+    if not single and config.policy == "none":
         return image
     epoch_key = jax.random.fold_in(key, epoch)
 
     def one(image: jax.Array, example: jax.Array) -> jax.Array:
-        flip_key, crop_key = jax.random.split(jax.random.fold_in(epoch_key, example))
+        own = jax.random.fold_in(epoch_key, example)
+        flip_key, crop_key = jax.random.split(own)
         if config.crop_padding:
             image = random_crop(image, crop_key, config.crop_padding)
         if config.flip:
-            image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+            image = random_flip(image, flip_key)
+        if config.policy != "none":
+            image = apply_policy(image, jax.random.fold_in(own, POLICY), config)
+        if config.erase:
+            image = random_erase(image, jax.random.fold_in(own, ERASE), config.erase)
         return image
 
     return jax.vmap(one)(image, example)
-
-
-def random_crop(image: jax.Array, key: jax.Array, padding: int) -> jax.Array:
-    """Return a random H x W window of `image` [H, W, C] padded with black.
-
-    Args:
-        image: [H, W, C] uint8.
-        key: Random key of this image.
-        padding: Pixels added on every side.
-    """
-    padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-    top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
-    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)

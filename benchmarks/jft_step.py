@@ -1,0 +1,100 @@
+"""A training step of jft as a run has it, to be measured.
+
+SGD with momentum on random images, ten classes, no augmentation; the gradient norm and
+the metrics are computed in every step, and the state's memory is reused.
+
+    python benchmarks/jft_step.py MODEL BATCH SIZE
+
+answers `freeze_curve.py`.
+"""
+
+import sys
+from collections import Counter
+from typing import Any
+
+import jax
+import numpy as np
+from turns import Step, serve
+
+from jft import costs, freeze, tree
+from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from jft.devices import Devices, tune_cpu
+from jft.pretrained import Pretrained, load_pretrained
+from jft.state import Start, begin
+from jft.step import make_train_step
+
+CLASSES = 10
+# So low that random weights stay as they are, however often the step is run.
+RATE = 1e-6
+
+
+def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
+    """Return a step with the first layers frozen.
+
+    Args:
+        frozen: Layers in depth order, as `ModelSpec.layers` counts them.
+        model: Network, with random weights.
+        batch: Images per step.
+        size: Side of an image in pixels.
+    """
+    tune_cpu()
+    config = TrainConfig(
+        model=ModelConfig(name=model),
+        freeze=f"first:{frozen}" if frozen else "none",
+        label_smoothing=0.0,
+        augment=AugmentConfig(crop_padding=0),
+        optim=OptimConfig(learning_rate=RATE, schedule="constant"),
+    )
+    pretrained = load_pretrained(model, "none", CLASSES, image_size=size)
+    devices = Devices("jit", (jax.devices()[0],))
+    start = begin(config, pretrained, devices, steps_per_epoch=10)
+    images = _images(batch, size)
+    compiled = devices.compile_ahead(
+        make_train_step(start.legs[0].step_spec), start.state, images
+    )
+    state, placed = devices.replicate(start.state), devices.put(images)
+
+    def run() -> float:
+        nonlocal state
+        state, sums = jax.block_until_ready(compiled(state, placed))
+        return float(sums["loss"])
+
+    return Step(run, _facts(compiled, start, pretrained))
+
+
+def _images(batch: int, size: int) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    return {
+        "image": draw.integers(0, 256, (batch, size, size, 3), np.uint8),
+        "label": draw.integers(0, CLASSES, batch, np.int32),
+        "weight": np.ones(batch, np.float32),
+        "id": np.arange(batch, dtype=np.int32),
+    }
+
+
+def _facts(compiled: Any, start: Start, pretrained: Pretrained) -> dict[str, Any]:
+    """Return FLOPs and bytes; forward FLOPs and parameters also by layer, in order."""
+    spec, params = pretrained.spec, tree.flatten(start.state.params)
+    found = costs.operations(compiled.as_text(), spec.stages)
+    used = costs.memory(compiled)
+    assert used
+    forward, sizes = Counter[str](), Counter[str]()
+    for module, cost in costs.module_costs(found).items():
+        if module:
+            forward[freeze.layer_of(f"{module}/kernel", spec)] += cost.forward
+    for name, leaf in params.items():
+        sizes[freeze.layer_of(name, spec)] += leaf.size
+    return {
+        "flops": sum(operation.flops for operation in found),
+        "temporaries": used.temporaries,
+        "bytes": used.total,
+        "forward": [forward[layer] for layer in spec.layers],
+        "parameters": [sizes[layer] for layer in spec.layers],
+    }
+
+
+if __name__ == "__main__":
+    tune_cpu()
+    jax.block_until_ready(jax.numpy.zeros(1))  # starts the backend
+    name, count, side = sys.argv[1:]
+    serve(lambda n: build(n, model=name, batch=int(count), size=int(side)))

@@ -1,0 +1,72 @@
+"""Shear, translation and rotation as one nearest-neighbour warp, filled with black.
+
+Pixel for pixel that of Pillow's Image.transform, which counts in 1/65536 of a pixel.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
+
+# (a, b, c, d, e, f): the result shows at (x, y) what is at (ax + by + c, dx + ey + f).
+Matrix = tuple[float, float, float, float, float, float]
+
+
+def inverse_matrix(operation: str, magnitude: float, height: int, width: int) -> Matrix:
+    """Return the matrix from places in the result to places in the source.
+
+    Args:
+        operation: One of GEOMETRIC; any other leaves the image where it is.
+        magnitude: Pixels per pixel for shears, pixels (their fraction is dropped) for
+            translations, degrees counter-clockwise for rotations.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+    """
+    match operation:
+        case "shear_x":
+            return 1.0, magnitude, 0.0, 0.0, 1.0, 0.0
+        case "shear_y":
+            return 1.0, 0.0, 0.0, magnitude, 1.0, 0.0
+        case "translate_x":
+            return 1.0, 0.0, -math.trunc(magnitude), 0.0, 1.0, 0.0
+        case "translate_y":
+            return 1.0, 0.0, 0.0, 0.0, 1.0, -math.trunc(magnitude)
+        case "rotate":
+            return _rotation(magnitude, height / 2, width / 2)
+        case _:
+            return 1.0, 0.0, 0.0, 0.0, 1.0, 0.0
+
+
+def _rotation(degrees: float, y: float, x: float) -> Matrix:
+    # Pillow rounds to 15 places too: 90 degrees would else miss a pixel's edge.
+    cos = round(math.cos(math.radians(degrees)), 15)
+    sin = round(math.sin(math.radians(degrees)), 15)
+    return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
+
+
+def fixed_point(matrix: np.ndarray) -> np.ndarray:
+    """Return matrices [..., 6] in 1/65536 of a pixel, from pixel centres, int32."""
+    a, b, c, d, e, f = np.moveaxis(matrix, -1, 0)
+    centred = np.stack([a, b, c + a / 2 + b / 2, d, e, f + d / 2 + e / 2], axis=-1)
+    return np.floor(centred * 65536 + 0.5).astype(np.int32)
+
+
+def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Return what `image` shows where the matrix points to, black outside.
+
+    Args:
+        image: [H, W, C] uint8, of sides below 10,000, which int32 has room for.
+        matrix: [6] int32 from `fixed_point`.
+    """
+    height, width, _ = image.shape
+    a, b, c, d, e, f = matrix
+    x = jnp.arange(width, dtype=jnp.int32)
+    y = jnp.arange(height, dtype=jnp.int32)[:, None]
+    column = (a * x + b * y + c) >> 16
+    row = (d * x + e * y + f) >> 16
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    found = image[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
+    return jnp.where(inside[..., None], found, 0)

@@ -1,0 +1,123 @@
+"""What the backward pass of the trained part costs at least, and what is beyond it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from jft import tree
+from jft.costs.totals import Cost
+from jft.models import ModelSpec
+from jft.models.variants import ResNetV2Variant
+
+if TYPE_CHECKING:
+    from jft.types import Params
+
+# The layer, and the step in it: where an input is ready, or an output.
+Place = tuple[float, float]
+
+
+def expected_backward(
+    costs: Mapping[str, Cost], frozen: Params, model: ModelSpec
+) -> dict[str, int]:
+    """Return the floating point operations that the trained part's gradients need.
+
+    A module whose kernel is trained needs that kernel's gradient. A module with
+    anything trained before it on the way of the data, be it a bias, needs the
+    gradient of its input. Each of the two has the multiply-adds of the forward pass:
+    it runs over the same triples of input, kernel and output elements.
+
+    Args:
+        costs: Of each module, from `module_costs`; only the forward part is read.
+        frozen: Tree of bools like the parameters: True where one does not move.
+        model: The network, for the way of its data.
+
+    Returns:
+        FLOPs by module, for those in `costs` that belong to the network.
+    """
+    held = tree.flatten(frozen)
+    trained = (name.rpartition("/")[0] for name, is_held in held.items() if not is_held)
+    first = min((_span(m, model)[1] for m in trained), default=(math.inf, math.inf))
+    return {
+        module: cost.forward
+        * ((held.get(f"{module}/kernel") is False) + (first <= _span(module, model)[0]))
+        for module, cost in costs.items()
+        if module
+    }
+
+
+def full_backward(
+    costs: Mapping[str, Cost], params: Params, model: ModelSpec
+) -> dict[str, int]:
+    """Return what the backward pass would need if everything were trained.
+
+    XLA:CPU computes the kernel's gradient of a depthwise convolution as if it were
+    dense: there alone a compiled step takes more than this.
+
+    Args:
+        costs: Of each module, from `module_costs`, of a step with any part frozen.
+        params: The parameters, or anything with their names.
+        model: The network.
+
+    Returns:
+        FLOPs by module.
+    """
+    return expected_backward(costs, dict.fromkeys(tree.flatten(params), False), model)
+
+
+def alive(costs: Mapping[str, Cost], expected: Mapping[str, int]) -> list[str]:
+    """Return the modules whose compiled backward pass does what nobody needs.
+
+    That is what freezing is to save: the gradient of a frozen kernel, or of an input
+    before which nothing is trained.
+
+    Args:
+        costs: Of each module of the compiled step, from `module_costs`.
+        expected: What the trained part needs, from `expected_backward`.
+
+    Returns:
+        Names of modules, in the order of `expected`.
+    """
+    # On CPU both are the same number. The hundredth is for compilers that pad. Where
+    # both gradients are needed there is nothing to save, whatever they take.
+    return [
+        module
+        for module, needed in expected.items()
+        if needed < 2 * costs[module].forward
+        if costs[module].backward > 1.01 * needed
+    ]
+
+
+def _span(module: str, model: ModelSpec) -> tuple[Place, Place]:
+    """Return where a module's input is ready, and where its output is.
+
+    What ends no later than another begins comes before it on the way of the data. The
+    modules of a layer follow each other but for the shortcut: that begins with the
+    block's first convolution and ends with the block.
+    """
+    for number, layer in enumerate(model.layers):
+        if f"{module}/".startswith(f"{layer}/"):
+            begin, end = _steps(module.removeprefix(layer), model)
+            return (number, begin), (number, end)
+    # Beside the layers of a stage: a VGG's pooling before its hidden layers, and the
+    # normalisation after the last block of a pre-activation network.
+    stage, _, rest = module.partition("/")
+    inside = [
+        i for i, layer in enumerate(model.layers) if layer.startswith(f"{stage}/")
+    ]
+    place = (inside[-1], math.inf) if rest else (inside[0], 0)
+    return place, place
+
+
+def _steps(name: str, model: ModelSpec) -> tuple[float, float]:
+    """Return the steps between which a module of a layer runs."""
+    order = ("conv", "norm")
+    if isinstance(model.variant, ResNetV2Variant):
+        order = ("norm", "conv")
+    if name.startswith("/shortcut"):
+        return order.index("conv"), math.inf
+    kind = name.strip("/").rstrip("0123456789")
+    number = int(name[len(kind) + 1 :] or 1)
+    step = 2 * (number - 1) + (kind == order[1])
+    return step, step + 1

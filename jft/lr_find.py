@@ -1,0 +1,138 @@
+"""A learning-rate range test: raise the rate step by step, and watch the loss."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jft import metrics
+from jft.data.pipeline import read
+from jft.errors import InputError
+from jft.setup import Setup
+from jft.state import begin
+from jft.step import make_train_step
+
+FIRST, LAST, STEPS = 1e-6, 10.0, 100
+SMOOTHING = 0.9  # weight of the mean so far in the mean that is looked at
+DIVERGED = 4.0  # times the lowest loss
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What a range test found; a point for every step until the loss diverged.
+
+    Attributes:
+        rates: Learning rates, rising.
+        losses: Training loss of each step's batch.
+        smoothed: Its running mean.
+        suggestion: The learning rate to take.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggestion: float
+
+
+def rate_at(step: Any) -> Any:
+    """Return the rate of a step: from `FIRST` to `LAST` in equal ratios."""
+    share = jnp.asarray(step, jnp.float32) / (STEPS - 1)
+    return FIRST * (LAST / FIRST) ** share
+
+
+def find_rate(setup: Setup) -> RangeTest:
+    """Train the first phase with a rising rate; the state is thrown away after it.
+
+    Source: Smith 2017, https://arxiv.org/abs/1506.01186, with the exponential rise and
+    the stop of fastai's `lr_find`.
+
+    Raises:
+        InputError: The loss diverged before anything could be seen.
+    """
+    config, devices = setup.config, setup.devices
+    start = begin(
+        config,
+        setup.start.pretrained,
+        devices,
+        steps_per_epoch=setup.batches.steps_per_epoch,
+        rate=rate_at,
+    )
+    step = devices.compile(make_train_step(start.legs[0].step_spec), donate=True)
+    state = devices.replicate(start.state)
+    epochs = math.ceil(STEPS / setup.batches.steps_per_epoch)
+    batches = dataclasses.replace(setup.batches, epochs=epochs)
+    losses: list[float] = []
+    for batch in read(batches, workers=config.workers):
+        state, sums = step(state, devices.put(batch))
+        loss = metrics.summarise(metrics.add({}, devices.fetch(sums)))["loss"]
+        if not math.isfinite(loss):
+            break
+        losses.append(loss)
+        smoothed = smooth(losses)
+        if smoothed[-1] > DIVERGED * min(smoothed) or len(losses) == STEPS:
+            break
+    if len(losses) < STEPS // 10:
+        raise InputError(
+            f"the loss was no longer finite after {len(losses)} steps at learning "
+            f"rates below {float(rate_at(len(losses))):.1g}: look at the data and at "
+            "--optim.clip-norm"
+        )
+    rates = [float(rate_at(i)) for i in range(len(losses))]
+    smoothed = smooth(losses)
+    found = rates[valley(smoothed)]
+    return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), found)
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Return running means that weigh the past by `SMOOTHING`, without its start."""
+    mean, means = 0.0, list[float]()
+    for i, value in enumerate(values, start=1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * value
+        means.append(mean / (1 - SMOOTHING**i))
+    return means
+
+
+def valley(losses: Sequence[float]) -> int:
+    """Return the point in the middle of the longest descent, as fastai suggests it.
+
+    The descent is the longest falling subsequence; half way down it the loss falls
+    steadily and is far from where it diverges.
+    """
+    lengths = [1] * len(losses)
+    for i, loss in enumerate(losses):
+        longer = [lengths[j] + 1 for j in range(i) if loss < losses[j]]
+        lengths[i] = max(longer, default=1)
+    end = int(np.argmax(lengths))
+    return max(end - lengths[end] // 2, 0)
+
+
+def plot(found: RangeTest, path: Path) -> None:
+    """Draw loss over rate, with the suggestion, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(found.rates, found.losses, color="0.8", label="each batch")
+    axes.plot(found.rates, found.smoothed, color="C0", label="running mean")
+    axes.axvline(found.suggestion, color="C3", linestyle="--")
+    axes.text(
+        found.suggestion,
+        0.97,
+        f" {found.suggestion:.2g}",
+        color="C3",
+        va="top",
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.set_xscale("log")
+    low, high = min(found.smoothed), max(found.smoothed[0], *found.losses[:1])
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.legend(loc="lower left")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

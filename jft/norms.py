@@ -1,0 +1,99 @@
+"""What each normalisation layer does in training, by a rule for every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from jft import tree
+from jft.errors import InputError, nearest
+from jft.models import ModelSpec
+
+if TYPE_CHECKING:
+    from jft.types import Params
+
+MODES = ("stored", "adapt", "batch")
+AUTO = "auto"
+
+
+def parse(text: str, model: ModelSpec) -> dict[str, str]:
+    """Return the mode of each stage that a rule names.
+
+    Args:
+        text: `auto`; a mode for all stages; or `STAGE=MODE`, separated by commas.
+        model: The network whose stages are meant.
+
+    Raises:
+        InputError: No such stage or mode, or the network has no statistics to choose.
+    """
+    if text == AUTO:
+        return {}
+    if not model.batch_norm:
+        raise InputError(f"norm {text!r}: {model.name} has no batch normalisation")
+    if "=" not in text:
+        return dict.fromkeys(model.stages, _mode(text, text))
+    pairs = [entry.partition("=") for entry in text.split(",")]
+    stages = [stage.strip() for stage, _, _ in pairs]
+    for stage in stages:
+        if stage not in model.stages[:-1]:
+            raise InputError(
+                f"norm {text!r}: {model.name} normalises in no stage {stage!r}"
+                f"{nearest(stage, model.stages[:-1], count=1)}"
+            )
+        if stages.count(stage) > 1:
+            raise InputError(f"norm {text!r} names {stage} twice")
+    return {
+        stage: _mode(m.strip(), text)
+        for stage, (_, _, m) in zip(stages, pairs, strict=True)
+    }
+
+
+def _mode(mode: str, text: str) -> str:
+    if mode not in MODES:
+        raise InputError(
+            f"norm {text!r}: {mode!r} is no mode{nearest(mode, MODES, count=1)}\n"
+            f"modes: {', '.join(MODES)}; or {AUTO}, or STAGE=MODE,..."
+        )
+    return mode
+
+
+def choose(
+    given: Mapping[str, str], rates: Params, layers: Iterable[str]
+) -> dict[str, str]:
+    """Return the mode of each layer.
+
+    Where none is given, a layer uses its stored statistics if its scale and bias are
+    both frozen, so that a frozen layer stays the same function, and the batch's if not.
+
+    Args:
+        given: Modes by stage, from `parse`.
+        rates: Each parameter's share of the learning rate.
+        layers: Names of the layers that have statistics, `stage1/block0/norm1`.
+
+    Raises:
+        InputError: `adapt` is asked for where a scale or bias is trained.
+    """
+    flat = tree.flatten(rates)
+    held = {n: not (flat[f"{n}/scale"] or flat[f"{n}/bias"]) for n in layers}
+    modes = {
+        name: given.get(name.partition("/")[0], "stored" if still else "batch")
+        for name, still in held.items()
+    }
+    wrong = {n.partition("/")[0] for n in modes if modes[n] == "adapt" and not held[n]}
+    if wrong:
+        raise InputError(
+            f"norm adapt is for frozen stages; trained are {', '.join(sorted(wrong))}: "
+            "take batch or stored there, or freeze them"
+        )
+    return modes
+
+
+def in_mode(modes: Mapping[str, str], mode: str) -> frozenset[str]:
+    """Return the names of the layers in a mode."""
+    return frozenset(name for name, chosen in modes.items() if chosen == mode)
+
+
+def with_statistics(batch_stats: Params) -> list[str]:
+    """Return the names of the layers that have statistics."""
+    flat = tree.flatten(batch_stats)
+    return [n.removesuffix("/mean") for n in flat if n.endswith("/mean")]
