@@ -84,7 +84,7 @@ def find_rate(setup: Setup) -> RangeTest:
         )
     rates = [float(rate_at(i)) for i in range(len(losses))]
     smoothed = smooth(losses)
-    found = rates[valley(smoothed)]
+    found = rates[steepest(smoothed)]
     return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), found)
 
 
@@ -97,18 +97,16 @@ def smooth(values: Sequence[float]) -> list[float]:
     return means
 
 
-def valley(losses: Sequence[float]) -> int:
-    """Return the point in the middle of the longest descent, as fastai suggests it.
+def steepest(losses: Sequence[float]) -> int:
+    """Return the point before the lowest loss where the loss falls fastest.
 
-    The descent is the longest falling subsequence; half way down it the loss falls
-    steadily and is far from where it diverges.
+    There the rate does most for the loss, and is well below where it does harm; fastai
+    suggests this point as `steep`.
     """
-    lengths = [1] * len(losses)
-    for i, loss in enumerate(losses):
-        longer = [lengths[j] + 1 for j in range(i) if loss < losses[j]]
-        lengths[i] = max(longer, default=1)
-    end = int(np.argmax(lengths))
-    return max(end - lengths[end] // 2, 0)
+    falling = losses[: int(np.argmin(losses)) + 1]
+    if len(falling) < 2:
+        return 0
+    return int(np.argmin(np.gradient(np.asarray(falling))))
 
 
 def plot(found: RangeTest, path: Path) -> None:
@@ -129,8 +127,8 @@ def plot(found: RangeTest, path: Path) -> None:
         transform=axes.get_xaxis_transform(),
     )
     axes.set_xscale("log")
-    low, high = min(found.smoothed), max(found.smoothed[0], *found.losses[:1])
-    axes.set_ylim(low - 0.1 * (high - low), high + 0.5 * (high - low))
+    low, high = min(found.losses), found.smoothed[0]
+    axes.set_ylim(low - 0.1 * (high - low), high + 0.3 * (high - low))
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.legend(loc="lower left")

@@ -8,7 +8,7 @@ from test_loop import images, rules
 
 from jft import lr_find, preflight
 from jft.config import TrainConfig
-from jft.lr_find import FIRST, LAST, STEPS, find_rate, plot, rate_at, smooth, valley
+from jft.lr_find import FIRST, LAST, STEPS, find_rate, plot, rate_at, smooth, steepest
 from jft.setup import prepare
 
 __all__ = ["images", "rules"]  # fixtures
@@ -30,15 +30,17 @@ def test_running_means_are_free_of_their_start():
 @pytest.mark.parametrize(
     ("losses", "place"),
     [
-        ([5, 5, 4, 3, 2, 1, 6, 9], 3),
+        ([5, 5, 4.8, 4, 2, 1.5, 1.4, 9, 0.9 + 9], 3),
         ([1, 2, 3], 0),
-        ([9, 1, 8, 7, 6, 5, 4], 3),
+        ([3, 2], 0),
+        # What falls after the loss has been lowest does not count.
+        ([9, 8, 6, 5, 50, 20, 6], 1),
     ],
 )
-def test_the_suggestion_is_in_the_middle_of_the_descent(
+def test_the_suggestion_is_where_the_loss_falls_fastest(
     losses: list[float], place: int
 ):
-    assert valley(losses) == place
+    assert steepest(losses) == place
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

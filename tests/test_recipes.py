@@ -51,10 +51,15 @@ def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPat
     text = (ROOT / "README.md").read_text()
     configs = [parsed(args, monkeypatch) for args in commands(text)]
     named = "folder:PATH_WITH_ONE_FOLDER_A_CLASS"
-    assert [config.data for config in configs] == [named, *["folder:flowers"] * 6]
+    data = [config.data for config in configs]
+    assert data == [named, *["folder:flowers"] * 2, *["digits"] * 6] + data[9:]
+    assert set(data[9:]) == {"folder:flowers"}
+    for config in configs:
+        if config.data == "digits":
+            preflight.check(config)
     table = text.partition("| `--freeze` |")[2].partition("\n\n")[0]
     rules = re.findall(r"^\| `'?([^`']*)'?` \|", table, re.MULTILINE)
-    assert len(rules) == 5
+    assert len(rules) == 9
     for rule in rules:
         preflight.check(TrainConfig(freeze=rule))
 

@@ -34,17 +34,19 @@ def expected_backward(
         model: The network, for the way of its data.
 
     Returns:
-        FLOPs by module, for those in `costs` that belong to the network.
+        FLOPs by module in depth order, for those in `costs` that are of the network.
     """
     held = tree.flatten(frozen)
     trained = (name.rpartition("/")[0] for name, is_held in held.items() if not is_held)
     first = min((_span(m, model)[1] for m in trained), default=(math.inf, math.inf))
-    return {
-        module: cost.forward
-        * ((held.get(f"{module}/kernel") is False) + (first <= _span(module, model)[0]))
-        for module, cost in costs.items()
-        if module
-    }
+    modules = sorted((m for m in costs if m), key=lambda m: _span(m, model))
+
+    def gradients(module: str) -> int:
+        of_kernel = held.get(f"{module}/kernel") is False
+        of_input = first <= _span(module, model)[0]
+        return of_kernel + of_input
+
+    return {m: gradients(m) * costs[m].forward for m in modules}
 
 
 def full_backward(
@@ -61,7 +63,7 @@ def full_backward(
         model: The network.
 
     Returns:
-        FLOPs by module.
+        FLOPs by module in depth order.
     """
     return expected_backward(costs, dict.fromkeys(tree.flatten(params), False), model)
 
@@ -70,14 +72,15 @@ def alive(costs: Mapping[str, Cost], expected: Mapping[str, int]) -> list[str]:
     """Return the modules whose compiled backward pass does what nobody needs.
 
     That is what freezing is to save: the gradient of a frozen kernel, or of an input
-    before which nothing is trained.
+    before which nothing is trained. A depthwise convolution of which only the kernel
+    is to have a gradient is named on CPU without cause, see `full_backward`.
 
     Args:
         costs: Of each module of the compiled step, from `module_costs`.
         expected: What the trained part needs, from `expected_backward`.
 
     Returns:
-        Names of modules, in the order of `expected`.
+        Names of modules, in depth order.
     """
     # On CPU both are the same number. The hundredth is for compilers that pad. Where
     # both gradients are needed there is nothing to save, whatever they take.

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steps import (
     RULES,
+    SHORT,
     SPECS,
     arguments,
     costs_of,
@@ -75,6 +76,16 @@ def test_any_parameters_need_what_leads_to_their_gradients(name: str, data: Any)
     frozen = frozen_but(names, trained)
     expected = expected_backward(costs_of(name), frozen, SPECS[name])
     assert sum(expected.values()) == needed(name, trained)
+
+
+def test_modules_are_in_depth_order():
+    params = variables_of(SPECS[SHORT])["params"]
+    block = ("conv1", "shortcut/conv", "conv2", "conv3")
+    assert list(full_backward(costs_of(SHORT), params, SPECS[SHORT])) == [
+        "stem/conv",
+        *(f"stage1/block0/{module}" for module in block),
+        "head",
+    ]
 
 
 def test_what_is_outside_the_network_is_not_expected():
