@@ -43,6 +43,8 @@ HERE = Path(__file__).parent
 WHOLE, AGAIN, HEAD = "0 %", "0 % again", "all but head"
 TOLERANCE = 0.15
 """By how much the ratio of times may be off the ratio of FLOPs."""
+LOOKS = {"jft": ("C0", (6, -12), "left"), "torch": ("C1", (-6, 6), "right")}
+"""Colour, place and side of a framework's labels, which may not hide the other's."""
 
 Seconds = dict[str, list[float]]
 
@@ -126,6 +128,7 @@ def measure(
             with Worker(command) as worker:
                 worker.build(name, frozen)
                 found[framework].peaks[name] = worker.peak(name)
+                print(f"{framework}, {name}: peak measured", flush=True)
     return points, found
 
 
@@ -219,11 +222,13 @@ def draw(
     band = ([0, 1 - TOLERANCE], [0, 1 + TOLERANCE])
     left.fill_between([0, 1], *band, color="0.93", label=f"within {TOLERANCE:.0%}")
     left.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="time = FLOPs")
-    for framework, colour in zip(frameworks, ("C0", "C1"), strict=False):
+    for framework in frameworks:
+        colour, offset, side = LOOKS[framework]
         flops, times = column(framework, "flops"), column(framework, "time")
         left.plot(flops, times, "o-", color=colour, label=framework)
         for name, *at in zip(kept, flops, times, strict=True):
-            left.annotate(name, at, (6, -12), textcoords="offset points", fontsize=8)
+            text = left.annotate(name, at, offset, textcoords="offset points")
+            text.set(color=colour, fontsize=8, ha=side)
         peaks = column(framework, "peak")
         right.plot(shares, peaks, "o-", color=colour, label=f"{framework}, the process")
     reserved = column("jft", "bytes")

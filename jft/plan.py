@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,9 @@ class PhasePlan:
         flops: FLOPs of a step's convolutions and matrix products.
         full_flops: The same if everything were trained.
         memory: Bytes on one device.
-        seconds_per_step: Measured in the first phase, and in proportion to the FLOPs
-            in the others.
         alive: Frozen modules whose backward pass is computed all the same.
+        seconds_per_step: Measured in the first phase, and in proportion to the FLOPs
+            in the others; 0 if the device has not the memory to measure it.
     """
 
     phase: Phase
@@ -83,8 +83,8 @@ class PhasePlan:
     flops: int
     full_flops: int
     memory: MemoryPlan
-    seconds_per_step: float
     alive: tuple[str, ...]
+    seconds_per_step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,22 +137,22 @@ def make_plan(setup: Setup, train_steps: Sequence[jax.stages.Compiled]) -> Plan:
         train_steps: From `setup.compile_train_steps`.
     """
     stages = setup.start.pretrained.spec.stages
-    found = [costs.operations(step.as_text() or "", stages) for step in train_steps]
-    flops = [sum(operation.flops for operation in each) for each in found]
-    seconds = measure(setup, train_steps[0]) / max(flops[0], 1)
     phases = tuple(
-        _phase_plan(setup, index, step, each, seconds * count)
-        for index, (step, each, count) in enumerate(
-            zip(train_steps, found, flops, strict=True)
-        )
+        _phase_plan(setup, index, step, costs.operations(step.as_text() or "", stages))
+        for index, step in enumerate(train_steps)
     )
-    limit = device_bytes(setup.devices.devices[0])
-    return Plan(
+    limit = device_bytes(setup.devices.devices)
+    plan = Plan(
         phases=phases,
         steps_per_epoch=setup.batches.steps_per_epoch,
         device_bytes=limit,
         largest_batch=_largest_batch(setup, phases, limit),
     )
+    if not plan.fits:
+        return plan
+    speed = measure(setup, train_steps[0]) / max(phases[0].flops, 1)
+    timed = [replace(each, seconds_per_step=speed * each.flops) for each in phases]
+    return replace(plan, phases=tuple(timed))
 
 
 def measure(setup: Setup, train_step: jax.stages.Compiled) -> float:
@@ -175,7 +175,6 @@ def _phase_plan(
     index: int,
     train_step: jax.stages.Compiled,
     found: Sequence[costs.Operation],
-    seconds: float,
 ) -> PhasePlan:
     start = setup.start
     leg, params = start.legs[index], start.state.params
@@ -190,7 +189,6 @@ def _phase_plan(
         flops=sum(operation.flops for operation in found),
         full_flops=sum(c.forward for c in spent.values()) + sum(whole.values()),
         memory=_memory(setup, index, train_step),
-        seconds_per_step=seconds,
         alive=tuple(costs.alive(spent, needed)),
     )
 
@@ -245,13 +243,16 @@ def _largest_batch(setup: Setup, phases: Sequence[PhasePlan], limit: int) -> int
     return max(int(fits) // count * count, 0)
 
 
-def device_bytes(device: Any) -> int:
-    """Return the memory that a device has to give, in bytes; 0 if it does not say."""
-    if device.platform != "cpu":
-        return int((device.memory_stats() or {}).get("bytes_limit", 0))
+def device_bytes(devices: Sequence[Any]) -> int:
+    """Return the memory that each device has to give, in bytes; 0 if it does not say.
+
+    Devices on CPU share that of the machine.
+    """
+    if devices[0].platform != "cpu":
+        return int((devices[0].memory_stats() or {}).get("bytes_limit", 0))
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return 0
     free = next((x for x in lines if x.startswith("MemAvailable:")), "0 0")
-    return int(free.split()[1]) * 1024
+    return int(free.split()[1]) * 1024 // len(devices)

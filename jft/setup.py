@@ -82,16 +82,16 @@ class Setup:
         )
 
 
-def _check_pairs(config: TrainConfig, devices: Devices) -> None:
-    """Check that each device can mix its images in pairs."""
-    count = len(devices.devices)
-    if (config.augment.mixup or config.augment.cutmix) and config.batch_size % (
-        2 * count
-    ):
-        raise InputError(
-            "mixup and cutmix make pairs: batch_size must be a multiple of "
-            f"{2 * count} for {devices}, got {config.batch_size}"
-        )
+def _check_batch(config: TrainConfig, devices: Devices) -> None:
+    """Check that each device can divide its images into parts, or mix pairs of them."""
+    count, parts = len(devices.devices), config.optim.accumulate
+    pairs = 2 if config.augment.mixup or config.augment.cutmix else 1
+    for size, why in ((parts, "optim.accumulate"), (pairs, "mixup and cutmix")):
+        if config.batch_size % (size * count):
+            raise InputError(
+                f"{why}: batch_size must be a multiple of {size * count} for "
+                f"{devices}, got {config.batch_size}"
+            )
 
 
 def prepare(
@@ -108,7 +108,7 @@ def prepare(
     """
     tune_cpu()
     devices = get_devices(config.devices, config.batch_size)
-    _check_pairs(config, devices)
+    _check_batch(config, devices)
     weights = open_for(config.model, config.weights, image_size=config.image_size)
     splits = open_splits(config.data, weights.preprocess)
     report(splits.report.to_json())

@@ -115,40 +115,50 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         inputs = prepare(spec, state, batch)
-        count = total(jnp.sum(inputs["weight"]), axis)
+        weight = inputs["weight"]
+        count = total(jnp.sum(weight), axis)
         # A batch may hold nothing but padding and what is held out.
-        inputs["share"] = inputs["weight"] / jnp.maximum(count, 1e-6)
+        inputs["share"] = weight / jnp.maximum(count, 1e-6)
         params = trained(state.params, spec.rates)
         grads, stats, logits, loss = gradients(spec, state, params, inputs)
         if spec.optim.sam:
             # The statistics follow the network as it is, not as it is disturbed.
             uphill = _uphill(params, grads, spec.optim.sam)
             grads, _, _, _ = gradients(spec, state, uphill, inputs)
-        sums = dict(
-            total(spec.task.sums(logits, batch["label"], inputs["weight"]), axis)
-        )
-        sums["loss"] = total(jnp.sum(loss * inputs["weight"]), axis)
-        sums["grad_norm"] = optax.tree.norm(grads) * count
-        sums["learning_rate"] = (
-            count * spec.rate(state.step) * optim.plateau_scale(state.opt_state)
-        )
-        updates, opt_state = spec.optimizer.update(
-            _beside_zeros(state.params, grads),
-            state.opt_state,
-            state.params,
-            value=sums["loss"] / count,
-        )
-        moves = trained(cast(Params, updates), spec.rates)
-        moved = {name: leaf + update for name, (leaf, update) in _pairs(params, moves)}
-        new = state.replace(
-            step=state.step + 1,
-            params=merge(state.params, moved),
-            batch_stats=FrozenDict(stats),
-            opt_state=opt_state,
-        )
-        return _averaged(new, spec), sums
+        rate = spec.rate(state.step) * optim.plateau_scale(state.opt_state)
+        sums = dict(total(spec.task.sums(logits, batch["label"], weight), axis)) | {
+            "loss": total(jnp.sum(loss * weight), axis),
+            "grad_norm": optax.tree.norm(grads) * count,
+            "learning_rate": rate * count,
+        }
+        mean = total(jnp.sum(loss * inputs["share"]), axis)
+        return _averaged(_moved(state, spec, grads, stats, mean), spec), sums
 
     return train_step
+
+
+def _moved(
+    state: TrainState,
+    spec: StepSpec,
+    grads: Mapping[str, Any],
+    stats: Params,
+    loss: jax.Array,
+) -> TrainState:
+    """Return the state after one update; frozen leaves are the same arrays."""
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    updates, opt_state = spec.optimizer.update(
+        merge(zeros, grads), state.opt_state, state.params, value=loss
+    )
+    moves = trained(cast(Params, updates), spec.rates)
+    params = trained(state.params, spec.rates)
+    # Not `optax.apply_updates`: -0.0 + 0.0 is another bit pattern.
+    moved = {name: params[name] + move for name, move in moves.items()}
+    return state.replace(
+        step=state.step + 1,
+        params=merge(state.params, moved),
+        batch_stats=FrozenDict(stats),
+        opt_state=opt_state,
+    )
 
 
 def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
@@ -244,17 +254,7 @@ def _uphill(
     trained parameters.
     """
     step = radius / jnp.maximum(optax.tree.norm(grads), 1e-12)
-    return {name: leaf + step * grad for name, (leaf, grad) in _pairs(params, grads)}
-
-
-def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> Any:
-    return [(name, (first[name], second[name])) for name in first]
-
-
-def _beside_zeros(params: Params, grads: Mapping[str, Any]) -> FrozenDict[str, Any]:
-    """Return gradients for all parameters, zero where there are none."""
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return merge(zeros, grads)
+    return {name: leaf + step * grads[name] for name, leaf in params.items()}
 
 
 def _averaged(state: TrainState, spec: StepSpec) -> TrainState:

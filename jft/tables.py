@@ -97,10 +97,8 @@ def memory_line(memory: MemoryPlan) -> str:
 def run_totals(plan: Plan) -> list[str]:
     """Return what the run as a whole takes, and whether the device has it."""
     epoch = plan.steps_per_epoch * plan.phases[-1].seconds_per_step
-    lines = [
-        f"time      about {duration(epoch)} an epoch, {duration(plan.seconds)} in all, "
-        "without reading and evaluating"
-    ]
+    time = f"about {duration(epoch)} an epoch, {duration(plan.seconds)} in all"
+    lines = [f"time      {time}, without reading and evaluating"] if epoch else []
     if not plan.device_bytes:
         return lines
     needed, given = size(plan.bytes_needed), size(plan.device_bytes)

@@ -170,3 +170,12 @@ def test_what_is_held_out_is_a_tenth_whatever_the_batch(setup: Setup):
     assert [leg.step_spec.holds_out for leg in setup.start.legs] == [True] * 3 + [
         False
     ] * 2
+
+
+def test_phases_run_on_several_devices(phased: TrainConfig, tmp_path: Path):
+    several = dataclasses.replace(phased, devices="pmap", batch_size=8)
+    whole = fit(several)
+    broken = dataclasses.replace(several, workdir=str(tmp_path / "broken"))
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(broken, StopAfter(7))
+    assert fit(broken).params_digest == whole.params_digest

@@ -11,7 +11,8 @@ from test_loop import images, rules
 
 from jft import plan as plans
 from jft import preflight, tree
-from jft.config import TrainConfig
+from jft.config import AugmentConfig, OptimConfig, TrainConfig
+from jft.errors import InputError
 from jft.plan import Plan, make_plan
 from jft.setup import Setup, prepare
 from jft.tables import count, duration, plan_lines, size
@@ -136,12 +137,15 @@ def test_what_does_not_fit_is_said_with_a_batch_that_would(
     memory = plan.phases[0].memory
     fixed = memory.total - memory.temporaries - memory.batch
     limit = fixed + (memory.temporaries + memory.batch) // 2
-    monkeypatch.setattr(plans, "device_bytes", lambda device: limit)
+    monkeypatch.setattr(plans, "device_bytes", lambda devices: limit)
     _, small = planned(rules)
     assert not small.fits
     assert small.largest_batch == 3
-    assert any("DOES NOT FIT" in line for line in plan_lines(small, whole=False))
-    monkeypatch.setattr(plans, "device_bytes", lambda device: 0)
+    told = plan_lines(small, whole=False)
+    assert any("DOES NOT FIT" in line for line in told)
+    # There is no memory to measure it in.
+    assert not any(line.startswith("time") for line in told)
+    monkeypatch.setattr(plans, "device_bytes", lambda devices: 0)
     _, unknown = planned(rules)
     assert unknown.fits
 
@@ -154,8 +158,10 @@ def test_a_plan_is_json(rules: TrainConfig):
 
 
 def test_the_device_has_the_memory_that_is_free():
-    [device] = jax.devices()[:1]
-    assert 2**28 < plans.device_bytes(device) < 2**45
+    one = plans.device_bytes(jax.devices()[:1])
+    assert 2**28 < one < 2**45
+    # Others use memory meanwhile.
+    assert plans.device_bytes(jax.devices()[:4]) == pytest.approx(one / 4, rel=0.2)
 
     class Gpu:
         platform = "gpu"
@@ -163,7 +169,7 @@ def test_the_device_has_the_memory_that_is_free():
         def memory_stats(self) -> dict[str, int]:
             return {"bytes_limit": 123}
 
-    assert plans.device_bytes(Gpu()) == 123
+    assert plans.device_bytes([Gpu()]) == 123
 
 
 @pytest.mark.parametrize(
@@ -189,3 +195,18 @@ def test_measuring_does_not_train(rules: TrainConfig):
     assert plans.measure(setup, setup.compile_train_steps()[0]) > 0
     assert tree.digest(setup.start.state.params) == before
     assert np.all(setup.start.state.step == 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "why"), [("accumulate", "optim.accumulate"), ("mixup", "mixup")]
+)
+def test_each_device_must_be_able_to_divide_its_images(
+    rules: TrainConfig, option: str, why: str
+):
+    config = dataclasses.replace(rules, devices="pmap", batch_size=8)
+    if option == "mixup":
+        config = dataclasses.replace(config, augment=AugmentConfig(mixup=0.2))
+    else:
+        config = dataclasses.replace(config, optim=OptimConfig(accumulate=2))
+    with pytest.raises(InputError, match=f"{why}.* must be a multiple of 16 for 8 x"):
+        prepare(preflight.check(config))

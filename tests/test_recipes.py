@@ -52,7 +52,8 @@ def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPat
     configs = [parsed(args, monkeypatch) for args in commands(text)]
     named = "folder:PATH_WITH_ONE_FOLDER_A_CLASS"
     data = [config.data for config in configs]
-    assert data == [named, *["folder:flowers"] * 2, *["digits"] * 6] + data[9:]
+    flowers, digits = ["folder:flowers"], ["digits"]
+    assert data == [named, *flowers * 2, *digits * 6, *data[9:]]
     assert set(data[9:]) == {"folder:flowers"}
     for config in configs:
         if config.data == "digits":

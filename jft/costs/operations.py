@@ -38,6 +38,10 @@ def operations(text: str, stages: Sequence[str]) -> list[Operation]:
     Each stands once however often it runs: a loop that is not unrolled counts as one
     round. Under pmap or `shard_map` they are those of one device.
 
+    Products of an optimizer such as Muon are in no stage. Where a device has one image,
+    or the network one class, XLA leaves the head's without a name: they are in none
+    either. What is in none and has no name is counted as backward.
+
     Args:
         text: `compiled.as_text()`: optimised HLO.
         stages: The network's stages, `ModelSpec.stages`.

@@ -15,13 +15,17 @@ from jft import tree
 from jft.costs import Cost, module_costs, operations
 from jft.models import ModelSpec
 
-# One block a stage: the first one of a stage has every kind of layer.
+# The first block of a stage has every kind of layer. One is enough where the next
+# stage brings nothing new: a change of width, or groups of more than one channel.
+SHORT = "bottleneck"
 SPECS = {
-    name: dataclasses.replace(spec, stage_sizes=(1, 1)) for name, spec in SMALL.items()
+    name: dataclasses.replace(SMALL[name], stage_sizes=(1,) * stages)
+    for stages, names in (
+        (2, ("basic", "cifar", "grouped", "vgg", "keras_v2")),
+        (1, (SHORT, "deep", "bit")),
+    )
+    for name in names
 }
-# A stem, one block of four convolutions, three of them 1x1, and the head.
-SHORT = "short"
-SPECS[SHORT] = dataclasses.replace(SMALL["bottleneck"], stage_sizes=(1,))
 BATCH, CLASSES, SIZE = 4, 5, 32
 IMAGE = jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 3), jnp.float32)
 LABEL = jax.ShapeDtypeStruct((BATCH,), jnp.int32)

@@ -25,7 +25,7 @@ from jft.costs import Cost, alive, expected_backward, full_backward
 
 HELD = [
     *(("basic", rule) for rule in RULES if rule != "none"),
-    *(("vgg_bn", rule) for rule in ("stem", "all but the head", "all but biases")),
+    *(("vgg", rule) for rule in ("all but the head", "all but biases")),
     ("keras_v2", "all but norms"),
 ]
 
@@ -67,7 +67,7 @@ def test_each_parameter_alone_needs_what_leads_to_its_gradient(name: str):
         assert sum(expected.values()) == needed(name, {leaf}), leaf
 
 
-@pytest.mark.parametrize("name", ["deep", "keras_v2", "vgg_bn"])
+@pytest.mark.parametrize("name", ["deep", "keras_v2", "vgg"])
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_parameters_need_what_leads_to_their_gradients(name: str, data: Any):

@@ -103,6 +103,15 @@ def test_matrix_products_are_counted_with_their_batch():
     assert count(program) == program.cost_analysis()["flops"]
 
 
+@pytest.mark.parametrize(("unroll", "rounds"), [(True, 3), (False, 1)])
+def test_a_loop_counts_as_one_round_unless_it_is_unrolled(unroll: bool, rounds: int):
+    def power(x: Any) -> Any:
+        return jax.lax.scan(lambda y, _: (y @ x, None), x, length=3, unroll=unroll)[0]
+
+    program = compiled(power, [jax.ShapeDtypeStruct((4, 4), jnp.float32)])
+    assert count(program) == rounds * 2 * 4**3
+
+
 # As XLA's own tests write what it makes of these for NVIDIA GPUs: the labels and the
 # window of both gradients are those of the forward convolution. Not run on a GPU yet.
 def called(result: str, shapes: tuple[str, str], attributes: str, op_name: str) -> str:
