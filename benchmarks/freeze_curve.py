@@ -188,7 +188,7 @@ def table(rows: Mapping[str, Mapping[str, Any]], frameworks: Sequence[str]) -> s
     for name, row in rows.items():
         values = [row[framework][column] for framework, column in columns]
         values.append(row.get("jft_time_over_torch", math.nan))
-        cells = " | ".join(f"{value:.3f}" for value in values)
+        cells = " | ".join("" if math.isnan(x) else f"{x:.3f}" for x in values)
         lines.append(f"| {name} | {row['frozen_layers']} | {cells} |")
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,24 @@ class Printer(Watch):
         self._progress: Progress | None = None
         self._run: Run | None = None
 
-    def begin(self, run: Run, plan: Plan) -> None:
-        """Say what was loaded, what is frozen, and what is about to happen."""
+    def begin(self, run: Run) -> None:
+        """Say what was loaded, and what is about to happen."""
         self._run = run
+        for line in introduction(run.setup):
+            self._line(line)
         self._line(f"{'run':<10}{run.directory.path}")
-        for line in description(run.setup, plan, whole=False):
+
+    def planned(self, plan: Plan) -> None:
+        """Say what it will cost, and begin."""
+        assert self._run is not None
+        self._line("")
+        for line in plan_lines(plan, whole=False):
             self._line(line)
         self._line("")
         if self._console.is_terminal:
             self._progress = _bar(self._console)
             self._progress.start()
-            self._progress.add_task("compiling", total=len(run.setup.batches))
+            self._progress.add_task("training", total=len(self._run.setup.batches))
 
     def resumed(self, step: int, changes: list[str]) -> None:
         """Say where training goes on, and what may change its numbers."""
@@ -53,7 +61,7 @@ class Printer(Watch):
 
     def step(self, done: int, total: dict[str, float]) -> None:
         """Move the progress bar."""
-        if self._progress:
+        if self._progress and total["n"]:
             loss = total["loss"] / total["n"]
             self._progress.update(
                 self._progress.task_ids[0],
@@ -72,14 +80,17 @@ class Printer(Watch):
             f"{train['seconds']:.1f} s"
         )
 
-    def phase(self, leg: int, loss: float | None) -> None:
+    def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
         """Say what is trained from here on."""
         assert self._run is not None
-        legs = self._run.setup.start.legs
-        if loss is not None:
-            rate = legs[leg - 1].phase.learning_rate
+        phase = self._run.setup.start.legs[leg].phase
+        if tried:
+            rate, loss = tried[-1]
             self._line(f"learning rate {rate:g}: held-out loss {loss:.4f}")
-        self._line(phase_line(legs[leg].phase))
+        if tried and not phase.candidate:
+            best = min(tried, key=lambda candidate: candidate[1])
+            self._line(f"the one of learning rate {best[0]:g} goes on")
+        self._line(phase_line(phase))
 
     def end(self, result: Result, *, already: bool) -> None:
         """Say what came of it, where it lies, and what to do next."""
@@ -110,17 +121,12 @@ class Printer(Watch):
 
 def print_plan(setup: Setup, plan: Plan) -> None:
     """Print what a run would cost."""
-    print("\n".join(description(setup, plan, whole=True)))
+    lines = [*introduction(setup), "", *plan_lines(plan, whole=True)]
+    print("\n".join(lines))
 
 
-def description(setup: Setup, plan: Plan, *, whole: bool) -> list[str]:
-    """Return the lines that a run begins with."""
-    about = [f"{name:<10}{text}" for name, text in introduction(setup)]
-    return [*about, *plan_lines(plan, whole=whole)]
-
-
-def introduction(setup: Setup) -> list[tuple[str, str]]:
-    """Return what a newcomer wants to know before training, as (name, text) lines."""
+def introduction(setup: Setup) -> list[str]:
+    """Return the lines of what a newcomer wants to know before training."""
     config, splits, pretrained = setup.config, setup.splits, setup.start.pretrained
     counts = setup.start.legs[-1].counts
     total = sum(count.total for count in counts)
@@ -147,7 +153,7 @@ def introduction(setup: Setup) -> list[tuple[str, str]]:
     if rejected:
         text = f"{rejected} unreadable images left out, listed in data_report.json"
         lines.insert(3, ("", text))
-    return lines
+    return [f"{name:<10}{text}" for name, text in lines]
 
 
 def weights_line(setup: Setup) -> str:

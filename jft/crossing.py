@@ -38,7 +38,7 @@ def _choose(state: TrainState, start: Start, index: int, loss: float) -> TrainSt
     """Return where the next candidate begins, or the best one as it ended."""
     leg, after = start.legs[index], start.legs[index + 1]
     kept: Any = state.kept
-    if not kept or loss < float(kept["loss"]):
+    if not kept or loss < kept["loss"]:
         kept = keep(state, leg, loss)
     if after.phase.candidate:
         return start.state.replace(step=state.step, kept=kept)

@@ -3,13 +3,10 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from jft import config as configs
 from jft import metrics, preflight, tree
@@ -23,7 +20,7 @@ from jft.interrupt import Interrupted, catch_signals
 from jft.plan import make_plan
 from jft.progress import Clock, Progress
 from jft.runlog import RunDirectory, default_workdir
-from jft.setup import Setup, prepare
+from jft.setup import Setup, enough_memory, prepare
 from jft.step import HELD_OUT, TrainState
 from jft.watch import Result, Watch
 
@@ -55,25 +52,8 @@ def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
             return result
         setup = prepare(config, lambda text: directory.write_text(REPORT, text))
         run = Run(setup, directory, watch, Clock(started))
-        with catch_signals() as stopped, _memory(setup):
+        with catch_signals() as stopped, enough_memory(setup):
             return run.train(stopped)
-
-
-@contextmanager
-def _memory(setup: Setup) -> Iterator[None]:
-    """Say what to change when the device has not enough memory."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        size = setup.start.pretrained.preprocess.size
-        raise InputError(
-            f"not enough memory for {setup.config.batch_size} images of {size}x{size} "
-            f"pixels a step on {setup.devices}: try a smaller --batch-size or "
-            "--image-size, a larger --optim.accumulate, --remat, or freeze more of the "
-            "network"
-        ) from None
 
 
 def _of_result(record: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +111,11 @@ class Run:
         stopped: Callable[[], bool],
     ) -> Result:
         setup, devices, legs = self.setup, self.setup.devices, self.setup.start.legs
+        self.watch.begin(self)
         train_steps, eval_step = setup.compile_train_steps(), setup.eval_step()
         plan = make_plan(setup, train_steps)
         self.directory.write("plan.json", plan.to_dict())
-        if plan.alive:
-            raise AssertionError(f"frozen, but going backward: {plan.alive}")
-        self.watch.begin(self, plan)
+        self.watch.planned(plan)
         self.clock.next_epoch()
         restored = self._restore(checkpoints, changes)
         state, done = devices.replicate(restored), int(restored.step)
@@ -187,11 +166,14 @@ class Run:
         """Add one step's sums, which waits for that step to end."""
         total = metrics.add(self.progress.total, self.setup.devices.fetch(sums))
         self.progress.total = total
-        if not math.isfinite(total["loss"]):
+        # A candidate that fails is one that is not chosen.
+        leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
+        sound = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
+        if not (sound or leg.phase.candidate):
             rate = total["learning_rate"] / total["n"]
             raise InputError(
-                f"the loss is no longer finite at step {done}: try a lower "
-                f"--optim.learning-rate (it is about {rate:.3g}) or --optim.clip-norm 1"
+                f"the loss is no longer finite at step {done}: try a lower learning "
+                f"rate (it is about {rate:.3g} here) or --optim.clip-norm 1"
             )
         self.watch.step(done, total)
 
@@ -208,7 +190,9 @@ class Run:
         self.progress.test = {"split": "test", **place, **test}
         records = {"split": "train", **place, **train, **speed}, self.progress.test
         self.directory.append_metrics(records)
-        if test["accuracy"] > self.progress.best.get("accuracy", -1.0):
+        leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
+        best = self.progress.best.get("accuracy", -1.0)
+        if test["accuracy"] > best and not leg.phase.candidate:
             self.progress.best = self.progress.test
             self._save("best", state)
         self.watch.epoch(*records)
@@ -230,18 +214,31 @@ class Run:
         self, state: TrainState, leg: int, eval_step: Callable[[Any, Any], Any]
     ) -> TrainState:
         """Return the state that the next phase begins with."""
-        setup, phase = self.setup, self.setup.start.legs[leg].phase
-        loss = None
-        if phase.candidate:
-            held_out = Subset(setup.splits.train, HELD_OUT)
-            judged = self._evaluate(eval_step, state, held_out)
-            place = {k: self.progress.test[k] for k in ("epoch", "step")}
-            record = {"split": "held-out", **place, **judged}
-            self.directory.append_metrics([record])
-            loss = judged["loss"]
+        setup = self.setup
+        loss = self._judge(state, leg, eval_step)
         crossed = cross(setup.devices.fetch(state), setup.start, leg, loss)
-        self.watch.phase(leg + 1, loss)
+        if loss is None:
+            self.progress.tried = []
+        self.watch.phase(leg + 1, self.progress.tried)
         return setup.devices.replicate(crossed)
+
+    def _judge(
+        self, state: TrainState, leg: int, eval_step: Callable[[Any, Any], Any]
+    ) -> float | None:
+        """Return a candidate's loss on what was held out; None of other phases."""
+        phase = self.setup.start.legs[leg].phase
+        if not phase.candidate:
+            return None
+        held_out = Subset(self.setup.splits.train, HELD_OUT)
+        judged = self._evaluate(eval_step, state, held_out)
+        place = {k: self.progress.test[k] for k in ("epoch", "step")}
+        rate = {"learning_rate": phase.learning_rate}
+        self.directory.append_metrics(
+            [{"split": "held-out", **place, **rate, **judged}]
+        )
+        loss = judged["loss"] if math.isfinite(judged["loss"]) else math.inf
+        self.progress.tried.append((phase.learning_rate, loss))
+        return loss
 
     def _save(self, name: str, state: TrainState) -> str:
         """Save parameters and statistics with all that predict needs."""

@@ -66,26 +66,28 @@ def find_rate(setup: Setup) -> RangeTest:
     state = devices.replicate(start.state)
     epochs = math.ceil(STEPS / setup.batches.steps_per_epoch)
     batches = dataclasses.replace(setup.batches, epochs=epochs)
+    rates: list[float] = []
     losses: list[float] = []
-    for batch in read(batches, workers=config.workers):
+    for done, batch in enumerate(read(batches, workers=config.workers)):
         state, sums = step(state, devices.put(batch))
-        loss = metrics.summarise(metrics.add({}, devices.fetch(sums)))["loss"]
-        if not math.isfinite(loss):
+        total = metrics.add({}, devices.fetch(sums))
+        if not total["n"]:
+            continue  # all of it is held out of a sweep
+        rates.append(float(rate_at(done)))
+        losses.append(metrics.summarise(total)["loss"])
+        if done + 1 == STEPS or _has_diverged(losses):
             break
-        losses.append(loss)
-        smoothed = smooth(losses)
-        if smoothed[-1] > DIVERGED * min(smoothed) or len(losses) == STEPS:
-            break
-    if len(losses) < STEPS // 10:
-        raise InputError(
-            f"the loss was no longer finite after {len(losses)} steps at learning "
-            f"rates below {float(rate_at(len(losses))):.1g}: look at the data and at "
-            "--optim.clip-norm"
-        )
-    rates = [float(rate_at(i)) for i in range(len(losses))]
     smoothed = smooth(losses)
     found = rates[steepest(smoothed)]
     return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), found)
+
+
+def _has_diverged(losses: list[float]) -> bool:
+    smoothed = smooth(losses)
+    if math.isfinite(smoothed[-1]):
+        return smoothed[-1] > DIVERGED * min(smoothed)
+    del losses[-1]
+    return True
 
 
 def smooth(values: Sequence[float]) -> list[float]:
@@ -101,12 +103,21 @@ def steepest(losses: Sequence[float]) -> int:
     """Return the point before the lowest loss where the loss falls fastest.
 
     There the rate does most for the loss, and is well below where it does harm; fastai
-    suggests this point as `steep`.
+    suggests this point as `steep`. The first tenth is left out, where running means are
+    of few batches, and the lowest point itself.
+
+    Raises:
+        InputError: The loss falls by less than a hundredth.
     """
-    falling = losses[: int(np.argmin(losses)) + 1]
-    if len(falling) < 2:
-        return 0
-    return int(np.argmin(np.gradient(np.asarray(falling))))
+    first, lowest = len(losses) // 10, int(np.argmin(losses))
+    if lowest - first < 2 or losses[lowest] > 0.99 * losses[first]:
+        raise InputError(
+            f"the loss did not fall at any of {len(losses)} learning rates up to "
+            f"{float(rate_at(len(losses) - 1)):.2g}: look at the data, and at what is "
+            "frozen"
+        )
+    slopes = np.gradient(np.asarray(losses[first : lowest + 1]))
+    return first + 1 + int(np.argmin(slopes[1:-1]))
 
 
 def plot(found: RangeTest, path: Path) -> None:

@@ -34,11 +34,12 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
         return dict.fromkeys(model.stages, _mode(text, text))
     pairs = [entry.partition("=") for entry in text.split(",")]
     stages = [stage.strip() for stage, _, _ in pairs]
+    normalising = [s for s in model.stages if s not in ("pre_logits", "head")]
     for stage in stages:
-        if stage not in model.stages[:-1]:
+        if stage not in normalising:
             raise InputError(
                 f"norm {text!r}: {model.name} normalises in no stage {stage!r}"
-                f"{nearest(stage, model.stages[:-1], count=1)}"
+                f"{nearest(stage, normalising, count=1)}"
             )
         if stages.count(stage) > 1:
             raise InputError(f"norm {text!r} names {stage} twice")

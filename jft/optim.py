@@ -1,6 +1,5 @@
 """The optimizer: one chain whose order is fixed here, not by the user."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from optax import contrib
 
 from jft import patterns, tree
 from jft.config import OptimConfig
+from jft.muon import scale_by_even_muon
 from jft.types import Params
 
 
@@ -23,6 +23,7 @@ def optimizer(
     steps_per_epoch: int,
     since: Mapping[str, Any] | None = None,
     loaded: Mapping[str, Any] | None = None,
+    pretrained: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Return the optimizer of the trained part; frozen leaves get zero and no state.
 
@@ -54,6 +55,7 @@ def optimizer(
             their bias correction. None: all began together.
         loaded: For each trained leaf, nested or by name, whether its first value is
             pretrained, and L2-SP pulls it back there. None: all are.
+        pretrained: These values, nested or by name. None: those given to `init`.
 
     Returns:
         Its `update(grads, state, params, value=loss)` needs the mean loss of the batch
@@ -63,7 +65,7 @@ def optimizer(
         InputError: `decay_rules` does not fit the parameters.
     """
     labels = jax.tree.map(lambda share: "trained" if share else "frozen", rates)
-    chain = _chain(config, rate, rates, steps_per_epoch, since, loaded)
+    chain = _chain(config, rate, rates, steps_per_epoch, since, loaded, pretrained)
     both = optax.multi_transform(
         {"trained": chain, "frozen": optax.set_to_zero()}, labels
     )
@@ -83,12 +85,14 @@ def _chain(
     steps_per_epoch: int,
     since: Mapping[str, Any] | None,
     loaded: Mapping[str, Any] | None,
+    pretrained: Mapping[str, Any] | None,
 ) -> optax.GradientTransformationExtraArgs:
     """Put the transformations of the trained part in their order."""
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     regularise = [_decay(config, rates)]
     if config.l2_sp:
-        regularise.append(_l2_sp(config.l2_sp, _known(loaded, rates, True)))
+        mask = _known(loaded, rates, True)
+        regularise.append(_l2_sp(config.l2_sp, mask, pretrained))
     speed = [_scale_each(rates), optax.scale_by_learning_rate(rate)]
     if config.schedule == "plateau":
         speed.append(_plateau(config, steps_per_epoch))
@@ -138,38 +142,15 @@ def _directions(
 
 def _muon(config: OptimConfig, rates: Params) -> optax.GradientTransformationExtraArgs:
     """Return Muon's direction for kernels, and Adam's for the head and all else."""
-    kernels = optax.chain(
-        contrib.scale_by_muon(
-            beta=config.momentum, weight_dimension_numbers=_as_matrices
-        ),
-        optax.stateless(lambda updates, params: jax.tree.map(_even, updates)),
-    )
 
     def label(name: str) -> str:
         inner = name.endswith("/kernel") and not name.startswith("head/")
         return "muon" if inner else "adam"
 
     return optax.multi_transform(
-        {"muon": kernels, "adam": optax.scale_by_adam()}, _over_trained(label, rates)
+        {"muon": scale_by_even_muon(config.momentum), "adam": optax.scale_by_adam()},
+        _over_trained(label, rates),
     )
-
-
-def _as_matrices(kernels: Any) -> Any:
-    """Say that [I, O] and [H, W, I, O] are matrices of I or H W I rows, O columns."""
-    return jax.tree.map(
-        lambda k: contrib.MuonDimensionNumbers(tuple(range(k.ndim - 1)), k.ndim - 1),
-        kernels,
-    )
-
-
-def _even(update: jax.Array) -> jax.Array:
-    """Make the root mean square of an orthogonal update about 0.2, whatever its shape.
-
-    Adam's updates have about that, so that one learning rate and one decay, those of
-    adamw, suit both (Liu et al. 2025, https://arxiv.org/abs/2502.16982, section 2.2).
-    """
-    columns = update.shape[-1]
-    return 0.2 * math.sqrt(max(update.size // columns, columns)) * update
 
 
 def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
@@ -222,12 +203,19 @@ class AnchorState(NamedTuple):
     anchor: Any
 
 
-def _l2_sp(strength: float, loaded: Any) -> optax.GradientTransformation:
-    """Return decoupled decay of loaded leaves towards their values at `init`."""
+def _l2_sp(
+    strength: float, loaded: Any, pretrained: Mapping[str, Any] | None
+) -> optax.GradientTransformation:
+    """Return decoupled decay of loaded leaves towards their pretrained values."""
+    flat = None if pretrained is None else tree.flatten(pretrained)
 
     def init(params: Any) -> AnchorState:
         # Copies: the parameters' own buffers are donated to every step.
-        return AnchorState(jax.tree.map(jnp.array, params))
+        def anchor(path: Any, leaf: Any) -> jax.Array:
+            name = "/".join(key.key for key in path)
+            return jnp.array(leaf if flat is None else flat[name])
+
+        return AnchorState(jax.tree_util.tree_map_with_path(anchor, params))
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         pulled = jax.tree.map(
@@ -248,11 +236,14 @@ def _plateau(
     )
 
 
+def _is_plateau(part: Any) -> bool:
+    return isinstance(part, contrib.ReduceLROnPlateauState)
+
+
 def plateau_scale(state: Any) -> Any:
     """Return what plateau multiplies the learning rate by; 1 under other schedules."""
-    kind = contrib.ReduceLROnPlateauState
-    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, kind))
-    return next((part.scale for part in parts if isinstance(part, kind)), 1.0)
+    parts = jax.tree.leaves(state, is_leaf=_is_plateau)
+    return next((part.scale for part in parts if _is_plateau(part)), 1.0)
 
 
 def carry(old: Any, new: Any) -> Any:
@@ -267,7 +258,8 @@ def carry(old: Any, new: Any) -> Any:
 
     Returns:
         `new`, with each leaf replaced by the one in the same place of `old`, if there
-        is one of the same shape. Both may hold NumPy or device arrays.
+        is one of the same shape; but for plateau's, as schedules begin anew with every
+        phase. Both may hold NumPy or device arrays.
     """
     known = dict(jax.tree_util.tree_leaves_with_path(old))
 
@@ -276,7 +268,7 @@ def carry(old: Any, new: Any) -> Any:
         same = before is not None and np.shape(before) == np.shape(leaf)
         return before if same else leaf
 
-    return jax.tree_util.tree_map_with_path(pick, new)
+    return jax.tree_util.tree_map_with_path(pick, new, is_leaf=_is_plateau)
 
 
 def ema(average: Any, values: Any, decay: float, step: jax.typing.ArrayLike) -> Any:

@@ -24,8 +24,8 @@ class Phase:
         epochs: How many.
         freeze: What stays as it is, in the words of `TrainConfig.freeze`.
         learning_rate: Peak learning rate; each phase runs the schedule anew.
-        candidate: Whether this is one of several first phases that differ in their
-            learning rate alone, each from the same start; the best one goes on.
+        candidate: Whether this is one of several first phases that try another
+            learning rate each, from the same start; the best one goes on.
     """
 
     epochs: int
@@ -88,6 +88,11 @@ def _gradual(value: str, main: Phase, model: ModelSpec) -> list[Phase]:
             f"{main.freeze!r}"
         )
     first = stages.index(last) + 1 if kind == "until" else 0
+    if not stages[first:-1]:
+        raise InputError(
+            f"phases gradual:{epochs}: freeze {main.freeze!r} leaves no stage to "
+            "unfreeze"
+        )
     steps = reversed(stages[first:-1])
     return [Phase(epochs, f"until:{stage}", main.learning_rate) for stage in steps]
 
@@ -119,6 +124,6 @@ def _check_warmup(phases: tuple[Phase, ...], warmup: float) -> None:
     short = [p for p in phases[:-1] if p.epochs <= warmup]
     if short:
         raise InputError(
-            f"phases: {short[0].epochs} epochs of {short[0].freeze} are not longer "
+            f"phases: {short[0].freeze} for epochs: {short[0].epochs} is no longer "
             f"than optim.warmup_epochs {warmup:g}, which every phase begins with"
         )

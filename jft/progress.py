@@ -13,6 +13,7 @@ class Progress:
         total: Sums of the epoch so far.
         best: The record of the epoch with the highest test accuracy.
         test: The record of the last epoch's evaluation.
+        tried: Learning rate and held-out loss of each candidate so far.
         seconds: Spent in earlier sessions, and in this one when it is saved.
         epoch_seconds: Spent in this epoch in earlier sessions, likewise.
     """
@@ -20,6 +21,7 @@ class Progress:
     total: dict[str, float] = field(default_factory=dict[str, float])
     best: dict[str, Any] = field(default_factory=dict[str, Any])
     test: dict[str, Any] = field(default_factory=dict[str, Any])
+    tried: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     seconds: float = 0.0
     epoch_seconds: float = 0.0
 

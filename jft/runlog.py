@@ -3,6 +3,7 @@
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -138,7 +139,10 @@ class RunDirectory:
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add lines to `metrics.jsonl`."""
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write("".join(json.dumps(record) + "\n" for record in records))
+            for record in records:
+                file.write(
+                    json.dumps({k: _finite(v) for k, v in record.items()}) + "\n"
+                )
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl`; what a kill has cut off is left out."""
@@ -150,6 +154,11 @@ class RunDirectory:
         """Drop metrics later than `step`, which a resumed run computes again."""
         kept = [record for record in self.metrics() if record["step"] <= step]
         self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def _finite(value: Any) -> Any:
+    """Return the value, or None for a float that JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def changed(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:

@@ -1,7 +1,8 @@
 """All that a run is made of before it begins: data, network, phases, steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,11 @@ from jft.data.pipeline import Batches
 from jft.data.sources import Splits, open_splits, require_readable
 from jft.devices import Devices, get_devices, tune_cpu
 from jft.errors import InputError
-from jft.models import config_of
+from jft.models import ModelSpec, config_of
 from jft.phases import plan_phases
 from jft.pretrained import open_for
-from jft.state import Start, begin
-from jft.step import make_eval_step, make_train_step
+from jft.state import Start, begin, check_rules
+from jft.step import HELD_OUT, make_eval_step, make_train_step
 
 COMPILERS = 2  # steps of several phases are compiled at the same time
 
@@ -94,6 +95,35 @@ def _check_batch(config: TrainConfig, devices: Devices) -> None:
             )
 
 
+def _check_sweep(config: TrainConfig, model: ModelSpec, examples: int) -> None:
+    tries = any(phase.candidate for phase in plan_phases(config, model))
+    if tries and examples < HELD_OUT:
+        raise InputError(
+            "phases: choosing among learning rates holds out one training image in "
+            f"{HELD_OUT}, but there are {examples}"
+        )
+
+
+@contextmanager
+def enough_memory(setup: Setup) -> Iterator[None]:
+    """Say what to change when the device has not enough memory.
+
+    Raises:
+        InputError: It ran out of memory within.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = setup.start.pretrained.preprocess.size
+        raise InputError(
+            f"not enough memory for {setup.config.batch_size} images of {size}x{size} "
+            f"pixels a step on {setup.devices}: try a smaller --batch-size or "
+            "--image-size, or freeze more of the network"
+        ) from None
+
+
 def prepare(
     config: TrainConfig, report: Callable[[str], None] = lambda text: None
 ) -> Setup:
@@ -110,9 +140,11 @@ def prepare(
     devices = get_devices(config.devices, config.batch_size)
     _check_batch(config, devices)
     weights = open_for(config.model, config.weights, image_size=config.image_size)
+    check_rules(config, weights.spec)
     splits = open_splits(config.data, weights.preprocess)
     report(splits.report.to_json())
     require_readable(splits)
+    _check_sweep(config, weights.spec, len(splits.train))
     pretrained = weights.build(
         len(splits.class_names),
         class_names=splits.class_names,

@@ -1,6 +1,5 @@
 """The beginning of a run: pretrained variables, phases, optimizers, first state."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from jft.config import TrainConfig
 from jft.devices import Devices
 from jft.errors import InputError
 from jft.freeze import FreezeSpec
+from jft.models import ModelSpec
 from jft.models.network import Network
 from jft.models.training import TrainMode
 from jft.phases import Phase, plan_phases
@@ -106,15 +106,27 @@ def averages(state: TrainState, leg: Leg) -> FrozenDict[str, Any]:
 
     What moves for the first time begins with its present value.
     """
-    if not leg.step_spec.optim.ema:
-        return FrozenDict()
-    still = norms.in_mode(leg.norms, "stored")
-    moving = {f"params/{n}": x for n, x in leg.trained(state.params).items()} | {
-        f"batch_stats/{name}": leaf
-        for name, leaf in tree.flatten(state.batch_stats).items()
-        if name.rpartition("/")[0] not in still
-    }
-    return FrozenDict({name: state.ema.get(name, x) for name, x in moving.items()})
+    now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
+    names = leg.step_spec.averaged
+    return FrozenDict({name: state.ema.get(name, now[name]) for name in names})
+
+
+def check_rules(config: TrainConfig, spec: ModelSpec) -> None:
+    """Check what a run's rules say of a network, before any image is read.
+
+    Raises:
+        InputError: A rule names what the network has not, or leaves nothing to train.
+    """
+    image = jax.ShapeDtypeStruct((1, spec.smallest, spec.smallest, 3), jnp.float32)
+    mode = TrainMode(drop_path=config.drop_path)
+    init = spec.build(spec.num_classes, mode=mode).init
+    shapes = jax.eval_shape(init, jax.random.key(0), image)
+    layers = norms.with_statistics(shapes.get("batch_stats") or {})
+    optim.decay_factors(config.optim.decay_rules, tree.flatten(shapes["params"]))
+    for phase in plan_phases(config, spec):
+        rule = FreezeSpec.parse(phase.freeze, spec)
+        rates = rule.rates(shapes["params"], spec)
+        norms.choose(norms.parse(config.norm, spec), rates, layers)
 
 
 @dataclass(frozen=True)
@@ -131,13 +143,19 @@ class _Builder:
         legs: list[Leg] = []
         since: dict[str, int] = {}
         for phase in plan_phases(self.config, self.pretrained.spec):
-            rates = self._rates(phase)
+            rates, modes = self._rates(phase), self._modes(phase)
             # Candidates begin alike, whatever was tried before them.
             number = 0 if phase.candidate else len(legs)
-            moving = [name for name, rate in tree.flatten(rates).items() if rate]
-            since = {name: since.get(name, number) for name in moving}
-            legs.append(self._leg(phase, legs, rates, since))
+            since = {name: since.get(name, number) for name in _moving(rates, modes)}
+            legs.append(self._leg(phase, legs, rates, since, modes))
         return tuple(legs)
+
+    def _modes(self, phase: Phase) -> dict[str, str]:
+        spec = self.pretrained.spec
+        stats = self.pretrained.variables.get("batch_stats") or {}
+        layers = norms.with_statistics(stats)
+        given = norms.parse(self.config.norm, spec)
+        return norms.choose(given, self._rates(phase), layers)
 
     def _rates(self, phase: Phase) -> FrozenDict[str, Any]:
         spec, params = self.pretrained.spec, self.pretrained.variables["params"]
@@ -159,11 +177,10 @@ class _Builder:
         before: list[Leg],
         rates: FrozenDict[str, Any],
         since: dict[str, int],
+        modes: dict[str, str],
     ) -> Leg:
         pretrained = self.pretrained
         spec, params = pretrained.spec, pretrained.variables["params"]
-        layers = norms.with_statistics(pretrained.variables.get("batch_stats") or {})
-        modes = norms.choose(norms.parse(self.config.norm, spec), rates, layers)
         start = before[-1].stop if before else 0
         stop = start + phase.epochs * self.steps_per_epoch
         return Leg(
@@ -184,37 +201,46 @@ class _Builder:
         modes: dict[str, str],
     ) -> StepSpec:
         config, pretrained = self.config, self.pretrained
-        # Of several candidates, one goes on: the optimizer counts its steps alone.
+        # Of several candidates one goes on: the steps of the others do not count.
         tried = [leg for leg in before if leg.phase.candidate]
-        again = tried if phase.candidate else tried[1:]
+        lost = tried if phase.candidate else tried[1:]
+        uncounted = sum(leg.stop - leg.start for leg in lost)
         start = before[-1].stop if before else 0
-        uncounted = sum(leg.stop - leg.start for leg in again)
         rate = self.rate or schedules.learning_rate(
             config.optim,
             steps=phase.epochs * self.steps_per_epoch,
             steps_per_epoch=self.steps_per_epoch,
             peak=phase.learning_rate,
         )
-        names = tree.flatten(pretrained.variables["params"])
-        loaded = set(pretrained.report.loaded)
+        begins = [*(leg.start for leg in before), start]
+        averaged = {n: begins[k] if k else uncounted for n, k in since.items()}
         return StepSpec(
             model=self._model(rates, modes),
             task=Classification(label_smoothing=config.label_smoothing),
-            optimizer=optim.optimizer(
-                config.optim,
-                _from(rate, start - uncounted),
-                rates,
-                since=_like(names, lambda name: since.get(name, 0)),
-                loaded=_like(names, lambda name: f"params/{name}" in loaded),
-                steps_per_epoch=self.steps_per_epoch,
-            ),
+            optimizer=self._optimizer(_from(rate, start - uncounted), rates, since),
             rate=_from(rate, start),
             rates=rates,
             preprocess=pretrained.preprocess,
             augment=config.augment,
             optim=config.optim,
             steps_per_epoch=self.steps_per_epoch,
+            averaged=averaged if config.optim.ema else {},
             holds_out=phase.candidate,
+        )
+
+    def _optimizer(
+        self, rate: optax.Schedule, rates: FrozenDict[str, Any], since: dict[str, int]
+    ) -> optax.GradientTransformationExtraArgs:
+        params = self.pretrained.variables["params"]
+        loaded = set(self.pretrained.report.loaded)
+        return optim.optimizer(
+            self.config.optim,
+            rate,
+            rates,
+            steps_per_epoch=self.steps_per_epoch,
+            since={n: since.get(f"params/{n}", 0) for n in tree.flatten(params)},
+            loaded={n: f"params/{n}" in loaded for n in tree.flatten(params)},
+            pretrained=params,
         )
 
     def _model(self, rates: FrozenDict[str, Any], modes: dict[str, str]) -> Network:
@@ -238,5 +264,12 @@ def _from(schedule: optax.Schedule, start: int) -> optax.Schedule:
     return lambda step: schedule(step - start)
 
 
-def _like(names: Iterable[str], value: Callable[[str], Any]) -> FrozenDict[str, Any]:
-    return FrozenDict(tree.unflatten({name: value(name) for name in names}))
+def _moving(rates: Params, modes: dict[str, str]) -> list[str]:
+    """Return the names of the parameters and statistics that training moves."""
+    shares = tree.flatten(rates)
+    return [f"params/{name}" for name, rate in shares.items() if rate] + [
+        f"batch_stats/{layer}/{leaf}"
+        for layer, mode in modes.items()
+        if mode != "stored"
+        for leaf in ("mean", "var")
+    ]

@@ -30,7 +30,7 @@ class TrainState(struct.PyTreeNode):
         opt_state: State of the optimizer; none for frozen leaves.
         key: Data of the run's root random key, uint32 [2]; never changes.
         ema: Running averages of the variables that move, by name; empty without.
-        kept: What `jft.sweep` keeps of the best candidate so far; empty without.
+        kept: What `jft.crossing` keeps of the best candidate; empty without.
     """
 
     step: jax.Array
@@ -66,6 +66,8 @@ class StepSpec:
         augment: Random changes to training images.
         optim: Accumulation, sharpness and averaging.
         steps_per_epoch: Steps per epoch.
+        averaged: What has a running average, and the steps of the run that it does
+            not count: those before it began, and those of lost candidates.
         holds_out: Leave every `HELD_OUT`-th example out of training.
     """
 
@@ -78,6 +80,7 @@ class StepSpec:
     augment: AugmentConfig
     optim: OptimConfig
     steps_per_epoch: int
+    averaged: Mapping[str, int]
     holds_out: bool = False
 
 
@@ -259,12 +262,12 @@ def _uphill(
 
 def _averaged(state: TrainState, spec: StepSpec) -> TrainState:
     """Let the running averages follow what has moved."""
-    if not spec.optim.ema:
-        return state
     now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
-    values = {name: now[name] for name in state.ema}
     # `step` has already counted this update.
-    ema = optim.ema(dict(state.ema), values, spec.optim.ema, state.step - 1)
+    ema = {
+        name: optim.ema(state.ema[name], now[name], spec.optim.ema, state.step - 1 - n)
+        for name, n in spec.averaged.items()
+    }
     return state.replace(ema=FrozenDict(ema))
 
 

@@ -36,7 +36,7 @@ def share_of_full(phase: PhasePlan) -> float:
 
 
 def phase_line(phase: Phase) -> str:
-    """Describe a phase: `3 epochs, frozen all-but:head, learning rate 0.1`."""
+    """Describe a phase: `3 epochs, freeze all-but:head, learning rate 0.1`."""
     epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
     tried = ", one of several rates" if phase.candidate else ""
     rate = f"learning rate {phase.learning_rate:g}"
@@ -105,7 +105,7 @@ def run_totals(plan: Plan) -> list[str]:
     verdict = f"fits: {needed} of {given}"
     if not plan.fits:
         verdict = f"DOES NOT FIT: {needed}, where the device has {given}"
-    advice = f"; about {plan.largest_batch:,} images a step would"
+    advice = f"; about {plan.largest_batch:,} images a step would fit"
     return [*lines, f"device    {verdict}{advice}"]
 
 

@@ -10,6 +10,7 @@ import tyro
 
 from jft.cli import guarded, load_recipe
 from jft.config import TrainConfig
+from jft.errors import InputError
 
 DESCRIPTION = """Fine-tune a pretrained network on your images.
 
@@ -58,6 +59,8 @@ def main(args: Sequence[str] | None = None) -> int:
     action, rest = split_action(sys.argv[1:] if args is None else args)
 
     def run() -> int:
+        if action.dry_run and action.lr_find:
+            raise InputError("--dry-run and --lr-find: give one of them")
         recipe = action.recipe
         config = tyro.cli(
             TrainConfig,
@@ -101,10 +104,11 @@ def dry_run(config: TrainConfig) -> int:
     config = preflight.check(config)
     from jft.console import print_plan
     from jft.plan import make_plan
-    from jft.setup import prepare
+    from jft.setup import enough_memory, prepare
 
     setup = prepare(config)
-    plan = make_plan(setup, setup.compile_train_steps())
+    with enough_memory(setup):
+        plan = make_plan(setup, setup.compile_train_steps())
     print_plan(setup, plan)
     return 1 if plan.alive else 0
 
@@ -116,15 +120,18 @@ def lr_find(config: TrainConfig) -> int:
     config = preflight.check(config)
     from jft.lr_find import find_rate, plot
     from jft.runlog import RunDirectory, default_workdir
-    from jft.setup import prepare
+    from jft.setup import enough_memory, prepare
 
     path = Path(config.workdir or default_workdir(config)).expanduser()
     with RunDirectory(path).claim(config) as directory:
-        found = find_rate(prepare(config))
+        setup = prepare(config)
+        with enough_memory(setup):
+            found = find_rate(setup)
         directory.write("lr_find.json", asdict(found))
         plot(found, path / "lr_find.png")
+    rule = setup.start.legs[0].phase.freeze
     tried = f"{found.rates[0]:.1g} to {found.rates[-1]:.1g}"
-    print(f"tried {len(found.rates)} learning rates from {tried}")
+    print(f"tried {len(found.rates)} learning rates from {tried}, with freeze {rule}")
     print(f"the loss over them is drawn in {path / 'lr_find.png'}")
     print(f"suggested: --optim.learning-rate {found.suggestion:.2g}")
     return 0

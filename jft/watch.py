@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,11 @@ class Result:
 class Watch:
     """What is told of a run while it goes on; every method may be overridden."""
 
-    def begin(self, run: Run, plan: Plan) -> None:
-        """Hear that everything is loaded and compiled, and what it will cost."""
+    def begin(self, run: Run) -> None:
+        """Hear that everything is loaded, and about to be compiled."""
+
+    def planned(self, plan: Plan) -> None:
+        """Hear that all is compiled, what it will cost, and that training begins."""
 
     def resumed(self, step: int, changes: list[str]) -> None:
         """Hear that training goes on after `step` steps.
@@ -53,13 +57,13 @@ class Watch:
     def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
         """Hear of each epoch's records, as they stand in `metrics.jsonl`."""
 
-    def phase(self, leg: int, loss: float | None) -> None:
+    def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
         """Hear that the next phase begins.
 
         Args:
             leg: Its place among the run's phases, from 0.
-            loss: If the phase before was one of several candidates, its mean loss on
-                the examples that were held out.
+            tried: If the phase before was one of several candidates, the learning rate
+                and the held-out loss of each so far.
         """
 
     def end(self, result: Result, *, already: bool) -> None:

@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 FLOORS = (
     ("errors", "preprocess", "types", "tree", "patterns", "config"),
     (
-        *("models", "freeze", "norms", "phases", "schedules", "optim", "tasks"),
+        *("models", "freeze", "norms", "phases", "schedules", "muon", "optim", "tasks"),
         *("metrics", "augment", "step", "costs", "interrupt", "progress"),
     ),
     ("weights", "data", "devices", "checkpoint", "runlog"),
@@ -40,6 +40,7 @@ SIDEWAYS = {
     ("phases", "freeze"),
     ("phases", "models"),
     ("costs", "models"),
+    ("optim", "muon"),
     ("step", "models"),
     ("step", "optim"),
     ("tasks", "metrics"),

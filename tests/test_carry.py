@@ -25,7 +25,7 @@ from unrolled import (
 
 from jft import tree
 from jft.config import OptimConfig
-from jft.optim import carry, ema, optimizer
+from jft.optim import carry, ema, optimizer, plateau_scale
 from jft.schedules import learning_rate
 
 HEAD = ("head/kernel", "head/bias")
@@ -70,6 +70,7 @@ def optimizers(
                 steps_per_epoch=EPOCH,
                 since=tree.unflatten(since),
                 loaded={name: name in LOADED for name in SHAPES},
+                pretrained=START,
             )
         )
     return made
@@ -199,3 +200,15 @@ def test_a_running_average_of_what_stays_does_not_move():
     values = {"a": np.float32([0.1, -0.3, 1e-30, 3e7])}
     average = ema(values, values, 0.999, jnp.int32(1000))
     assert np.array_equal(average["a"], values["a"])
+
+
+def test_the_drops_of_plateau_end_with_their_phase():
+    config = dataclasses.replace(CONFIGS["sgd"], schedule="plateau", drop_epochs=1)
+    before, after = optimizers(config, UNFREEZE)
+    params = nested(START)
+    state = before.init(params)
+    grads = jax.tree.map(jnp.zeros_like, params)
+    for _ in range(4 * EPOCH):  # the loss never falls
+        _, state = before.update(grads, state, params, value=jnp.float32(1.0))
+    assert float(plateau_scale(state)) < 0.2
+    assert float(plateau_scale(carry(state, after.init(params)))) == 1

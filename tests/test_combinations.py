@@ -34,6 +34,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "schedule": ("cosine", "plateau"),
 }
 Case = dict[str, Any]
+leaves_of = jax.tree_util.tree_leaves_with_path
 
 
 def pairs_of(case: Case) -> set[tuple[tuple[str, Any], tuple[str, Any]]]:
@@ -118,7 +119,7 @@ def test_what_is_frozen_costs_nothing_and_stays_as_it_is(case: Case):
     step = ONE.compile_ahead(make_train_step(made.step_spec), made.state, batch_of(8))
     frozen = freeze.frozen(made.step_spec.rates)
     check_costs(step, frozen, case)
-    check_state(made.state, made.step_spec, frozen)
+    check_state(made.state, made.step_spec, frozen, case)
     state, _ = step(ONE.replicate(made.state), ONE.put(batch_of(8)))
     state, sums = step(state, ONE.put(batch_of(8, seed=2)))
     assert np.isfinite(float(sums["loss"]))
@@ -137,14 +138,19 @@ def check_costs(step: Any, frozen: Any, case: Case) -> None:
     assert len(kernels) == 5
 
 
-def check_state(state: Any, step_spec: Any, frozen: Any) -> None:
+def check_state(state: Any, step_spec: Any, frozen: Any, case: Case) -> None:
     """No byte of optimizer state or averages belongs to a frozen leaf."""
     held = {name for name, still in tree.flatten(frozen).items() if still}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state):
+    for path, leaf in leaves_of(state.opt_state):
         keys = [k.key for k in path if isinstance(k, jax.tree_util.DictKey)]
         name = "/".join(keys[-4:])
         assert not any(name.endswith(f"{n}") for n in held), name
         assert leaf.ndim == 0 or len(keys) > 1
+    paths = map(jax.tree_util.keystr, dict(leaves_of(state.opt_state)))
+    anchors = [path for path in paths if ".anchor" in path]
+    moving = trained(state.params, step_spec.rates)
+    backbone = [name for name in moving if not name.startswith("head/")]
+    assert len(anchors) == (len(backbone) if case["l2_sp"] else 0)
     averaged = {n.removeprefix("params/") for n in state.ema}
     assert not averaged & held
     assert not state.ema or set(trained(state.params, step_spec.rates)) <= averaged

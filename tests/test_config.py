@@ -235,7 +235,10 @@ def test_a_batch_falls_into_equal_parts(parts: int):
 
 @pytest.mark.parametrize("name", ["augment.mixup", "augment.cutmix"])
 def test_pairs_need_an_even_batch(name: str):
-    with pytest.raises(InputError, match="batch_size must be even, since mixup"):
+    with pytest.raises(
+        InputError,
+        match="batch_size must be even for mixup and cutmix, which make pairs, got 31",
+    ):
         configs.check(with_value("batch_size", 31, with_value(name, 0.5)))
 
 

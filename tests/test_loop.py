@@ -20,7 +20,6 @@ from jft.inference import Predictor
 from jft.interrupt import Interrupted
 from jft.loop import Run, fit
 from jft.models import ModelSpec
-from jft.plan import Plan
 from jft.pretrained import load_pretrained
 from jft.runlog import RunDirectory
 from jft.watch import Watch
@@ -395,7 +394,7 @@ def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
     seen: list[Run] = []
 
     class Keep(Watch):
-        def begin(self, run: Run, plan: Plan) -> None:
+        def begin(self, run: Run) -> None:
             seen.append(run)
 
     fit(rules, Keep())

@@ -8,6 +8,7 @@ from test_loop import images, rules
 
 from jft import lr_find, preflight
 from jft.config import TrainConfig
+from jft.errors import InputError
 from jft.lr_find import FIRST, LAST, STEPS, find_rate, plot, rate_at, smooth, steepest
 from jft.setup import prepare
 
@@ -30,17 +31,23 @@ def test_running_means_are_free_of_their_start():
 @pytest.mark.parametrize(
     ("losses", "place"),
     [
-        ([5, 5, 4.8, 4, 2, 1.5, 1.4, 9, 0.9 + 9], 3),
-        ([1, 2, 3], 0),
-        ([3, 2], 0),
+        ([5, 5, 4.8, 4, 2, 1.5, 1.4, 9], 3),
         # What falls after the loss has been lowest does not count.
         ([9, 8, 6, 5, 50, 20, 6], 1),
+        # Nor does the first tenth, nor is it the lowest point itself.
+        ([9, 5, *[5.0] * 10, 4.9, 4.7, 4.6, 3], 14),
     ],
 )
 def test_the_suggestion_is_where_the_loss_falls_fastest(
     losses: list[float], place: int
 ):
     assert steepest(losses) == place
+
+
+@pytest.mark.parametrize("losses", [[1.0] * 20, list(range(1, 20)), [2, 1]])
+def test_a_loss_that_does_not_fall_suggests_nothing(losses: list[float]):
+    with pytest.raises(InputError, match="the loss did not fall at any"):
+        steepest(losses)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

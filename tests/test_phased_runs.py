@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,28 @@ from jft import config as configs
 from jft import preflight, tree
 from jft.config import OptimConfig, TrainConfig
 from jft.crossing import cross, like
+from jft.errors import InputError
 from jft.loop import fit
+from jft.pretrained import load_pretrained
 from jft.setup import Setup, prepare
 from jft.step import HELD_OUT
 from jft.watch import Watch
+from jft.weights.export import write_weights
 
 __all__ = ["images", "rules"]  # fixtures
 SWEEP = "1*all-but:head@0.0001|0.3|0.001; 1*until:stage1"
 
 
 @pytest.fixture
-def phased(rules: TrainConfig) -> TrainConfig:
+def phased(rules: TrainConfig, tmp_path: Path) -> TrainConfig:
     """Return a run of 5 epochs of 3 steps: three candidates, half of it, nearly all."""
+    weights = tmp_path / "tiny.safetensors"
+    variables = tree.flatten(load_pretrained("tiny", "none", 10, seed=7).variables)
+    host = {name: np.asarray(leaf) for name, leaf in variables.items()}
+    write_weights(weights, host, {})
     return dataclasses.replace(
         rules,
+        weights=str(weights),
         phases=SWEEP,
         epochs=1,
         checkpoint_every=1,
@@ -48,17 +57,21 @@ def setup(phased: TrainConfig) -> Setup:
 def test_phases_follow_each_other_and_the_best_candidate_goes_on(phased: TrainConfig):
     class Heard(Watch):
         def __init__(self) -> None:
-            self.losses: list[float | None] = []
+            self.tried: list[list[tuple[float, float]]] = []
 
-        def phase(self, leg: int, loss: float | None) -> None:
-            self.losses.append(loss)
+        def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
+            self.tried.append(list(tried))
 
     heard = Heard()
     run = fit(phased, heard).workdir
     judged = [r for r in records(run) if r["split"] == "held-out"]
     assert [r["step"] for r in judged] == [3, 6, 9]
     assert [r["n"] for r in judged] == [2, 2, 2]  # ids 0 and 10 of 16
-    assert heard.losses == [*(r["loss"] for r in judged), None]
+    assert [r["learning_rate"] for r in judged] == [0.0001, 0.3, 0.001]
+    pairs = [(r["learning_rate"], r["loss"]) for r in judged]
+    assert heard.tried == [pairs[:1], pairs[:2], pairs, []]
+    best = json.loads((run / "result.json").read_text())["best"]
+    assert best["epoch"] > 3
     train = [r for r in records(run) if r["split"] == "train"]
     # A tenth is held out while candidates are trained.
     assert [r["n"] for r in train] == [14, 14, 14, 16, 16]
@@ -109,7 +122,8 @@ def test_crossing_keeps_all_that_was_trained_already(setup: Setup):
     assert old.keys() < new.keys()
     for name, leaf in old.items():
         np.testing.assert_array_equal(new[name], leaf, err_msg=name)
-    fresh = [new[name] for name in new.keys() - old.keys()]
+    began = new.keys() - old.keys()
+    fresh = [new[name] for name in began if ".anchor" not in name]
     assert fresh
     assert not any(
         np.any(leaf) for leaf in fresh if leaf.ndim > 3
@@ -179,3 +193,63 @@ def test_phases_run_on_several_devices(phased: TrainConfig, tmp_path: Path):
     with pytest.raises(RuntimeError, match="crash"):
         fit(broken, StopAfter(7))
     assert fit(broken).params_digest == whole.params_digest
+
+
+def test_l2_sp_pulls_to_the_pretrained_values_in_every_phase(setup: Setup):
+    pretrained = tree.flatten(setup.start.pretrained.variables["params"])
+    for leg in (3, 4):
+        state = moved(jax.device_get(like_of(setup, leg)), leg, setup)
+        made = setup.start.legs[leg].step_spec.optimizer.init(state.params)
+        anchors = {
+            path: leaf for path, leaf in leaves(made).items() if ".anchor" in path
+        }
+        names = setup.start.legs[leg].trained(state.params)
+        loaded = [name for name in names if not name.startswith("head/")]
+        assert len(anchors) == len(loaded) > 0
+        for name in loaded:
+            keys = "".join(f"['{key}']" for key in name.split("/"))
+            [anchor] = [leaf for path, leaf in anchors.items() if path.endswith(keys)]
+            np.testing.assert_array_equal(anchor, pretrained[name])
+
+
+def test_averages_count_their_own_steps(setup: Setup):
+    legs = setup.start.legs
+    # Each candidate begins anew; the one that goes on has seen three steps.
+    heads = [leg.step_spec.averaged["params/head/kernel"] for leg in legs]
+    assert heads == [0, 3, 6, 6, 6]
+    kernel = "params/stage2/block0/conv1/kernel"
+    assert [leg.step_spec.averaged.get(kernel) for leg in legs] == [
+        None,
+        None,
+        None,
+        9,
+        9,
+    ]
+    stats = "batch_stats/stage1/block0/norm1/mean"
+    assert legs[4].step_spec.averaged[stats] == 12
+
+
+def test_a_candidate_that_fails_is_not_chosen(setup: Setup):
+    start, state = setup.start, setup.start.state
+    for leg, loss in enumerate([float("inf"), 2.0, float("inf")]):
+        state = moved(state, leg, setup)
+        kept = state if leg == 1 else None
+        state = cross(state, start, leg, loss)
+        if kept is not None:
+            best = tree.digest(kept.params["head"])
+    assert tree.digest(state.params["head"]) == best
+
+
+def test_a_sweep_needs_images_to_hold_out(rules: TrainConfig, tmp_path: Path):
+    few = tmp_path / "few"
+    for split in ("train", "test"):
+        for name in ("dark", "light"):
+            (few / split / name).mkdir(parents=True)
+            source = Path(rules.data.removeprefix("folder:")) / split / name
+            for i in range(2):
+                (few / split / name / f"{i}.png").write_bytes(
+                    (source / f"{i}.png").read_bytes()
+                )
+    config = dataclasses.replace(rules, data=f"folder:{few}", phases=SWEEP)
+    with pytest.raises(InputError, match="one training image in 10, but there are 4"):
+        prepare(preflight.check(config))

@@ -89,6 +89,13 @@ def test_gradual_unfreezing_needs_a_stage_to_end_at():
 
 def test_warm_up_must_fit_into_every_phase():
     optim = OptimConfig(warmup_epochs=2.0)
-    with pytest.raises(InputError, match="2 epochs of all-but:head are not longer"):
+    with pytest.raises(
+        InputError, match="all-but:head for epochs: 2 is no longer than"
+    ):
         phases("2*all-but:head", optim=optim)
     assert len(phases("3*all-but:head", optim=optim)) == 2
+
+
+def test_gradual_unfreezing_needs_a_stage_to_unfreeze():
+    with pytest.raises(InputError, match="'until:stage4' leaves no stage to unfreeze"):
+        phases("gradual:1", freeze="until:stage4")

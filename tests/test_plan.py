@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Any
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -90,8 +90,12 @@ def test_seconds_are_in_proportion_to_the_flops(rules: TrainConfig):
 
 
 def test_a_dry_run_tells_every_phase_and_trains_nothing(
-    rules: TrainConfig, capsys: pytest.CaptureFixture[str], tmp_path: Any
+    rules: TrainConfig,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ):
+    monkeypatch.chdir(tmp_path)
     data = rules.data
     args = [
         "--data",
@@ -111,7 +115,7 @@ def test_a_dry_run_tells_every_phase_and_trains_nothing(
     for line in ("phase 1", "until:stage2", "phase 4", "of full fine-tuning", "fits"):
         assert line in told
     assert told.count("stage   parameters  trained") == 4
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_dry_run_fails_if_a_frozen_part_is_alive(

@@ -50,6 +50,12 @@ def variables_of(spec: ModelSpec, seed: int = 0) -> FrozenDict[str, Any]:
     return FrozenDict(params=init["params"], batch_stats=tree.unflatten(stats))
 
 
+def _backbone(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the parameters that pretrained weights are said to have given."""
+    names = tree.flatten({"params": variables_of(spec)["params"]})
+    return tuple(name for name in names if not name.startswith("params/head/"))
+
+
 def setup(
     spec: ModelSpec,
     rule: str = "none",
@@ -64,7 +70,7 @@ def setup(
         model=spec.build(CLASSES),
         variables=variables_of(spec),
         preprocess=CIFAR_PREPROCESS,
-        report=LoadReport("", "", loaded=(), reinitialised=()),
+        report=LoadReport("", "", loaded=_backbone(spec), reinitialised=()),
     )
     rules_of_run = TrainConfig(
         freeze=rule,

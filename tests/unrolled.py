@@ -136,6 +136,7 @@ class Unrolled:
     common_count: bool = False
     memory: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    pretrained: Flat = field(default_factory=dict)
     done: int = 0
     clipped: list[bool] = field(default_factory=list)
     smallest: float = math.inf
@@ -154,7 +155,7 @@ class Unrolled:
         for name in trained:
             if name not in self.memory:
                 zeros = np.zeros(params[name].shape)
-                start = params[name].astype(np.float64)
+                start = self.pretrained.setdefault(name, params[name].astype(float))
                 self.memory[name] = {"first": zeros, "second": zeros, "start": start}
                 self.counts[name] = self.done if self.common_count else 0
             self.counts[name] += 1

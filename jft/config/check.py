@@ -32,7 +32,7 @@ def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     """Return for each number whether it is in its range, and that range in words."""
     width, size, augment = config.model.width, config.image_size, config.augment
     paired = augment.mixup > 0 or augment.cutmix > 0
-    sizes = "even, since mixup and cutmix make pairs," if paired else "at least 1"
+    sizes = "even for mixup and cutmix, which make pairs" if paired else "at least 1"
     return {
         "epochs": (config.epochs >= 1, "at least 1"),
         "batch_size": (

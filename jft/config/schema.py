@@ -50,7 +50,8 @@ class AugmentConfig:
             Beta(mixup, mixup). 0 blends none; 0.2 is usual.
         cutmix: Paste a rectangle of one image of a pair into the other, of a share
             drawn from Beta(cutmix, cutmix). 0 pastes none; 1 is usual. With mixup
-            too, each pair gets one of the two.
+            too, each pair gets one of the two. The training accuracy in the log is
+            that of the images' own labels.
     """
 
     flip: bool = False
@@ -69,7 +70,7 @@ class OptimConfig:
 
     Attributes:
         name: sgd (with momentum), adamw, lion, lamb, lars, or muon, which leaves
-            what is not a kernel to adamw.
+            the head and what is not a kernel to adamw.
         learning_rate: Peak learning rate.
         schedule: cosine and linear fall to zero over the run; step multiplies by
             drop_factor every drop_epochs; plateau does when the training loss has
@@ -92,8 +93,8 @@ class OptimConfig:
             (L2-SP).
         clip_norm: Scale the trained part's gradient down to at most this global
             norm. None leaves it.
-        accumulate: Parts that a batch is computed in, one after the other, to save
-            memory.
+        accumulate: Parts that a batch is computed in, one after the other. Batch
+            statistics are of a part, and move with each. On CPU it saves no memory.
         sam: Radius of sharpness-aware minimisation. 0 is without; 0.05 is usual.
         ema: Decay per step of a running average of what is trained, which is then
             evaluated and saved in its place. 0 keeps none; 0.999 is usual.
@@ -151,13 +152,15 @@ class TrainConfig:
         image_size: Side of the square image the network sees, in pixels. None
             takes the size the weights were trained at.
         label_smoothing: Share of the target spread evenly over all classes.
-        dropout: Share of the features before the head that is dropped.
-        drop_path: Probability of leaving out the last residual block of a step,
-            falling linearly to the first (stochastic depth). Frozen blocks stay in.
+        dropout: Share of the features before the head that is dropped, and of a
+            VGG's hidden layers.
+        drop_path: Probability with which an image skips the last residual block,
+            falling linearly to 0 at the first (stochastic depth). Frozen blocks are
+            not skipped.
         dtype: What is computed in. Parameters, statistics and the loss are always
             float32.
         remat: Compute the activations of trained blocks again when going backward,
-            instead of keeping them: less memory, more time.
+            instead of keeping them. On CPU it saves no memory.
         seed: Fixes the head's first values, the order of the images and their
             augmentation.
         devices: jit runs on one device, pmap on all of them, auto takes pmap if

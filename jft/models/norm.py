@@ -73,7 +73,9 @@ class BatchNorm(nn.Module):
         if batch is not None and name not in self.stored:
             new_mean, new_var, count = moments(x, batch.weight, self.axis_name)
             if name not in self.adapt:
-                used_mean, used_var = new_mean, new_var
+                # Padding alone has no variance to divide by.
+                used_mean = jnp.where(count > 0, new_mean, used_mean)
+                used_var = jnp.where(count > 0, new_var, used_var)
             if not self.is_initializing():
                 unbiased = new_var * (count / jnp.maximum(count - 1, 1))
                 share = jnp.where(count > 0, self.momentum, 0.0)

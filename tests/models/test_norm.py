@@ -240,3 +240,16 @@ def test_initialising_in_training_mode_leaves_the_statistics_at_zero_and_one():
     built = BatchNorm().init(jax.random.key(0), features(), TrainBatch())
     np.testing.assert_array_equal(built["batch_stats"]["mean"], np.zeros(4))
     np.testing.assert_array_equal(built["batch_stats"]["var"], np.ones(4))
+
+
+def test_padding_alone_is_normalised_by_stored_statistics_which_stay():
+    x = np.random.default_rng(0).normal(3, 5, (4, 2, 2, 3)).astype(np.float32)
+    stats = {"mean": jnp.full(3, 2.0), "var": jnp.full(3, 9.0)}
+    params = {"scale": jnp.ones(3), "bias": jnp.zeros(3)}
+    held = {"params": params, "batch_stats": stats}
+    batch = TrainBatch(jnp.zeros(4))
+    y, changed = BatchNorm().apply(held, x, batch, mutable=["batch_stats"])
+    # Sums and a square root in float32.
+    np.testing.assert_allclose(y, (x - 2) / np.sqrt(9 + 1e-5), rtol=1e-5, atol=1e-5)
+    for name, value in stats.items():
+        np.testing.assert_array_equal(changed["batch_stats"][name], value)
