@@ -9,8 +9,8 @@ All strategies have the same number of epochs. LP-FT's sweep tries three learnin
 of the head, and the epochs of all three count, although two of them leave nothing
 behind. Each phase lasts a twelfth of the epochs, and the last phase what is left. The
 learning rate, 0.03, was the best of 0.01, 0.03 and 0.1 for plain fine-tuning of both
-data sets together, with a seed that is not among those here. The others have nothing
-tuned but the head's rate in LP-FT.
+data sets together, with one to three seeds of each rate, none of them among those here.
+The others have nothing tuned but the head's rate in LP-FT.
 
 Each seed draws the head, the order of the images and their augmentation, and all
 strategies have the same seeds. So the differences to plain fine-tuning are paired, and

@@ -12,6 +12,7 @@ from jft.errors import InputError
 from jft.lr_find import FIRST, LAST, STEPS, find_rate, plot, rate_at, smooth, steepest
 from jft.setup import prepare
 
+pytestmark = pytest.mark.thorough
 __all__ = ["images", "rules"]  # fixtures
 
 

@@ -24,6 +24,7 @@ from jft.step import HELD_OUT
 from jft.watch import Watch
 from jft.weights.export import write_weights
 
+pytestmark = pytest.mark.thorough
 __all__ = ["images", "rules"]  # fixtures
 SWEEP = "1*all-but:head@0.0001|0.3|0.001; 1*until:stage1"
 

@@ -26,6 +26,7 @@ from jft.models.training import TrainMode
 from jft.pretrained import load_pretrained
 from jft.weights.export import find_layout, to_layout, write_weights
 
+pytestmark = pytest.mark.thorough
 __all__ = ["images"]  # a fixture
 ROOT = Path(__file__).parents[1]
 FIRST_FIVE = {"stem", *(f"stage1/block{i}" for i in range(3)), "stage2/block0"}
