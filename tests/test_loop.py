@@ -247,7 +247,9 @@ def test_a_folder_of_something_else_is_left_alone(rules: TrainConfig, tmp_path: 
 
 def test_a_loss_that_diverges_is_an_error_with_advice(rules: TrainConfig):
     optim = dataclasses.replace(rules.optim, learning_rate=1e30)
-    with pytest.raises(InputError, match=r"no longer finite at step .*learning-rate"):
+    with pytest.raises(
+        InputError, match=r"no longer finite at step .*lower learning rate"
+    ):
         fit(dataclasses.replace(rules, optim=optim))
 
 
@@ -259,10 +261,10 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     with pytest.raises(RuntimeError, match="crash"):
         fit(broken, StopAfter(8))
     newest = tmp_path / "broken" / "checkpoints" / "6"
-    data = max(newest.glob("state/ocdbt*/d/*"), key=lambda p: p.stat().st_size)
-    content = bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 1
-    data.write_bytes(bytes(content))
+    for data in newest.glob("state/**/d/*"):
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 1
+        data.write_bytes(bytes(content))
     seen: list[int] = []
 
     class Resumed(Watch):
