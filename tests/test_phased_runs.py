@@ -231,7 +231,7 @@ def test_averages_count_their_own_steps(setup: Setup):
 
 
 def test_a_candidate_that_fails_is_not_chosen(setup: Setup):
-    start, state = setup.start, setup.start.state
+    start, state, best = setup.start, setup.start.state, ""
     for leg, loss in enumerate([float("inf"), 2.0, float("inf")]):
         state = moved(state, leg, setup)
         kept = state if leg == 1 else None
