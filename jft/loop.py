@@ -136,7 +136,7 @@ class Run:
                 self._count(*pending.popleft())
             if ends:
                 self._end_epoch(done, state, eval_step)
-            if done == legs[leg].stop and legs[leg] is not legs[-1]:
+            if done == legs[leg].stop and leg + 1 < len(legs):
                 state, leg = self._cross(state, leg, eval_step), leg + 1
             if saves:
                 stamped = self.clock.stamp(self.progress)

@@ -1,6 +1,7 @@
 """A learning-rate range test: raise the rate step by step, and watch the loss."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def find_rate(setup: Setup) -> RangeTest:
     the stop of fastai's `lr_find`.
 
     Raises:
-        InputError: The loss diverged before anything could be seen.
+        InputError: The loss does not fall at any rate.
     """
     config, devices = setup.config, setup.devices
     start = begin(
@@ -68,26 +69,23 @@ def find_rate(setup: Setup) -> RangeTest:
     batches = dataclasses.replace(setup.batches, epochs=epochs)
     rates: list[float] = []
     losses: list[float] = []
-    for done, batch in enumerate(read(batches, workers=config.workers)):
+    reader = read(batches, workers=config.workers)
+    for done, batch in enumerate(itertools.islice(reader, STEPS)):
         state, sums = step(state, devices.put(batch))
         total = metrics.add({}, devices.fetch(sums))
         if not total["n"]:
             continue  # all of it is held out of a sweep
+        loss = metrics.summarise(total)["loss"]
+        if not math.isfinite(loss):
+            break
         rates.append(float(rate_at(done)))
-        losses.append(metrics.summarise(total)["loss"])
-        if done + 1 == STEPS or _has_diverged(losses):
+        losses.append(loss)
+        smoothed = smooth(losses)
+        if smoothed[-1] > DIVERGED * min(smoothed):
             break
     smoothed = smooth(losses)
     found = rates[steepest(smoothed)]
     return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), found)
-
-
-def _has_diverged(losses: list[float]) -> bool:
-    smoothed = smooth(losses)
-    if math.isfinite(smoothed[-1]):
-        return smoothed[-1] > DIVERGED * min(smoothed)
-    del losses[-1]
-    return True
 
 
 def smooth(values: Sequence[float]) -> list[float]:
@@ -109,11 +107,11 @@ def steepest(losses: Sequence[float]) -> int:
     Raises:
         InputError: The loss falls by less than a hundredth.
     """
-    first, lowest = len(losses) // 10, int(np.argmin(losses))
+    first, lowest = len(losses) // 10, int(np.argmin(losses)) if losses else 0
     if lowest - first < 2 or losses[lowest] > 0.99 * losses[first]:
         raise InputError(
-            f"the loss did not fall at any of {len(losses)} learning rates up to "
-            f"{float(rate_at(len(losses) - 1)):.2g}: look at the data, and at what is "
+            f"the loss did not fall at any of {len(losses)} learning rates from "
+            f"{FIRST:g} on: look at the data, and at what is "
             "frozen"
         )
     slopes = np.gradient(np.asarray(losses[first : lowest + 1]))

@@ -143,19 +143,20 @@ class _Builder:
         legs: list[Leg] = []
         since: dict[str, int] = {}
         for phase in plan_phases(self.config, self.pretrained.spec):
-            rates, modes = self._rates(phase), self._modes(phase)
+            rates = self._rates(phase)
+            modes = self._modes(rates)
             # Candidates begin alike, whatever was tried before them.
             number = 0 if phase.candidate else len(legs)
             since = {name: since.get(name, number) for name in _moving(rates, modes)}
             legs.append(self._leg(phase, legs, rates, since, modes))
         return tuple(legs)
 
-    def _modes(self, phase: Phase) -> dict[str, str]:
+    def _modes(self, rates: Params) -> dict[str, str]:
         spec = self.pretrained.spec
         stats = self.pretrained.variables.get("batch_stats") or {}
         layers = norms.with_statistics(stats)
         given = norms.parse(self.config.norm, spec)
-        return norms.choose(given, self._rates(phase), layers)
+        return norms.choose(given, rates, layers)
 
     def _rates(self, phase: Phase) -> FrozenDict[str, Any]:
         spec, params = self.pretrained.spec, self.pretrained.variables["params"]

@@ -45,7 +45,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest(
     assert steepest(losses) == place
 
 
-@pytest.mark.parametrize("losses", [[1.0] * 20, list(range(1, 20)), [2, 1]])
+@pytest.mark.parametrize("losses", [[1.0] * 20, list(range(1, 20)), [2, 1], []])
 def test_a_loss_that_does_not_fall_suggests_nothing(losses: list[float]):
     with pytest.raises(InputError, match="the loss did not fall at any"):
         steepest(losses)
