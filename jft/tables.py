@@ -19,7 +19,8 @@ def plan_lines(plan: Plan, *, whole: bool) -> list[str]:
         if len(plan.phases) > 1:
             lines.append(f"phase {number}   {phase_line(phase.phase)}: {share}")
         if whole or number == 1:
-            lines += ["", *stage_table(phase), "", *phase_totals(phase)]
+            space = [""] if len(plan.phases) > 1 else []
+            lines += [*space, *stage_table(phase), "", *phase_totals(phase)]
         if phase.alive:
             modules = ", ".join(phase.alive)
             lines.append(
