@@ -163,7 +163,9 @@ def get_model(name: str | None) -> ModelSpec:
         InputError: There is none; the message has the nearest names.
     """
     if name is None:
-        raise InputError("nothing says which network it is; give --model.name")
+        raise InputError(
+            "nothing says which network it is: give --model (in Python, name)"
+        )
     if name not in MODELS:
         valid = ", ".join(MODELS)
         raise InputError(
