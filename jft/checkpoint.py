@@ -1,7 +1,7 @@
 """Saving and restoring through Orbax, with digests of our own.
 
 Orbax notices missing and truncated files, but a flipped bit in an array comes back
-as a wrong value without a word, hence the digests; tests/test_loop.py flips some.
+as a wrong value without a word, hence the digests (tests/test_loop.py: damaged).
 """
 
 import json
