@@ -22,6 +22,7 @@ from jft.devices import Devices, tune_cpu
 from jft.pretrained import Pretrained, load_pretrained
 from jft.state import Start, begin
 from jft.step import make_train_step
+from jft.tasks import Classification
 
 CLASSES = 10
 # So low that random weights stay as they are, however often the step is run.
@@ -47,7 +48,7 @@ def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
     )
     pretrained = load_pretrained(model, "none", CLASSES, image_size=size)
     devices = Devices("jit", (jax.devices()[0],))
-    start = begin(config, pretrained, devices, steps_per_epoch=10)
+    start = begin(config, pretrained, devices, Classification(), steps_per_epoch=10)
     images = _images(batch, size)
     compiled = devices.compile_ahead(
         make_train_step(start.legs[0].step_spec), start.state, images

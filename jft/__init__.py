@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from jft.config import AugmentConfig as AugmentConfig
     from jft.config import ModelConfig as ModelConfig
     from jft.config import OptimConfig as OptimConfig
+    from jft.config import TaskConfig as TaskConfig
     from jft.config import TrainConfig as TrainConfig
     from jft.errors import InputError as InputError
     from jft.inference import Predictor as Predictor
@@ -26,6 +27,7 @@ _HOMES = {
     "Predictor": "jft.inference",
     "Pretrained": "jft.pretrained",
     "Result": "jft.watch",
+    "TaskConfig": "jft.config",
     "TrainConfig": "jft.config",
     "fit": "jft.loop",
     "load_pretrained": "jft.pretrained",
@@ -39,6 +41,7 @@ __all__ = [
     "Predictor",
     "Pretrained",
     "Result",
+    "TaskConfig",
     "TrainConfig",
     "fit",
     "load_pretrained",

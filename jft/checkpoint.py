@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
+from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
 from jft.step import TrainState
 
@@ -134,6 +135,8 @@ class ModelCard:
         model: Name of the network in `jft.models.MODELS`.
         width: Channels of its first stage; None is its own.
         pooled_head: Whether a VGG's hidden layers are left out.
+        decoder: What makes a map of classes out of its features.
+        task: What it has learned, from `jft.tasks.to_dict`.
         class_names: What the head's outputs are called.
         preprocess: How pixels become its input.
         digest: Hex sha256 of the variables, from `tree.digest`.
@@ -142,6 +145,8 @@ class ModelCard:
     model: str
     width: int | None
     pooled_head: bool
+    decoder: Literal["auto"] | Decoder
+    task: dict[str, Any]
     class_names: tuple[str, ...]
     preprocess: Preprocess
     digest: str
@@ -150,7 +155,10 @@ class ModelCard:
     def network(self) -> ModelConfig:
         """The network, as a configuration asks for it."""
         return ModelConfig(
-            name=self.model, width=self.width, pooled_head=self.pooled_head
+            name=self.model,
+            width=self.width,
+            pooled_head=self.pooled_head,
+            decoder=self.decoder,
         )
 
 

@@ -19,8 +19,10 @@ from rich.progress import (
 from jft.loop import Run
 from jft.plan import Plan
 from jft.setup import Setup
-from jft.tables import phase_line, plan_lines
+from jft.tables import epochs, outcome, outputs_line, phase_line, plan_lines
 from jft.watch import Result, Watch
+
+STARVING = 0.1  # share of an epoch's time, from which on waiting for images is told
 
 
 class Printer(Watch):
@@ -72,13 +74,16 @@ class Printer(Watch):
     def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
         """Say how the epoch went."""
         assert self._run is not None
-        epochs = self._run.setup.batches.epochs
-        self._line(
-            f"epoch {train['epoch']:>{len(str(epochs))}}/{epochs}   "
-            f"train loss {train['loss']:.4f}  accuracy {train['accuracy']:6.1%}   "
-            f"test loss {test['loss']:.4f}  accuracy {test['accuracy']:6.1%}   "
-            f"{train['seconds']:.1f} s"
-        )
+        count, task = self._run.setup.batches.epochs, self._run.setup.task
+        line = f"epoch {train['epoch']:>{len(str(count))}}/{count}"
+        for name, record in (("train", train), ("test", test)):
+            line += f"   {name} loss {record['loss']:.4f}"
+            if task.score in record:
+                line += f"  {task.score} {record[task.score]:6.1%}"
+        line += f"   {train['seconds']:.1f} s"
+        if train["data"] >= STARVING:
+            line += f", {train['data']:.0%} of it waiting for images"
+        self._line(line)
 
     def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
         """Say what is trained from here on."""
@@ -95,12 +100,11 @@ class Printer(Watch):
     def end(self, result: Result, *, already: bool) -> None:
         """Say what came of it, where it lies, and what to do next."""
         self.close()
-        right = round(result.accuracy * result.n)
         self._line("")
         if already:
             self._line(f"{result.workdir} has finished already; nothing was done.")
         self._line(
-            f"test accuracy {result.accuracy:.2%} ({right} of {result.n} images), "
+            f"test {outcome(result.score, result.metrics)}, "
             f"after {result.seconds:.0f} s"
         )
         self._line(f"the run is in {result.workdir}")
@@ -138,12 +142,12 @@ def introduction(setup: Setup) -> list[str]:
         (
             "data",
             f"{config.data}: {len(splits.train):,} images to train on, "
-            f"{len(splits.test):,} to test, {len(splits.class_names)} classes, "
+            f"{len(splits.test):,} to test, {outputs_line(splits)}, "
             f"{size}x{size} pixels",
         ),
         (
             "training",
-            f"{setup.batches.epochs} epochs of {setup.batches.steps_per_epoch} steps, "
+            f"{epochs(setup.batches.epochs)} of {setup.batches.steps_per_epoch} steps, "
             f"{config.batch_size} images each; {optim.name}, "
             f"learning rate {optim.learning_rate:g} ({optim.schedule})",
         ),
@@ -164,7 +168,7 @@ def weights_line(setup: Setup) -> str:
         return "random" + (", also in the part that stays frozen" if frozen else "")
     text = f"{report.source}, {len(report.loaded)} tensors loaded"
     if report.reinitialised:
-        text += f"; a new head for {len(setup.splits.class_names)} classes"
+        text += f"; a new head for {outputs_line(setup.splits)}"
     return text
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,9 +18,11 @@ class Flags:
 
     Attributes:
         run: Folder of a run.
-        data: digits, or folder:PATH. None takes what the run was trained on.
+        data: As in jft.train. None takes what the run was trained on.
         which: The parameters after the last step, or those of the epoch with the
             highest test accuracy.
+        tta: Average over several views of each image: flip is it and its mirror
+            image, flips adds both upside down, d4 has all turns and mirrors.
         batch_size: Images per step.
         devices: jit runs on one device, pmap on all of them, auto takes pmap if there
             are several.
@@ -34,6 +36,7 @@ class Flags:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     data: str | None = None
     which: Literal["final", "best"] = "final"
+    tta: Literal["none", "flip", "flips", "d4"] = "none"
     batch_size: int = 64
     devices: Literal["auto", "jit", "pmap"] = "auto"
     interpolate: tuple[float, ...] = ()
@@ -50,34 +53,21 @@ def evaluate(flags: Flags) -> int:
     """Evaluate and print."""
     open_run(flags.run)
     from jft.evaluation import evaluate_run, evaluate_shares
+    from jft.tables import metric_lines, share_lines
 
     rules: dict[str, Any] = {
         "which": flags.which,
+        "views": flags.tta,
         "batch_size": flags.batch_size,
         "devices": flags.devices,
     }
     if flags.interpolate:
         table = evaluate_shares(flags.run, flags.interpolate, flags.data, **rules)
-        print(json.dumps(table) if flags.json else as_table(table))
+        print(json.dumps(table) if flags.json else "\n".join(share_lines(table)))
     else:
         metrics = evaluate_run(flags.run, flags.data, **rules)
-        print(json.dumps(metrics) if flags.json else as_sentence(metrics))
+        print(json.dumps(metrics) if flags.json else "\n".join(metric_lines(metrics)))
     return 0
-
-
-def as_sentence(metrics: Mapping[str, float]) -> str:
-    """Return accuracy and loss in words."""
-    right = round(metrics["accuracy"] * metrics["n"])
-    return (
-        f"accuracy {metrics['accuracy']:.2%} ({right} of {metrics['n']} images), "
-        f"loss {metrics['loss']:.4f}"
-    )
-
-
-def as_table(shares: Sequence[Mapping[str, float]]) -> str:
-    """Return one line per share under a heading."""
-    lines = [f"{m['share']:<8g}{m['accuracy']:8.2%}  {m['loss']:7.4f}" for m in shares]
-    return "\n".join(["share   accuracy     loss", *lines])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from jft.inference import Predictor
 from jft.interpolate import check_share, interpolate, pretrained_variables
 from jft.runlog import open_run
 from jft.step import make_eval_step
-from jft.tasks import Classification
+from jft.tasks import Task
 
 
 def evaluate_source(
@@ -25,10 +25,11 @@ def evaluate_source(
     variables: Any,
     source: Examples,
     devices: Devices,
+    task: Task,
     *,
     batch_size: int,
     workers: int = 0,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return the metrics over all examples, `n` of them.
 
     Args:
@@ -36,6 +37,7 @@ def evaluate_source(
         variables: Parameters and statistics, replicated by `devices`.
         source: The examples.
         devices: Where the step runs.
+        task: What the step measures.
         batch_size: Examples per step; the last batch is padded with weight 0.
         workers: Processes that prepare batches.
     """
@@ -44,7 +46,7 @@ def evaluate_source(
         eval_step(variables, devices.put(batch))
         for batch in read(batches, workers=workers)
     ]
-    return metrics.collect(devices.fetch(sums) for sums in pending)
+    return metrics.collect(task, (devices.fetch(sums) for sums in pending))
 
 
 def evaluate_run(
@@ -52,23 +54,25 @@ def evaluate_run(
     data: str | None = None,
     *,
     which: Literal["final", "best"] = "final",
+    views: str = "none",
     batch_size: int = 64,
     devices: Literal["auto", "jit", "pmap"] = "auto",
-) -> dict[str, float]:
-    """Return `n`, `accuracy`, `loss` and, beyond five classes, `top5` of a run.
+) -> dict[str, Any]:
+    """Return what a run's task measures: `n`, `loss`, `accuracy` and others.
 
     Args:
         run: The run's folder.
-        data: `digits` or `folder:PATH`, of which the test images are used; None takes
-            what the run was trained on. Its classes must be among the run's.
+        data: As in `TrainConfig`, of which the test images are used; None takes what
+            the run was trained on. Its classes must be among the run's.
         which: The final parameters, or those of the best epoch.
+        views: Of `jft.augment.VIEWS`, over which logits are averaged.
         batch_size: Images per step.
         devices: As in `TrainConfig`.
 
     Raises:
         InputError: The run or the data cannot be used.
     """
-    predictor, measure = _prepare(run, data, which, batch_size, devices)
+    predictor, measure = _prepare(run, data, which, views, batch_size, devices)
     return measure(predictor.variables)
 
 
@@ -78,9 +82,10 @@ def evaluate_shares(
     data: str | None = None,
     *,
     which: Literal["final", "best"] = "final",
+    views: str = "none",
     batch_size: int = 64,
     devices: Literal["auto", "jit", "pmap"] = "auto",
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Return the metrics of networks between the pretrained and the fine-tuned one.
 
     Each is `share` and what `evaluate_run` returns, which has the other arguments too.
@@ -91,6 +96,7 @@ def evaluate_shares(
             [0, 1], by `jft.interpolate`.
         data: Whose test images are used; None takes what the run was trained on.
         which: The final parameters, or those of the best epoch.
+        views: Of `jft.augment.VIEWS`, over which logits are averaged.
         batch_size: Images per step.
         devices: As in `TrainConfig`.
 
@@ -101,7 +107,7 @@ def evaluate_shares(
     for share in shares:
         check_share(share)
     pretrained = pretrained_variables(run)
-    predictor, measure = _prepare(run, data, which, batch_size, devices)
+    predictor, measure = _prepare(run, data, which, views, batch_size, devices)
     return [
         {"share": share, **measure(interpolate(pretrained, predictor.variables, share))}
         for share in shares
@@ -112,9 +118,10 @@ def _prepare(
     run: str | os.PathLike[str],
     data: str | None,
     which: Literal["final", "best"],
+    views: str,
     batch_size: int,
     devices: Literal["auto", "jit", "pmap"],
-) -> tuple[Predictor, Callable[[Any], dict[str, float]]]:
+) -> tuple[Predictor, Callable[[Any], dict[str, Any]]]:
     """Return a run's network, and what measures variables of it on the test images."""
     directory = open_run(run)
     tune_cpu()
@@ -129,32 +136,44 @@ def _prepare(
             f"{spec} is no longer what the run was trained on, and its test images may "
             f"have been trained on; to measure it as it is, say --data {spec}"
         )
-    source = relabel(splits.test, predictor.class_names)
+    source = relabel(splits.test, predictor.task)
     model = predictor.model.clone(axis_name=used.axis_name)
-    step = used.compile(make_eval_step(model, Classification(), predictor.preprocess))
+    task = predictor.task
+    step = used.compile(make_eval_step(model, task, predictor.preprocess, views))
 
-    def measure(variables: Any) -> dict[str, float]:
+    def measure(variables: Any) -> dict[str, Any]:
         there = used.replicate(variables)
-        return evaluate_source(step, there, source, used, batch_size=batch_size)
+        return evaluate_source(step, there, source, used, task, batch_size=batch_size)
 
     return predictor, measure
 
 
-def relabel(source: Source, class_names: tuple[str, ...]) -> Source:
-    """Return the source with its labels counted in `class_names`.
+def relabel(source: Source, task: Task) -> Source:
+    """Return the source with its labels counted in a task's classes.
 
     Raises:
-        InputError: The source has classes that are not among them.
+        InputError: There is something else to learn in it, or it has classes that are
+            not among the task's.
     """
-    if source.class_names == class_names:
+    names = task.class_names
+    if source.task != task.name:
+        raise InputError(
+            f"the run was trained for {task.name}, and the data is for {source.task}"
+        )
+    if source.class_names == names:
         return source
-    strange = sorted(set(source.class_names) - set(class_names))
+    strange = sorted(set(source.class_names) - set(names))
     if strange:
         raise InputError(
             f"the data has classes that the run was not trained on: "
-            f"{', '.join(strange)}\nthe run's classes: {', '.join(class_names)}"
+            f"{', '.join(strange)}\nthe run's classes: {', '.join(names)}"
         )
-    places = np.array([class_names.index(n) for n in source.class_names], np.int32)
+    if task.name != "classification":
+        raise InputError(
+            f"the data has other outputs than the run: {', '.join(source.class_names)}"
+            f"\nthe run's: {', '.join(names)}"
+        )
+    places = np.array([names.index(n) for n in source.class_names], np.int32)
     return dataclasses.replace(
-        source, labels=places[source.labels], class_names=class_names
+        source, labels=places[np.asarray(source.labels)], class_names=names
     )

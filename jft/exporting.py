@@ -12,7 +12,7 @@ from jft import tree
 from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.inference import Predictor
-from jft.models import ModelSpec, config_of
+from jft.models import MODELS, ModelSpec, config_of
 from jft.models.variants import GRID, VGGVariant
 from jft.preprocess import Preprocess
 from jft.pretrained import Pretrained, load_pretrained
@@ -75,10 +75,15 @@ class Exported:
             return [f"python -m jft.train --weights {file} --data folder:IMAGES"]
         if not self.usual:
             return []
-        there = f"torchvision:{self.model}/IMAGENET1K_V1" in published()
+        theirs = f"torchvision:{self.model}/"
+        there = any(name.startswith(theirs) for name in published())
         if self.layout == "torchvision" and there and file.suffix == ".pth":
+            models, options = "torchvision.models", f"num_classes={count}"
+            if MODELS[self.model].decoder != "none":
+                models += ".segmentation"
+                options += ", weights_backbone=None, aux_loss=False"
             return [
-                f"net = torchvision.models.{self.model}(num_classes={count})",
+                f"net = {models}.{self.model}({options})",
                 f'net.load_state_dict(torch.load("{file}", weights_only=True))',
             ]
         if self.layout == "timm" and file.name == "model.safetensors":
@@ -113,7 +118,7 @@ def export_run(
     predictor = Predictor.from_run(run, which, share=share)
     default = _default(directory, predictor.spec, to, share)
     path = Path(file).expanduser() if file else default
-    notes = _origin(directory, which, share)
+    notes = _origin(directory, which, share, predictor.task.score)
     notes["params_digest"] = tree.digest(predictor.variables)
     return replace(_write(predictor, path, to, notes), share=share)
 
@@ -183,6 +188,7 @@ def _metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]
         "model": network.spec.name,
         **({"width": str(model.width)} if model.width else {}),
         **({"pooled_head": "true"} if model.pooled_head else {}),
+        **({"decoder": model.decoder} if model.decoder != "auto" else {}),
         "class_names": json.dumps(network.class_names),
         "preprocess": json.dumps(asdict(network.preprocess)),
         "jft": jft.__version__,
@@ -191,7 +197,9 @@ def _metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]
     }
 
 
-def _origin(directory: RunDirectory, which: str, share: float | None) -> dict[str, str]:
+def _origin(
+    directory: RunDirectory, which: str, share: float | None, score: str
+) -> dict[str, str]:
     """Return how the weights came to be, and how good they were then."""
     notes = {"recipe": json.dumps(_recipe(directory))}
     if share is not None:
@@ -200,11 +208,11 @@ def _origin(directory: RunDirectory, which: str, share: float | None) -> dict[st
     tests = [r for r in directory.metrics() if r["split"] == "test"]
     if not tests:
         return notes
-    best = max(tests, key=lambda record: record["accuracy"])
+    best = max(tests, key=lambda record: record[score])
     measured = best if which == "best" else tests[-1]
     return {
         **notes,
-        "accuracy": f"{measured['accuracy']:.4f}",
+        score: f"{measured[score]:.4f}",
         "test_images": str(measured["n"]),
     }
 

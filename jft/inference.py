@@ -1,4 +1,4 @@
-"""Predict with a finished run: images in, probabilities out."""
+"""Predict with a finished run: images in; probabilities, maps or numbers out."""
 
 import itertools
 import os
@@ -13,7 +13,8 @@ import numpy as np
 from flax.core import FrozenDict
 
 from jft.checkpoint import load_model
-from jft.data.decode import DecodeError, decode, fit
+from jft.data.decode import DecodeError, decode
+from jft.data.geometry import Square, enlarge
 from jft.errors import InputError
 from jft.interpolate import interpolate, pretrained_variables
 from jft.models import ModelSpec
@@ -21,6 +22,7 @@ from jft.models.network import Network
 from jft.preprocess import Preprocess
 from jft.runlog import open_run
 from jft.step import make_predict_step
+from jft.tasks import Task, from_dict
 
 BATCH = 32  # images per compiled call at most
 
@@ -36,14 +38,19 @@ class Predictor:
         model: Its Flax module.
         variables: Immutable {"params": ..., "batch_stats": ...}, float32.
         preprocess: How pixels become its input.
-        class_names: One name per column of the probabilities.
+        task: What it has learned.
     """
 
     spec: ModelSpec
     model: Network
     variables: FrozenDict[str, Any]
     preprocess: Preprocess
-    class_names: tuple[str, ...]
+    task: Task
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per column of what is predicted."""
+        return self.task.class_names
 
     @classmethod
     def from_run(
@@ -75,11 +82,15 @@ class Predictor:
             saved.model,
             variables,
             card.preprocess,
-            card.class_names,
+            from_dict(card.task),
         )
 
     def __call__(self, images: Image | Iterable[Image]) -> np.ndarray:
-        """Return probabilities [N, K] float32, each row summing to 1.
+        """Return what each image shows, float32.
+
+        Probabilities [N, K] of classes, each row summing to 1, or of labels; those of
+        the classes of each pixel [N, S, S, K], which `class_map` brings to an image's
+        own size; or numbers [N, K] in the data's units.
 
         Args:
             images: Paths or uint8 RGB arrays [H, W, 3] of any size, also one alone, or
@@ -91,12 +102,14 @@ class Predictor:
         alone = isinstance(images, (str, os.PathLike))
         if alone or (isinstance(images, np.ndarray) and images.ndim == 3):
             images = [images]
-        rows = list(self.rows(self.pixels(image) for image in images))
-        empty = np.zeros((0, len(self.class_names)), np.float32)
-        return np.stack(rows) if rows else empty
+        rows = list(self.rows(self.pixels(self.load(image)) for image in images))
+        if rows:
+            return np.stack(rows)
+        square = (self.preprocess.size,) * 2 if self._masks else ()
+        return np.zeros((0, *square, len(self.class_names)), np.float32)
 
     def rows(self, pixels: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield probabilities [K] float32 for each image, a batch at a time.
+        """Yield what `__call__` returns of each image, a batch at a time.
 
         Args:
             pixels: Images as `pixels` returns them.
@@ -107,10 +120,10 @@ class Predictor:
             size = 1 << (len(batch) - 1).bit_length()
             filling = [np.zeros_like(batch[0])] * (size - len(batch))
             logits = self._step(self.variables, np.stack(batch + filling))
-            yield from np.asarray(jax.nn.softmax(logits))[: len(batch)]
+            yield from np.asarray(self.task.predict(logits))[: len(batch)]
 
-    def pixels(self, image: Image) -> np.ndarray:
-        """Return one image as the network sees it, uint8 [S, S, 3].
+    def load(self, image: Image) -> np.ndarray:
+        """Return one image, uint8 [H, W, 3].
 
         Raises:
             InputError: It cannot be read or is not uint8 RGB.
@@ -123,11 +136,36 @@ class Predictor:
                     "an image must be uint8 [H, W, 3], "
                     f"got {image.dtype} {list(image.shape)}"
                 )
-            return fit(image, self.preprocess)
+            return image
         try:
-            return fit(decode(Path(image)), self.preprocess)
+            return decode(Path(image))
         except DecodeError as error:
             raise InputError(f"{os.fspath(image)!r}: {error}") from None
+
+    def pixels(self, image: np.ndarray) -> np.ndarray:
+        """Return an image from `load` as the network sees it, uint8 [S, S, 3]."""
+        return Square(self.preprocess, whole=self._masks).image(image)
+
+    def class_map(
+        self, probabilities: np.ndarray, shape: tuple[int, int]
+    ) -> np.ndarray:
+        """Return the most probable class of each pixel of an image, uint8 [H, W].
+
+        Args:
+            probabilities: [S, S, K] of that image.
+            shape: Its height and width, in pixels.
+        """
+        best = np.zeros(shape, np.uint8)
+        highest = np.full(shape, -np.inf, np.float32)
+        for place in range(probabilities.shape[-1]):
+            found = enlarge(probabilities[..., place], shape)
+            higher = found > highest
+            best[higher], highest[higher] = place, found[higher]
+        return best
+
+    @property
+    def _masks(self) -> bool:
+        return self.task.name == "segmentation"
 
     @cached_property
     def _step(self) -> Any:

@@ -57,8 +57,10 @@ def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
 
 
 def _of_result(record: dict[str, Any]) -> dict[str, Any]:
-    names = ("n", "accuracy", "loss", "params_digest", "seconds")
-    return {name: record[name] for name in names}
+    """Return what a result holds of `result.json`."""
+    own = ("score", "params_digest", "seconds", "best")
+    fields = {name: record[name] for name in own if name != "best"}
+    return fields | {"metrics": {k: v for k, v in record.items() if k not in own}}
 
 
 @dataclass
@@ -123,7 +125,7 @@ class Run:
         leg = setup.start.leg_at(done)
         pending: deque[Any] = deque()
         reader = read(setup.batches, start=done, workers=setup.config.workers)
-        for batch in reader:
+        for batch in self.clock.waiting(reader):
             state, sums = train_steps[leg](state, devices.put(batch))
             done += 1
             pending.append((done, sums))
@@ -182,30 +184,42 @@ class Run:
     ) -> None:
         """Evaluate, log, and keep the parameters if they are the best so far."""
         place = {"epoch": done // self.setup.batches.steps_per_epoch, "step": done}
-        train = metrics.summarise(self.progress.total)
+        train = self._training_metrics()
         seconds = self.clock.epoch
-        speed = {"seconds": seconds, "images_per_second": train["n"] / seconds}
+        speed = {
+            "seconds": seconds,
+            "images_per_second": train["n"] / seconds,
+            "data": self.clock.waited / seconds,
+        }
         self.progress.total = {}
         test = self._evaluate(eval_step, state, self.setup.splits.test)
         self.progress.test = {"split": "test", **place, **test}
         records = {"split": "train", **place, **train, **speed}, self.progress.test
         self.directory.append_metrics(records)
         leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
-        best = self.progress.best.get("accuracy", -1.0)
-        if test["accuracy"] > best and not leg.phase.candidate:
+        score = self.setup.task.score
+        best = self.progress.best
+        if not leg.phase.candidate and (not best or test[score] > best[score]):
             self.progress.best = self.progress.test
             self._save("best", state)
         self.watch.epoch(*records)
         self.clock.next_epoch()
 
+    def _training_metrics(self) -> dict[str, Any]:
+        """Return those of the task, and means over the examples of the epoch."""
+        total = dict(self.progress.total)
+        means = {k: total.pop(k) / total["n"] for k in ("grad_norm", "learning_rate")}
+        return {**self.setup.task.summarise(total), **means}
+
     def _evaluate(
         self, eval_step: Callable[[Any, Any], Any], state: TrainState, source: Any
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         return evaluate_source(
             eval_step,
             state.variables,
             source,
             self.setup.devices,
+            self.setup.task,
             batch_size=self.setup.config.batch_size,
             workers=self.setup.config.workers,
         )
@@ -251,12 +265,14 @@ class Run:
         """Save the final parameters, then the result that marks the run finished."""
         digest = self._save("final", state)
         test, best = self.progress.test, self.progress.best
+        score = self.setup.task.score
         place = ("split", "epoch", "step")
         record = {
             **{name: v for name, v in test.items() if name not in place},
+            "score": score,
             "params_digest": digest,
             "seconds": self.clock.run,
-            "best": {"epoch": best["epoch"], "accuracy": best["accuracy"]},
+            "best": {"epoch": best["epoch"], score: best[score]},
         }
         self.directory.write("result.json", record)
         result = Result(workdir=self.directory.path, **_of_result(record))

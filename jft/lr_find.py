@@ -60,6 +60,7 @@ def find_rate(setup: Setup) -> RangeTest:
         config,
         setup.start.pretrained,
         devices,
+        setup.task,
         steps_per_epoch=setup.batches.steps_per_epoch,
         rate=rate_at,
     )
@@ -75,7 +76,7 @@ def find_rate(setup: Setup) -> RangeTest:
         total = metrics.add({}, devices.fetch(sums))
         if not total["n"]:
             continue  # all of it is held out of a sweep
-        loss = metrics.summarise(total)["loss"]
+        loss = total["loss"] / total["n"]
         if not math.isfinite(loss):
             break
         rates.append(float(rate_at(done)))

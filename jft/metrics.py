@@ -1,60 +1,53 @@
-"""Metrics as sums and counts, which add up over batches and devices; never averages."""
+"""Adding up what steps return, on the host: sums and counts, never averages."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
-from jft.types import Metrics
+from jft.tasks import Task
+
+ROWS = "rows"  # under which an evaluation step returns what must be kept whole
 
 
-def classification_sums(
-    loss: jax.Array, logits: jax.Array, label: jax.Array, weight: jax.Array
-) -> Metrics:
-    """Return the sums of one batch.
+def add(total: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `total` with one batch's sums added, in float64.
 
     Args:
-        loss: Loss per example [B] float32.
-        logits: [B, K] float32.
-        label: [B] int32 in [0, K).
-        weight: [B] float32, 0 on padding.
+        total: Earlier result, {} to begin with.
+        sums: Arrays of any shape, which stay the same from batch to batch.
 
     Returns:
-        `loss`, `accuracy` and, beyond five classes, `top5`: weighted sums over
-        examples; `n`: the sum of weights. All float32 scalars.
+        Floats and nested lists of floats. JSON has them as they are: a total that was
+        written and read goes on to the same bits.
     """
-    at_label = jnp.take_along_axis(logits, label[:, None], axis=1)
-    # Ties count as the earlier class, as argmax and torch's topk have them.
-    earlier = jnp.arange(logits.shape[1]) < label[:, None]
-    rank = jnp.sum((logits > at_label) | ((logits == at_label) & earlier), axis=1)
-    finite = jnp.all(jnp.isfinite(logits), axis=1)
-    sums = {
-        "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
-        "accuracy": jnp.sum(jnp.where((rank < 1) & finite, weight, 0.0)),
-        "n": jnp.sum(weight),
+    host = {name: np.asarray(value, np.float64) for name, value in sums.items()}
+    return {
+        name: (np.asarray(total.get(name, 0.0)) + value).tolist()
+        for name, value in host.items()
     }
-    if logits.shape[1] > 5:
-        sums["top5"] = jnp.sum(jnp.where((rank < 5) & finite, weight, 0.0))
-    return sums
 
 
-def add(total: Mapping[str, float], sums: Metrics) -> dict[str, float]:
-    """Return `total` with one batch's sums added, in float64 on the host."""
-    host = {name: float(np.asarray(value)) for name, value in sums.items()}
-    return {name: total.get(name, 0.0) + value for name, value in host.items()}
+def collect(task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metrics over all batches of an evaluation.
 
-
-def summarise(total: Mapping[str, float]) -> dict[str, float]:
-    """Divide sums by their count: every name but `n`, which becomes an int."""
-    n = total["n"]
-    ratios = {name: value / n for name, value in total.items() if name != "n"}
-    return {"n": round(n), **ratios}
-
-
-def collect(batches: Iterable[Metrics]) -> dict[str, float]:
-    """Return the metrics over all batches."""
-    total: dict[str, float] = {}
-    for sums in batches:
-        total = add(total, sums)
-    return summarise(total)
+    Args:
+        task: Whose sums and rows they are.
+        batches: `task.sums` of each, added up over devices. Where `task.rows` is not
+            empty, also `"rows"`: a dictionary of that, gathered from all devices, and
+            `"weight"` [B] of the same examples. Only those of weight above 0 count.
+    """
+    total: dict[str, Any] = {}
+    kept: list[dict[str, npt.NDArray[Any]]] = []
+    for batch in batches:
+        total = add(total, {k: v for k, v in batch.items() if k != ROWS})
+        if ROWS in batch:
+            rows = {name: np.asarray(value) for name, value in batch[ROWS].items()}
+            real = rows["weight"] > 0
+            kept.append({name: values[real] for name, values in rows.items()})
+    if not kept:
+        return task.summarise(total)
+    names = kept[0]
+    whole = {name: np.concatenate([rows[name] for rows in kept]) for name in names}
+    return task.summarise(total, whole)

@@ -34,7 +34,8 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
         return dict.fromkeys(model.stages, _mode(text, text))
     pairs = [entry.partition("=") for entry in text.split(",")]
     stages = [stage.strip() for stage, _, _ in pairs]
-    normalising = [s for s in model.stages if s not in ("pre_logits", "head")]
+    plain = ("pre_logits", *(("head",) if model.decoder == "none" else ()))
+    normalising = [stage for stage in model.stages if stage not in plain]
     for stage in stages:
         if stage not in normalising:
             raise InputError(

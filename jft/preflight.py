@@ -7,7 +7,7 @@ from typing import Any
 from jft import config as configs
 from jft import norms, patterns
 from jft.config import ModelConfig, TrainConfig
-from jft.data.sources import find_folder
+from jft.data.spec import parse_spec
 from jft.errors import InputError
 from jft.models import ModelSpec, configured
 from jft.phases import plan_phases
@@ -36,7 +36,7 @@ def check(config: TrainConfig) -> TrainConfig:
     attempt(configs.check, config)
     attempt(_check_decay_rules, config.optim.decay_rules)
     attempt(find_weights, config.weights)
-    attempt(find_folder, config.data)
+    attempt(_check_data, config.data)
     if config.model.name is None and not problems:
         config = with_model(config)
     if config.model.name is not None:
@@ -53,6 +53,10 @@ def check(config: TrainConfig) -> TrainConfig:
 
 def _check_decay_rules(rules: str) -> None:
     patterns.parse_rules(rules, what="optim.decay_rules")
+
+
+def _check_data(data: str) -> None:
+    parse_spec(data).check()
 
 
 def with_model(config: TrainConfig) -> TrainConfig:

@@ -53,6 +53,14 @@ class Preprocess:
         """
         return int(self.size / self.crop_fraction + 1e-6)
 
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """The RGB pixel, in 0..255, that is nearest to zeros in the network's input."""
+        scale = 255.0 / self.pixel_max
+        levels = [min(max(round(value * scale), 0), 255) for value in self.mean]
+        red, green, blue = levels[::-1] if self.channels == "bgr" else levels
+        return red, green, blue
+
     def __post_init__(self) -> None:
         if type(self.size) is not int or not 1 <= self.size <= LARGEST:
             raise InputError(

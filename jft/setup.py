@@ -1,5 +1,6 @@
 """All that a run is made of before it begins: data, network, phases, steps."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,20 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 from jft import crossing
 from jft.checkpoint import ModelCard
 from jft.config import TrainConfig
+from jft.data.listing import Dataset
 from jft.data.pipeline import Batches
-from jft.data.sources import Splits, open_splits, require_readable
+from jft.data.sources import Splits, list_data, open_splits, require_readable
 from jft.devices import Devices, get_devices, tune_cpu
 from jft.errors import InputError
 from jft.models import ModelSpec, config_of
+from jft.objective import check_task, make_task
 from jft.phases import plan_phases
-from jft.pretrained import open_for
+from jft.pretrained import WeightsFor, open_for
 from jft.state import Start, begin, check_rules
 from jft.step import HELD_OUT, make_eval_step, make_train_step
+from jft.tasks import Task, to_dict
 
 COMPILERS = 2  # steps of several phases are compiled at the same time
 
@@ -55,19 +58,22 @@ class Setup:
 
     def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Return shape and dtype of each array of a batch."""
-        n, size = self.config.batch_size, self.start.pretrained.preprocess.size
-        kinds = {"label": np.int32, "weight": np.float32, "id": np.int32}
-        columns = {
-            name: jax.ShapeDtypeStruct((n,), kind) for name, kind in kinds.items()
+        return {
+            name: jax.ShapeDtypeStruct(array.shape, array.dtype)
+            for name, array in self.batches.empty().items()
         }
-        return {"image": jax.ShapeDtypeStruct((n, size, size, 3), np.uint8)} | columns
 
     def eval_step(self) -> Callable[[Any, Any], Any]:
         """Return the step that evaluates; it computes in float32, as predict does."""
         pretrained = self.start.pretrained
         model = pretrained.model.clone(axis_name=self.devices.axis_name)
-        task = self.start.legs[0].step_spec.task
-        return self.devices.compile(make_eval_step(model, task, pretrained.preprocess))
+        step = make_eval_step(model, self.task, pretrained.preprocess)
+        return self.devices.compile(step)
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return self.start.legs[0].step_spec.task
 
     def card(self, digest: str) -> ModelCard:
         """Return what predict needs to know of variables with that digest."""
@@ -77,6 +83,8 @@ class Setup:
             model=pretrained.spec.name,
             width=network.width,
             pooled_head=network.pooled_head,
+            decoder=network.decoder,
+            task=to_dict(self.task),
             class_names=self.splits.class_names,
             preprocess=pretrained.preprocess,
             digest=digest,
@@ -139,9 +147,17 @@ def prepare(
     tune_cpu()
     devices = get_devices(config.devices, config.batch_size)
     _check_batch(config, devices)
+    dataset = list_data(config.data)
+    check_task(config, dataset.task)
     weights = open_for(config.model, config.weights, image_size=config.image_size)
+    weights = with_decoder(weights, dataset, config.model.decoder)
     check_rules(config, weights.spec)
-    splits = open_splits(config.data, weights.preprocess)
+    splits = open_splits(
+        dataset,
+        weights.preprocess,
+        canvas=config.augment.resized_crop > 0,
+        cache=config.cache,
+    )
     report(splits.report.to_json())
     require_readable(splits)
     _check_sweep(config, weights.spec, len(splits.train))
@@ -151,6 +167,45 @@ def prepare(
         seed=config.seed,
     )
     epochs = sum(phase.epochs for phase in plan_phases(config, pretrained.spec))
-    batches = Batches(splits.train, config.batch_size, config.seed, epochs)
-    start = begin(config, pretrained, devices, steps_per_epoch=batches.steps_per_epoch)
+    batches = Batches(
+        splits.train, config.batch_size, config.seed, epochs, config.sampling
+    )
+    start = begin(
+        config,
+        pretrained,
+        devices,
+        make_task(config, splits.train),
+        steps_per_epoch=batches.steps_per_epoch,
+    )
     return Setup(config, devices, splits, batches, start)
+
+
+def with_decoder(weights: WeightsFor, dataset: Dataset, wanted: str) -> WeightsFor:
+    """Return the network with a decoder if, and only if, the data has masks.
+
+    Args:
+        weights: The network, with the decoder that was asked for or is its own.
+        dataset: What there is to learn.
+        wanted: The decoder that was asked for, or auto.
+
+    Raises:
+        InputError: A decoder was asked for that has nothing to learn from, or there is
+            to be none for masks.
+    """
+    spec = weights.spec
+    if dataset.task != "segmentation":
+        if spec.decoder != "none":
+            raise InputError(
+                f"{spec.name} with a {spec.decoder} decoder learns from masks, and "
+                f"{dataset.name} has none: it is for {dataset.task}"
+            )
+        return weights
+    if spec.decoder != "none":
+        return weights
+    if wanted == "none":
+        raise InputError(
+            f"{dataset.name} has masks, which need a decoder: leave model.decoder at "
+            "auto, or take fcn, deeplabv3 or unet"
+        )
+    spec = spec.adapted(decoder="unet")
+    return dataclasses.replace(weights, spec=spec)

@@ -19,7 +19,7 @@ from jft.models.training import TrainMode
 from jft.phases import Phase, plan_phases
 from jft.pretrained import Pretrained
 from jft.step import StepSpec, TrainState, trained
-from jft.tasks import Classification
+from jft.tasks import Task
 from jft.types import Params
 
 
@@ -72,6 +72,7 @@ def begin(
     config: TrainConfig,
     pretrained: Pretrained,
     devices: Devices,
+    task: Task,
     *,
     steps_per_epoch: int,
     rate: optax.Schedule | None = None,
@@ -82,13 +83,14 @@ def begin(
         config: The rules.
         pretrained: The network and its weights.
         devices: Where steps run.
+        task: What is learned.
         steps_per_epoch: Steps per epoch.
         rate: Learning rate by step, in place of the configured one.
 
     Raises:
         InputError: A freeze or norm rule does not fit the network.
     """
-    legs = _Builder(config, pretrained, devices, steps_per_epoch, rate).legs()
+    legs = _Builder(config, pretrained, devices, task, steps_per_epoch, rate).legs()
     params = pretrained.variables["params"]
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -136,6 +138,7 @@ class _Builder:
     config: TrainConfig
     pretrained: Pretrained
     devices: Devices
+    task: Task
     steps_per_epoch: int
     rate: optax.Schedule | None
 
@@ -217,7 +220,7 @@ class _Builder:
         averaged = {n: begins[k] if k else uncounted for n, k in since.items()}
         return StepSpec(
             model=self._model(rates, modes),
-            task=Classification(label_smoothing=config.label_smoothing),
+            task=self.task,
             optimizer=self._optimizer(_from(rate, start - uncounted), rates, since),
             rate=_from(rate, start),
             rates=rates,

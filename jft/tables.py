@@ -1,8 +1,14 @@
-"""A plan in lines of text: what each stage costs, and the run as a whole."""
+"""What a person reads, in lines of text: a plan, and metrics."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jft.data.sources import Splits
 from jft.phases import Phase
 from jft.plan import MemoryPlan, PhasePlan, Plan, StagePlan
 
+SCORES = ("accuracy", "mAP", "mIoU", "r2")
+MOST_CLASSES = 50  # of which a person wants to read a line each
 COLUMNS = ("stage", "parameters", "trained", "norm", "rate", "forward", "backward")
 
 
@@ -36,12 +42,38 @@ def share_of_full(phase: PhasePlan) -> float:
     return phase.flops / max(phase.full_flops, 1)
 
 
+def outputs_line(splits: Splits) -> str:
+    """Return what there is to learn: `10 classes`, `masks of 2 classes`, ..."""
+    count = len(splits.class_names)
+    words = {
+        "classification": "classes" if count > 1 else "class",
+        "multilabel": "labels" if count > 1 else "label",
+        "segmentation": "classes in masks",
+        "regression": "numbers" if count > 1 else "number",
+    }
+    return f"{count} {words[splits.task]}"
+
+
+def outcome(score: str, metrics: Mapping[str, Any]) -> str:
+    """Return the score in words: `accuracy 98.89% (355 of 359 images)`."""
+    n, value = metrics["n"], metrics[score]
+    if score == "accuracy":
+        return f"accuracy {value:.2%} ({round(value * n)} of {n} images)"
+    if score == "r2":
+        return f"r2 {value:.4f}, mae {metrics['mae']:.4g} ({n} images)"
+    return f"{score} {value:.2%} ({n} images)"
+
+
 def phase_line(phase: Phase) -> str:
     """Describe a phase: `3 epochs, freeze all-but:head, learning rate 0.1`."""
-    epochs = "1 epoch" if phase.epochs == 1 else f"{phase.epochs} epochs"
     tried = ", one of several rates" if phase.candidate else ""
     rate = f"learning rate {phase.learning_rate:g}"
-    return f"{epochs}, freeze {phase.freeze}, {rate}{tried}"
+    return f"{epochs(phase.epochs)}, freeze {phase.freeze}, {rate}{tried}"
+
+
+def epochs(number: int) -> str:
+    """Return a number of epochs in words."""
+    return "1 epoch" if number == 1 else f"{number} epochs"
 
 
 def stage_table(phase: PhasePlan) -> list[str]:
@@ -132,3 +164,48 @@ def duration(seconds: float) -> str:
     return (
         f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
     )
+
+
+def score_of(metrics: Mapping[str, Any]) -> str:
+    """Return the name of the metric that says most."""
+    return next(name for name in SCORES if name in metrics)
+
+
+def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return score and loss in words, then other metrics, and those of each class."""
+    score = score_of(metrics)
+    first = f"{outcome(score, metrics)}, loss {metrics['loss']:.4f}"
+    rest = {k: v for k, v in metrics.items() if k not in (score, "n", "loss")}
+    plain = {k: v for k, v in rest.items() if not isinstance(v, Mapping)}
+    lines = [first, *(f"{name:<20}{value:8.4f}" for name, value in plain.items())]
+    tables = {k: v for k, v in rest.items() if isinstance(v, Mapping)}
+    return [*lines, "", *class_table(tables)] if tables else lines
+
+
+def class_table(tables: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return a line for each class, a column for each metric; none for too many."""
+    names = list(next(iter(tables.values())))
+    if len(names) > MOST_CLASSES:
+        return [f"{len(names)} classes; --json has the metrics of each"]
+    width = max(len("class"), *map(len, names))
+    widths = [max(len(name), 8) for name in tables]
+    heads = (f"{name:>{w}}" for name, w in zip(tables, widths, strict=True))
+    lines = ["  ".join([f"{'class':<{width}}", *heads])]
+    for name in names:
+        values = (number(table[name]) for table in tables.values())
+        cells = (f"{value:>{w}}" for value, w in zip(values, widths, strict=True))
+        lines.append("  ".join([f"{name:<{width}}", *cells]))
+    return lines
+
+
+def number(value: float | None) -> str:
+    """Return a metric, or a dash where there is nothing to measure."""
+    return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def share_lines(shares: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one line per share under a heading."""
+    score = score_of(shares[0])
+    shown = "8.4f" if score == "r2" else "8.2%"
+    lines = [f"{m['share']:<8g}{m[score]:{shown}}  {m['loss']:7.4f}" for m in shares]
+    return [f"share   {score:>8}     loss", *lines]

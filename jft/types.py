@@ -3,16 +3,21 @@ K classes.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
+if TYPE_CHECKING:
+    import jax
 
 # Nested mappings with '/'-addressable leaves: {"stage1": {"block0": {"conv1": ...}}}.
 Params = Mapping[str, Any]
 
-# image [B, H, W, C] uint8; label [B] int32; weight [B] float32, 0 on padding;
-# id [B] int32, the example's index in its source.
-Batch = Mapping[str, jax.Array]
+# image [B, H, W, C] uint8; label [B] or [B, K] int32, [B, K] float32, or [B, H, W]
+# uint8; weight [B] float32, 0 on padding; id [B] int32, which tells an example's draws
+# apart.
+Batch = Mapping[str, "jax.Array"]
 
 # Sums over examples, and the count they are to be divided by.
-Metrics = Mapping[str, jax.Array]
+Metrics = Mapping[str, "jax.Array"]
+
+# The class place, in a mask, of what counts neither in the loss nor in the metrics.
+VOID = 255

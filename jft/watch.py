@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,16 @@ class Result:
 
     Attributes:
         workdir: The run's folder.
-        n: Test examples.
-        accuracy: Share of them that the final parameters classify rightly, in [0, 1].
-        loss: Their mean cross-entropy.
+        score: Name of the metric that is better the higher: accuracy, mAP, mIoU or r2.
+        metrics: What the final parameters come to on the test images: their number
+            `n`, their mean `loss`, the score, and what else the task measures.
         params_digest: Hex sha256 over the final parameters and statistics.
         seconds: Time spent, over all sessions of the run.
     """
 
     workdir: Path
-    n: int
-    accuracy: float
-    loss: float
+    score: str
+    metrics: Mapping[str, Any]
     params_digest: str
     seconds: float
 

@@ -53,12 +53,14 @@ def accuracy(pretrained: Pretrained, source: Source) -> float:
     """Return top-1 over a source, on all the test's devices."""
     devices = get_devices("pmap", 400)
     model = pretrained.model.clone(axis_name=devices.axis_name)
-    step = make_eval_step(model, Classification(), pretrained.preprocess)
+    task = Classification(class_names=CIFAR_CLASSES)
+    step = make_eval_step(model, task, pretrained.preprocess)
     metrics = evaluate_source(
         devices.compile(step),
         devices.replicate(pretrained.variables),
         source,
         devices,
+        task,
         batch_size=400,
     )
     assert metrics["n"] == 10_000
@@ -120,4 +122,4 @@ def test_the_default_run_reads_digits():
     from jft.loop import fit
 
     config = jft.TrainConfig(devices="jit")
-    assert fit(config).accuracy >= 0.98
+    assert fit(config).metrics["accuracy"] >= 0.98

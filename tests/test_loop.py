@@ -75,7 +75,7 @@ def read(path: Path, name: str) -> Any:
 def records(path: Path) -> list[dict[str, Any]]:
     """Return the metrics of a run without those that depend on the clock."""
     lines = (path / "metrics.jsonl").read_text().splitlines()
-    timed = {"seconds", "images_per_second"}
+    timed = {"seconds", "images_per_second", "data"}
     return [
         {k: v for k, v in json.loads(line).items() if k not in timed} for line in lines
     ]
@@ -86,9 +86,11 @@ def test_a_run_leaves_everything_behind(rules: TrainConfig):
     run = result.workdir
     assert configs.from_dict(read(run, "config.json")) == rules
     saved = read(run, "result.json")
-    for name in ("n", "accuracy", "loss", "params_digest", "seconds"):
+    for name in ("score", "params_digest", "seconds"):
         assert saved[name] == getattr(result, name)
-    assert result.n == 8
+    for name in ("n", "accuracy", "loss", "recall"):
+        assert saved[name] == result.metrics[name]
+    assert result.metrics["n"] == 8
     manifest = read(run, "manifest.json")
     assert manifest["sessions"][0]["versions"]["jax"]
     assert manifest["seed"] == 0
@@ -100,7 +102,7 @@ def test_a_run_leaves_everything_behind(rules: TrainConfig):
         (split, epoch, 3 * epoch) for epoch in (1, 2, 3) for split in ("train", "test")
     ]
     assert [r["n"] for r in lines] == [16, 8] * 3
-    assert lines[-1]["accuracy"] == result.accuracy
+    assert lines[-1]["accuracy"] == result.metrics["accuracy"]
     rates = [r["learning_rate"] for r in lines if r["split"] == "train"]
     assert rates[1] > rates[2] > 0
 
@@ -113,16 +115,16 @@ def test_a_finished_run_predicts_and_evaluates_by_itself(
     assert predictor.class_names == ("dark", "light")
     assert tree.digest(predictor.variables) == result.params_digest
     metrics = evaluate_run(result.workdir, devices="jit", batch_size=5)
-    assert metrics["n"] == result.n
-    assert metrics["accuracy"] == result.accuracy
-    assert metrics["loss"] == pytest.approx(result.loss, rel=1e-6)
+    assert metrics["n"] == result.metrics["n"]
+    assert metrics["accuracy"] == result.metrics["accuracy"]
+    assert metrics["loss"] == pytest.approx(result.metrics["loss"], rel=1e-6)
     paths = sorted((images / "test").rglob("*.png"))
     probabilities = predictor(paths)
     assert probabilities.shape == (8, 2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     right = [predictor.class_names[row.argmax()] for row in probabilities]
     hits = [a == path.parent.name for a, path in zip(right, paths, strict=True)]
-    assert np.mean(hits) == result.accuracy
+    assert np.mean(hits) == result.metrics["accuracy"]
     arrays = np.stack([np.asarray(Image.open(path)) for path in paths])
     np.testing.assert_array_equal(predictor(arrays), probabilities)
     # Compiled for one image instead of eight: another order of additions.
@@ -152,7 +154,7 @@ def test_a_run_that_was_broken_off_ends_as_the_whole_one(
         fit(broken, StopAfter(crash))
     resumed = fit(broken)
     assert resumed.params_digest == whole.params_digest
-    assert resumed.accuracy == whole.accuracy
+    assert resumed.metrics == whole.metrics
     assert records(resumed.workdir) == records(whole.workdir)
 
 
@@ -209,7 +211,7 @@ def test_a_run_that_never_began_gives_its_folder_to_other_rules(
     wrong = dataclasses.replace(rules, freeze="stagee1/*")
     with pytest.raises(InputError, match="did you mean 'stage1"):
         fit(wrong)
-    assert fit(rules).n == 8
+    assert fit(rules).metrics["n"] == 8
 
 
 def test_several_devices_come_to_the_same_parameters(
@@ -220,7 +222,7 @@ def test_several_devices_come_to_the_same_parameters(
         rules, batch_size=8, devices="pmap", workdir=str(tmp_path / "eight")
     )
     many = fit(eight)
-    assert (many.n, many.accuracy) == (one.n, one.accuracy)
+    assert many.metrics["accuracy"] == one.metrics["accuracy"]
     there = tree.flatten(Predictor.from_run(many.workdir).variables)
     here = tree.flatten(Predictor.from_run(one.workdir).variables)
     # Six steps of float32 additions in another order.

@@ -1,152 +1,86 @@
-import jax
+import json
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jft import metrics
-
-compiled_sums = jax.jit(metrics.classification_sums)
-
-Rows = dict[str, np.ndarray]
-
-
-def examples(n: int, classes: int, seed: int = 0) -> Rows:
-    """Return random rows; few levels, so that many logits tie.
-
-    Losses are eighths: their float32 sums are exact, in any order.
-    """
-    rng = np.random.default_rng(seed)
-    return {
-        "loss": (rng.integers(0, 40, n) / 8).astype(np.float32),
-        "logits": rng.integers(0, 4, (n, classes)).astype(np.float32),
-        "label": rng.integers(0, classes, n).astype(np.int32),
-        "weight": np.ones(n, np.float32),
-    }
-
-
-def sums_of(rows: Rows) -> dict[str, float]:
-    sums = compiled_sums(*(rows[k] for k in ("loss", "logits", "label", "weight")))
-    assert all(v.dtype == jnp.float32 and v.shape == () for v in sums.values())
-    return {name: float(value) for name, value in sums.items()}
-
-
-def reference(rows: Rows) -> dict[str, float]:
-    """Count row by row; a stable sort puts the earlier of two equal classes first."""
-    total = {"loss": 0.0, "accuracy": 0.0, "n": 0.0, "top5": 0.0}
-    for loss, logits, label, weight in zip(*rows.values(), strict=True):
-        if weight == 0:
-            continue
-        order = np.argsort(-logits, kind="stable")
-        total["loss"] += float(loss) * float(weight)
-        total["accuracy"] += float(weight) * (order[0] == label)
-        total["top5"] += float(weight) * (label in order[:5])
-        total["n"] += float(weight)
-    if rows["logits"].shape[1] <= 5:
-        del total["top5"]
-    return total
-
-
-def padded(rows: Rows, size: int) -> Rows:
-    """Fill up to `size` rows of weight 0 whose other values are garbage."""
-    extra = size - len(rows["label"])
-    garbage = {"loss": np.nan, "logits": np.nan, "label": 0, "weight": 0}
-    return {
-        name: np.concatenate(
-            [rows[name], np.full((extra, *rows[name].shape[1:]), value)],
-            dtype=rows[name].dtype,
-        )
-        for name, value in garbage.items()
-    }
-
-
-@pytest.mark.parametrize("classes", [2, 5, 6, 11])
-def test_sums_equal_a_count_row_by_row_with_ties(classes: int):
-    rows = examples(64, classes)
-    expected = reference(rows)
-    assert 0 < expected["accuracy"] < 64
-    assert ("top5" in expected) == (classes > 5)
-    assert sums_of(rows) == expected
-
-
-def test_one_tied_class_is_right_not_both():
-    logits = np.tile(np.float32([1, 3, 3, 0]), (4, 1))
-    rows = examples(4, 4) | {"logits": logits, "label": np.arange(4, dtype=np.int32)}
-    assert sums_of(rows)["accuracy"] == 1
-    rows |= {"label": np.full(4, 1, np.int32)}
-    assert sums_of(rows)["accuracy"] == 4
-
-
-def test_constant_logits_are_right_only_for_the_first_classes():
-    rows = examples(8, 8) | {
-        "logits": np.zeros((8, 8), np.float32),
-        "label": np.arange(8, dtype=np.int32),
-    }
-    sums = sums_of(rows)
-    assert (sums["accuracy"], sums["top5"]) == (1, 5)
-
-
-def test_weights_multiply_every_sum():
-    rows = examples(32, 7) | {"weight": np.float32(np.arange(32) % 3) / 2}
-    assert sums_of(rows) == reference(rows)
-
-
-def test_padding_adds_nothing_even_if_its_loss_and_logits_are_nan():
-    rows = examples(13, 7)
-    assert sums_of(padded(rows, 16)) == sums_of(rows) == reference(rows)
-
-
-def test_a_nan_loss_of_a_real_example_is_not_hidden():
-    rows = examples(4, 7)
-    rows["loss"][2] = np.nan
-    assert np.isnan(sums_of(rows)["loss"])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", [slice(None), slice(0, 1), slice(3, 4), slice(7, 8)])
-@pytest.mark.parametrize("label", [0, 3, 7])
-def test_logits_that_are_not_finite_are_never_right(value, where, label):
-    rows = examples(4, 8) | {"label": np.full(4, label, np.int32)}
-    rows["logits"][:] = 0
-    rows["logits"][:, label] = 9
-    assert sums_of(rows)["accuracy"] == sums_of(rows)["top5"] == 4
-    rows["logits"][1, where] = value
-    assert sums_of(rows)["accuracy"] == sums_of(rows)["top5"] == 3
-
-
-@pytest.mark.parametrize(
-    "cuts", [[], [1], [12], [3, 6, 9], [1, 2, 12], list(range(1, 13)), [8, 8]]
-)
-def test_any_split_into_batches_gives_the_same_result(cuts: list[int]):
-    rows = examples(13, 7, seed=3)
-    bounds = zip([0, *cuts], [*cuts, 13], strict=True)
-    parts = [{k: v[low:high] for k, v in rows.items()} for low, high in bounds]
-    # Padded to one shape, as the pipeline pads; an empty part is all padding.
-    batches = [compiled_sums(**padded(part, 13)) for part in parts]
-    expected = reference(rows)
-    assert metrics.collect(batches) == {
-        "n": 13,
-        "loss": expected["loss"] / 13,
-        "accuracy": expected["accuracy"] / 13,
-        "top5": expected["top5"] / 13,
-    }
-    assert metrics.collect(iter(batches[::-1])) == metrics.collect(batches)
+from jft.tasks import Classification, MultiLabel
 
 
 def test_adding_keeps_the_total_that_was_given():
-    total = {"loss": 1.5, "n": 2.0}
-    sums = {"loss": jnp.float32(0.25), "n": jnp.float32(1)}
-    assert metrics.add(total, sums) == {"loss": 1.75, "n": 3.0}
-    assert total == {"loss": 1.5, "n": 2.0}
-    assert metrics.add({}, sums) == {"loss": 0.25, "n": 1.0}
+    total = {"loss": 1.5, "n": 2.0, "class": [1.0, 0.0]}
+    sums = {
+        "loss": jnp.float32(0.25),
+        "n": jnp.float32(1),
+        "class": jnp.arange(2, dtype=jnp.int32),
+    }
+    expected = {"loss": 1.75, "n": 3.0, "class": [1.0, 1.0]}
+    assert metrics.add(total, sums) == expected
+    assert total == {"loss": 1.5, "n": 2.0, "class": [1.0, 0.0]}
+    assert metrics.add({}, sums) == {"loss": 0.25, "n": 1.0, "class": [0.0, 1.0]}
 
 
 def test_adding_does_not_lose_an_example_where_float32_would():
     full = 2.0**24
     assert np.float32(full) + np.float32(1) == np.float32(full)
     assert metrics.add({"n": full}, {"n": jnp.float32(1)}) == {"n": full + 1}
+    total = metrics.add({"pixels": [[full]]}, {"pixels": jnp.ones((1, 1), jnp.int32)})
+    assert total == {"pixels": [[full + 1]]}
+
+
+def test_a_total_goes_on_to_the_same_bits_after_json():
+    rng = np.random.default_rng(0)
+    batches = [
+        {"n": jnp.float32(rng.normal()), "per": rng.normal(size=(2, 3))}
+        for _ in range(9)
+    ]
+    whole: dict[str, Any] = {}
+    resumed: dict[str, Any] = {}
+    for batch in batches:
+        whole = metrics.add(whole, batch)
+        resumed = json.loads(json.dumps(metrics.add(resumed, batch)))
+    assert whole == resumed
+    # A sum of 9 in float64 by another order of additions.
+    expected = sum(batch["per"] for batch in batches[::-1])
+    np.testing.assert_allclose(whole["per"], expected, rtol=1e-12, atol=1e-14)
 
 
 def test_a_summary_divides_by_the_count_which_stays_a_whole_number():
-    summary = metrics.summarise({"loss": 3.0, "accuracy": 1.0, "n": 4.0, "top5": 4.0})
-    assert summary == {"n": 4, "loss": 0.75, "accuracy": 0.25, "top5": 1.0}
+    sums = {"loss": 3.0, "accuracy": 1.0, "n": 4.0, "top5": 4.0, "learning_rate": 0.5}
+    sums |= {"class_n": [3.0, 0.0, 1.0], "class_right": [1.0, 0.0, 0.0]}
+    summary = Classification().summarise(sums)
+    assert summary == {
+        **{"n": 4, "loss": 0.75, "accuracy": 0.25, "top5": 1.0},
+        **{"learning_rate": 0.125, "balanced_accuracy": 1 / 6},
+    }
     assert type(summary["n"]) is int
+
+
+def test_rows_of_padding_are_left_out_and_the_others_kept_in_order():
+    seen: list[dict[str, np.ndarray]] = []
+
+    class Spy(MultiLabel):
+        def summarise(self, total, rows=None):
+            seen.append(rows)
+            return dict(total)
+
+    batches = [
+        {
+            "n": jnp.float32(2),
+            "rows": {
+                "logits": np.array([[a], [9], [b]]),
+                "weight": np.array([1, 0, 2]),
+            },
+        }
+        for a, b in ((1, 2), (3, 4))
+    ]
+    assert metrics.collect(Spy(), iter(batches)) == {"n": 4.0}
+    np.testing.assert_array_equal(seen[0]["logits"], [[1], [2], [3], [4]])
+    np.testing.assert_array_equal(seen[0]["weight"], [1, 2, 1, 2])
+
+
+def test_without_rows_a_task_is_given_none():
+    batch = {"n": 1.0, "loss": 2.0, "class_n": [1.0], "class_right": [1.0]}
+    record = metrics.collect(Classification(), [batch, batch])
+    assert record == {"n": 2, "loss": 2.0, "balanced_accuracy": 1.0}

@@ -80,7 +80,8 @@ def setup(
         optim=config or OptimConfig(schedule="constant"),
         **rules,
     )
-    start = begin(rules_of_run, pretrained, devices, steps_per_epoch=10)
+    task = Classification(class_names=tuple("abcdefghij"[:CLASSES]))
+    start = begin(rules_of_run, pretrained, devices, task, steps_per_epoch=10)
     return Setup(start.legs[0].step_spec, start.state)
 
 

@@ -108,12 +108,13 @@ def by_hand(config: TrainConfig, spec: ModelSpec) -> tuple[Any, Any]:
         batch = batches[i]
         epoch = jnp.int32(i // batches.steps_per_epoch)
         key = jax.random.key(config.seed)
-        pixels = augment.augment(
+        pixels, _ = augment.augment(
             jnp.asarray(batch["image"]),
             jnp.asarray(batch["id"]),
             key,
             epoch,
             config.augment,
+            size=start.preprocess.size,
         )
         image = augment.normalise(pixels, start.preprocess)
         grads, stats = gradient(tree.unflatten(params), stats, image, batch)

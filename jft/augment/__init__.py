@@ -1,6 +1,8 @@
 """Images on the device: normalisation, and random changes keyed by example."""
 
+from jft.augment.crop import centre
 from jft.augment.image import augment, normalise
 from jft.augment.mixing import mix
+from jft.augment.views import VIEWS, averaged
 
-__all__ = ["augment", "mix", "normalise"]
+__all__ = ["VIEWS", "augment", "averaged", "centre", "mix", "normalise"]

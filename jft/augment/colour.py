@@ -1,4 +1,4 @@
-"""Changes of colour: blends with a plainer image, and tables of the 256 levels.
+"""Changes of colour: blends with a plainer image, tables of the 256 levels, hue.
 
 The blends and the posterise, solarise and equalise tables are Pillow's (ImageEnhance,
 ImageOps) level for level.
@@ -60,6 +60,32 @@ def blend(base: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
     coarse = jnp.round(factor * 4096) / 4096
     product = coarse * difference + (factor - coarse) * difference
     return jnp.clip(start + product, 0, 255).astype(jnp.uint8)
+
+
+def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
+    """Return `image` with its hues shifted, saturation and value as they were.
+
+    By way of HSV in float32 and rounded once, as torchvision does for tensors; on
+    Pillow images it rounds hue and saturation to 8 bits in between.
+
+    Args:
+        image: [H, W, 3] uint8.
+        turns: float32 scalar in [-1, 1]; 1/3 turns red into green.
+    """
+    red, green, blue = levels = jnp.moveaxis(image.astype(jnp.float32), -1, 0)
+    value = jnp.max(levels, axis=0)
+    chroma = value - jnp.min(levels, axis=0)
+    safe = jnp.maximum(chroma, 1)
+    hue = jnp.where(
+        value == red,
+        (green - blue) / safe,
+        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    # In sixths of a turn, how far each channel is from where it begins to fall.
+    start = jnp.array([5, 3, 1], jnp.float32)
+    place = (start + (hue + 6 * turns)[..., None]) % 6
+    less = chroma[..., None] * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+    return jnp.round(value[..., None] - less).astype(jnp.uint8)
 
 
 def histogram(image: jax.Array) -> jax.Array:

@@ -1,22 +1,54 @@
-"""Random crops and mirror images."""
+"""Central and random crops, and mirror images."""
 
 import jax
 import jax.numpy as jnp
 
+from jft.augment.picture import Picture
 
-def random_crop(image: jax.Array, key: jax.Array, padding: int) -> jax.Array:
-    """Return a random H x W window of `image` [H, W, C] padded with black.
+
+def centre(image: jax.Array, size: int) -> jax.Array:
+    """Return the central `size` x `size` of images, or of masks.
 
     Args:
-        image: [H, W, C] uint8.
-        key: Random key of this image.
-        padding: Pixels added on every side.
+        image: [B, H, W, 3] or [B, H, W]. Where a side has an odd number of pixels too
+            many, the place is torchvision's CenterCrop's.
+        size: In pixels, at most H and W.
     """
-    padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    height, width = image.shape[1:3]
+    assert size <= min(height, width), f"no {size} pixels in {height} x {width}"
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[:, top : top + size, left : left + size]
+
+
+def random_crop(picture: Picture, key: jax.Array, padding: int) -> Picture:
+    """Return a random H x W window of a padded picture.
+
+    Args:
+        picture: image [H, W, 3], mask [H, W] or None.
+        key: Random key of this picture.
+        padding: Pixels added on every side: black, and void in the mask.
+    """
     top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
-    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+    def window(array: jax.Array, fill: int) -> jax.Array:
+        inner = ((0, 0),) * (array.ndim - 2)
+        edges = ((padding, padding), (padding, padding), *inner)
+        padded = jnp.pad(array, edges, constant_values=fill)
+        corner = (top, left, *(0 for _ in inner))
+        return jax.lax.dynamic_slice(padded, corner, array.shape)
+
+    return picture.moved(window)
 
 
-def random_flip(image: jax.Array, key: jax.Array) -> jax.Array:
-    """Return `image` [H, W, C], mirrored left-right with probability 1/2."""
-    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+def random_flip(picture: Picture, key: jax.Array, axis: int) -> Picture:
+    """Return the picture mirrored with probability 1/2.
+
+    Args:
+        picture: image [H, W, 3], mask [H, W] or None.
+        key: Random key of this picture.
+        axis: 1 mirrors left-right, 0 turns upside down.
+    """
+    mirrored = jax.random.bernoulli(key)
+    return picture.moved(
+        lambda array, _: jnp.where(mirrored, jnp.flip(array, axis), array)
+    )

@@ -1,13 +1,12 @@
 """Random erasing: a rectangle of noise over part of an image."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
+from jft.augment.boxes import inside, random_box
+
 AREA = (0.02, 0.33)  # of the image's
 RATIO = (0.3, 3.3)  # height to width
-ATTEMPTS = 10
 
 
 def rectangle(key: jax.Array, height: int, width: int) -> jax.Array:
@@ -24,30 +23,7 @@ def rectangle(key: jax.Array, height: int, width: int) -> jax.Array:
     Returns:
         [4] int32: top, left, height, width; the latter two are 0 where none fits.
     """
-    area, ratio, place = jax.random.uniform(key, (3, ATTEMPTS))
-    pixels = (AREA[0] + (AREA[1] - AREA[0]) * area) * (height * width)
-    low, high = math.log(RATIO[0]), math.log(RATIO[1])
-    ratio = jnp.exp(low + (high - low) * ratio)
-    sides = jnp.round(jnp.sqrt(jnp.stack([pixels * ratio, pixels / ratio], axis=1)))
-    size = jnp.array([height, width], jnp.float32)
-    fits = jnp.all(sides < size, axis=1)
-    first = jnp.argmax(fits)
-    chosen = jnp.where(fits[first], sides[first], 0)
-    corner = jnp.floor(place[:2] * (size - chosen + 1))
-    return jnp.concatenate([corner, chosen]).astype(jnp.int32)
-
-
-def inside(box: jax.Array, height: int, width: int) -> jax.Array:
-    """Return which pixels are in a box [4] int32 of top, left, height, width.
-
-    Returns:
-        [height, width] bool.
-    """
-    top, left, tall, wide = box
-    row = jnp.arange(height, dtype=jnp.int32)[:, None]
-    column = jnp.arange(width, dtype=jnp.int32)
-    rows = (row >= top) & (row < top + tall)
-    return rows & (column >= left) & (column < left + wide)
+    return random_box(key, (height, width), (height - 1, width - 1), AREA, RATIO)
 
 
 def random_erase(image: jax.Array, key: jax.Array, probability: float) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Shear, translation and rotation as one nearest-neighbour warp, filled with black.
+"""Shear, translation and rotation as one nearest-neighbour warp.
 
 Pixel for pixel that of Pillow's Image.transform, which counts in 1/65536 of a pixel.
 """
@@ -8,6 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jft.augment.picture import Picture
 
 GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
 
@@ -54,14 +56,16 @@ def fixed_point(matrix: np.ndarray) -> np.ndarray:
     return np.floor(centred * 65536 + 0.5).astype(np.int32)
 
 
-def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Return what `image` shows where the matrix points to, black outside.
+def warp(image: jax.Array, matrix: jax.Array, fill: int = 0) -> jax.Array:
+    """Return what `image` shows where the matrix points to.
 
     Args:
-        image: [H, W, C] uint8, of sides below 10,000, which int32 has room for.
+        image: [H, W, C] uint8 or a mask [H, W], of sides below 10,000, which int32 has
+            room for.
         matrix: [6] int32 from `fixed_point`.
+        fill: What lies outside.
     """
-    height, width, _ = image.shape
+    height, width = image.shape[:2]
     a, b, c, d, e, f = matrix
     x = jnp.arange(width, dtype=jnp.int32)
     y = jnp.arange(height, dtype=jnp.int32)[:, None]
@@ -69,4 +73,39 @@ def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
     row = (d * x + e * y + f) >> 16
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     found = image[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
-    return jnp.where(inside[..., None], found, 0)
+    return jnp.where(jnp.expand_dims(inside, tuple(range(2, image.ndim))), found, fill)
+
+
+def random_rotation(picture: Picture, key: jax.Array, largest: float) -> Picture:
+    """Return the picture turned about its centre; black and void come from outside.
+
+    Nearest neighbours for the image too, as in torchvision's RandomRotation, so that
+    each pixel keeps its own label.
+
+    Args:
+        picture: image [H, W, 3], mask [H, W] or None.
+        key: Random key of this picture.
+        largest: The angle is uniform in this many degrees either way.
+    """
+    degrees = jax.random.uniform(key, (), minval=-largest, maxval=largest)
+    matrix = rotation(degrees, *picture.image.shape[:2])
+    return picture.moved(lambda array, fill: warp(array, matrix, fill))
+
+
+def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
+    """Return the matrix for `warp` of a rotation drawn on the device, [6] int32.
+
+    It is `fixed_point(inverse_matrix("rotate", ...))` but for roundings of float32,
+    which may change an entry by 1/65536: by 1/1000 of a pixel at 32 pixels a side.
+
+    Args:
+        degrees: float32 scalar, counter-clockwise.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+    """
+    cos, sin = jnp.cos(jnp.radians(degrees)), jnp.sin(jnp.radians(degrees))
+    # From the first pixel's centre to the image's.
+    x, y = (width - 1) / 2, (height - 1) / 2
+    places = width / 2 - cos * x + sin * y, height / 2 - sin * x - cos * y
+    matrix = jnp.stack([cos, -sin, places[0], sin, cos, places[1]])
+    return jnp.round(matrix * 65536).astype(jnp.int32)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jft.augment.erase import inside
+from jft.augment.boxes import inside
 from jft.config import AugmentConfig
 
 # Folded into an epoch's key, whose other children are the examples', int32.
@@ -35,13 +35,16 @@ def mix(
 ) -> tuple[jax.Array, jax.Array]:
     """Return images mixed in pairs, and their labels in the same shares.
 
+    A mask is pasted with its pixels.
+
     Image i makes a pair with image i XOR 1. Both keep the same share of their own, so
     that each pair weighs in the loss what it weighed before. A pair with padding stays
     as it is.
 
     Args:
         image: [B, H, W, C] uint8, B even.
-        target: [B, K] float32, probabilities.
+        target: [B, K] float32, of which NaN, unknown, makes a mixture unknown; or masks
+            [B, H, W] of integers, without mixup.
         weight: [B] float32, 0 on padding.
         example: [B] int32, which example of the source each image is.
         key: The run's key.
@@ -49,13 +52,19 @@ def mix(
         config: Its mixup and cutmix are used.
 
     Returns:
-        Images, float32 in [0, 255] with mixup and else uint8; and targets [B, K].
+        Images, float32 in [0, 255] with mixup and else uint8; and targets as given.
     """
     if not (config.mixup or config.cutmix):
         return image, target
+    masks = jnp.issubdtype(target.dtype, jnp.integer)
+    assert not (masks and config.mixup), "masks are never blended"
     share = shares(weight, example, key, epoch, config, image.shape[1:3])
     pixel, label = share.pixel[..., None], share.label[:, None]
-    target = _blend(target, label)
+    if masks:
+        target = jnp.where(share.pixel > 0, target, _partner(target))
+    else:
+        # With all of its own, an image wants nothing of a label that may be NaN.
+        target = jnp.where(label < 1, _blend(target, label), target)
     if not config.mixup:
         return jnp.where(pixel > 0, image, _partner(image)), target
     return _blend(image.astype(jnp.float32), pixel), target

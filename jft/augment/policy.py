@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jft.augment import colour, geometry
+from jft.augment.picture import Picture
 from jft.config import AugmentConfig
 
 OPERATIONS = ("identity", *geometry.GEOMETRIC, *colour.BLENDS, *colour.TABLES)
@@ -86,51 +87,53 @@ def draw(key: jax.Array, config: AugmentConfig) -> tuple[jax.Array, jax.Array]:
     return operations, choice if trivial else config.rand_magnitude + BINS * choice
 
 
-def apply_policy(image: jax.Array, key: jax.Array, config: AugmentConfig) -> jax.Array:
-    """Return `image` after the operations of TrivialAugment or RandAugment.
+def apply_policy(picture: Picture, key: jax.Array, config: AugmentConfig) -> Picture:
+    """Return the picture after the operations of TrivialAugment or RandAugment.
 
     TrivialAugment (Müller and Hutter 2021, arXiv 2103.10158) makes one operation at a
     random level, RandAugment (Cubuk et al. 2019, arXiv 1909.13719) several at a given
     one. Operations and ranges are those of torchvision's TrivialAugmentWide and
-    RandAugment, with nearest neighbours and black outside.
+    RandAugment, with nearest neighbours, and black and void outside.
 
     Args:
-        image: [H, W, 3] uint8, of at most 8 million pixels, which int32 can add up.
-        key: Random key of this image.
+        picture: image [H, W, 3], of at most 8 million pixels, which int32 can add up;
+            mask [H, W] or None.
+        key: Random key of this picture.
         config: Its policy, rand_operations and rand_magnitude are used.
     """
-    height, width, _ = image.shape
+    height, width, _ = picture.image.shape
     strengths = magnitudes(config.policy, height, width)
     warps = jnp.asarray(matrices(strengths, height, width))
 
-    def apply(image: jax.Array, drawn: tuple[jax.Array, jax.Array]) -> Any:
+    def apply(picture: Picture, drawn: tuple[jax.Array, jax.Array]) -> Any:
         magnitude = jnp.asarray(strengths)[drawn]
-        return apply_operation(image, drawn[0], magnitude, warps[drawn]), None
+        return apply_operation(picture, drawn[0], magnitude, warps[drawn]), None
 
-    return jax.lax.scan(apply, image, draw(key, config))[0]
+    return jax.lax.scan(apply, picture, draw(key, config))[0]
 
 
 def apply_operation(
-    image: jax.Array, operation: jax.Array, magnitude: jax.Array, matrix: jax.Array
-) -> jax.Array:
-    """Return `image` warped, blended and looked up, at most one of which changes it.
+    picture: Picture, operation: jax.Array, magnitude: jax.Array, matrix: jax.Array
+) -> Picture:
+    """Return the picture warped, blended and looked up; at most one changes it.
 
     A switch over all operations would compute each of them for each image of a batch;
-    so it is one warp, one blend and one table.
+    so it is one warp, one blend and one table. The mask is warped alone.
 
     Args:
-        image: [H, W, 3] uint8.
+        picture: image [H, W, 3], mask [H, W] or None.
         operation: int32 scalar, an index of OPERATIONS.
         magnitude: float32 scalar, its strength.
         matrix: [6] int32, its warp.
     """
-    image = geometry.warp(image, matrix)
+    image, mask = picture.moved(lambda a, fill: geometry.warp(a, matrix, fill))
     bases = (*colour.BLENDS.values(), lambda image: image)
     base = jax.lax.switch(_place(operation, colour.BLENDS), bases, image)
     image = colour.blend(base, image, 1 + magnitude)
     tables = (*colour.TABLES.values(), colour.unchanged)
     place, counts = _place(operation, colour.TABLES), colour.histogram(image)
-    return colour.look_up(image, jax.lax.switch(place, tables, counts, magnitude))
+    table = jax.lax.switch(place, tables, counts, magnitude)
+    return Picture(colour.look_up(image, table), mask)
 
 
 def _place(operation: jax.Array, names: Iterable[str]) -> jax.Array:

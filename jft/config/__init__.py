@@ -12,4 +12,5 @@ from jft.config.schema import BUNDLED_WEIGHTS as BUNDLED_WEIGHTS
 from jft.config.schema import AugmentConfig as AugmentConfig
 from jft.config.schema import ModelConfig as ModelConfig
 from jft.config.schema import OptimConfig as OptimConfig
+from jft.config.schema import TaskConfig as TaskConfig
 from jft.config.schema import TrainConfig as TrainConfig

@@ -56,6 +56,10 @@ def _augment_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     augment = config.augment
     return {
         "augment.crop_padding": (augment.crop_padding >= 0, "at least 0"),
+        "augment.resized_crop": (0 <= augment.resized_crop <= 1, "in [0, 1]"),
+        "augment.rotate": (0 <= augment.rotate <= 180, "in [0, 180] degrees"),
+        "augment.jitter": (0 <= augment.jitter <= 1, "in [0, 1]"),
+        "augment.hue": (0 <= augment.hue <= 0.5, "in [0, 0.5]"),
         "augment.rand_operations": (augment.rand_operations >= 1, "at least 1"),
         "augment.rand_magnitude": (0 <= augment.rand_magnitude <= 30, "in [0, 30]"),
         "augment.erase": (0 <= augment.erase <= 1, "in [0, 1]"),

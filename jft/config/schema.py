@@ -18,11 +18,15 @@ class ModelConfig:
         pooled_head: Leave out the two hidden layers of a VGG's classifier, so that
             the head sees the means of the features. For images of other sizes, and
             a twentieth of the parameters.
+        decoder: What makes a map of classes out of the features: fcn, deeplabv3 or
+            unet. auto takes the weights' own; else unet for data with masks, and
+            none for data without.
     """
 
     name: str | None = None
     width: int | None = None
     pooled_head: bool = False
+    decoder: Literal["auto", "none", "fcn", "deeplabv3", "unet"] = "auto"
 
     def changed(self, wanted: "ModelConfig") -> "ModelConfig":
         """Return this network with what somebody asks to have otherwise."""
@@ -30,7 +34,33 @@ class ModelConfig:
             name=wanted.name or self.name,
             width=self.width if wanted.width is None else wanted.width,
             pooled_head=wanted.pooled_head or self.pooled_head,
+            decoder=self.decoder if wanted.decoder == "auto" else wanted.decoder,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """How mistakes are counted. What there is to learn, the data says.
+
+    Attributes:
+        loss: cross-entropy or focal for classes and labels; these, dice or
+            cross-entropy+dice for masks; mse, mae or huber for numbers. auto is
+            cross-entropy, and mse for numbers.
+        class_weights: balanced weighs each class by the inverse of how often it
+            occurs in the training data, on average 1.
+    """
+
+    loss: Literal[
+        "auto",
+        "cross-entropy",
+        "focal",
+        "dice",
+        "cross-entropy+dice",
+        "mse",
+        "mae",
+        "huber",
+    ] = "auto"
+    class_weights: Literal["none", "balanced"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +69,14 @@ class AugmentConfig:
 
     Attributes:
         flip: Mirror left-right with probability 1/2.
+        vertical_flip: Mirror upside down with probability 1/2.
+        resized_crop: Smallest share of an image's area that a crop at random keeps,
+            which is then brought to size (Inception; 0.08 is usual for photographs of
+            objects). 0 makes no such crop.
+        rotate: Largest angle, in degrees, of a turn to either side.
+        jitter: Change brightness, contrast and saturation by factors between
+            1 - jitter and 1 + jitter.
+        hue: Largest shift of the hue to either side, of a whole turn; at most 0.5.
         crop_padding: Pad every side with this many black pixels, then crop back to
             size at a random place. 0 leaves the image where it is.
         policy: trivial applies one operation at a random strength (TrivialAugment),
@@ -55,6 +93,11 @@ class AugmentConfig:
     """
 
     flip: bool = False
+    vertical_flip: bool = False
+    resized_crop: float = 0.0
+    rotate: float = 0.0
+    jitter: float = 0.0
+    hue: float = 0.0
     crop_padding: int = 2
     policy: Literal["none", "trivial", "rand"] = "none"
     rand_operations: int = 2
@@ -124,9 +167,14 @@ class TrainConfig:
     """Fine-tune a pretrained network on your images.
 
     Attributes:
-        data: What to learn from: digits, or folder:PATH. PATH holds train/ and
-            test/ (or val/) with one folder a class, or the class folders alone,
-            of which a fixed fifth is then kept for testing.
+        data: What to learn from: digits, folder:PATH, csv:FILE, masks:PATH,
+            coco:FILE, hf-parquet:PATH, webdataset:PATH or tfds:NAME, with options as
+            in csv:FILE?label=kind. folder's PATH holds train/ and test/ (or val/)
+            with one folder a class, or the class folders alone. Where there is no
+            test split, a fixed fifth is kept for testing. docs/data.md has the rest.
+        task: The loss, and the weights of classes.
+        sampling: shuffle shows every example once an epoch. balanced draws as many,
+            but of every class as often.
         weights: Where the network starts: resnet20-cifar10 (comes with jft), a
             checkpoint file or a folder of one, the folder of a run,
             torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
@@ -167,11 +215,15 @@ class TrainConfig:
             there are several.
         workdir: Folder of the run. None names one in runs/ after what is trained.
         workers: Processes that prepare batches. 0 uses threads.
+        cache: Folder that keeps decoded and resized images for later runs. None keeps
+            them in memory, if they fit.
         checkpoint_every: Steps between checkpoints within an epoch. 0 saves at the
             end of each epoch.
     """
 
     data: str = "digits"
+    task: TaskConfig = field(default_factory=TaskConfig)
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
     weights: str = BUNDLED_WEIGHTS
     model: ModelConfig = field(default_factory=ModelConfig)
     freeze: str = "until:stage2"
@@ -191,4 +243,5 @@ class TrainConfig:
     devices: Literal["auto", "jit", "pmap"] = "auto"
     workdir: str | None = None
     workers: int = 0
+    cache: str | None = None
     checkpoint_every: int = 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # The layer, and the step in it: where an input is ready, or an output.
 Place = tuple[float, float]
+_LAST = 1000  # a decoder's classifier comes behind all of its blocks
 
 
 def expected_backward(
@@ -101,7 +102,9 @@ def _span(module: str, model: ModelSpec) -> tuple[Place, Place]:
     """
     for number, layer in enumerate(model.layers):
         if f"{module}/".startswith(f"{layer}/"):
-            begin, end = _steps(module.removeprefix(layer), model)
+            name = module.removeprefix(layer)
+            decodes = layer == "head" and model.decoder != "none"
+            begin, end = _decoder_steps(name) if decodes else _steps(name, model)
             return (number, begin), (number, end)
     # Beside the layers of a stage: a VGG's pooling before its hidden layers, and the
     # normalisation after the last block of a pre-activation network.
@@ -123,4 +126,22 @@ def _steps(name: str, model: ModelSpec) -> tuple[float, float]:
     kind = name.strip("/").rstrip("0123456789")
     number = int(name[len(kind) + 1 :] or 1)
     step = 2 * (number - 1) + (kind == order[1])
+    return step, step + 1
+
+
+def _decoder_steps(name: str) -> tuple[float, float]:
+    """Return the steps between which a module of a decoder runs.
+
+    A U-Net's blocks follow each other; DeepLab's branches begin together. The skips
+    need no thought: what they bring comes from parts that the first block sees too.
+    """
+    if not name:
+        return math.inf, math.inf  # enlarging the logits
+    if name == "/classifier":
+        return _LAST, _LAST + 1
+    part, _, layer = name.strip("/").rpartition("/")
+    number = int(part[2:]) if part.startswith("up") else 1
+    behind = {"project": 2, "": 4}  # of what comes before them in DeepLab
+    step = 4 * (number - 1) + behind.get(part, 0)
+    step += 2 * layer.endswith("2") + layer.startswith("norm")
     return step, step + 1

@@ -1,26 +1,48 @@
 """Batches in order: which examples step N sees is a pure function of (seed, N)."""
 
 import math
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, cast
+from functools import cache, cached_property
+from typing import Any, Literal, Protocol, cast
 
 import grain
 import numpy as np
+import numpy.typing as npt
 
-THREADS = 4  # decoding and copying release the GIL; more only contend on few cores
-AHEAD = 8  # batches prepared before they are asked for
+from jft.data.sampling import balanced_order, require_numbers
+from jft.tasks import VOID
+
+THREADS = min(os.cpu_count() or 1, 16)  # decoding and copying release the GIL
+AHEAD = 4  # batches prepared before they are asked for
+ID_MULTIPLE = 10  # of ids of repeated examples, so that `step.HELD_OUT` finds them too
+
+Batch = dict[str, np.ndarray]
 
 
 class Examples(Protocol):
-    """What batches are made of: `len` and `[i] -> (image [S, S, 3] uint8, label)`."""
+    """What batches are made of: `len`, and `[i]`, an image and its label.
+
+    The image is uint8 [S, S, 3]; the label a number, numbers [K], or a mask uint8
+    [S, S]. Read by several threads at once.
+    """
 
     def __len__(self) -> int:
         """Return the number of examples."""
         ...
 
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
         """Return one example."""
+        ...
+
+    def weight(self, index: int, /) -> float:
+        """Return how many examples one example counts as."""
+        ...
+
+    def class_places(self) -> npt.NDArray[np.intp]:
+        """Return the class of each example, for balanced sampling."""
         ...
 
 
@@ -35,9 +57,17 @@ class Subset:
         """Return the number of examples."""
         return -(-len(self.source) // self.step)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Any]:
         """Return one example."""
         return self.source[index * self.step]
+
+    def weight(self, index: int) -> float:
+        """Return how many examples one example counts as."""
+        return self.source.weight(index * self.step)
+
+    def class_places(self) -> npt.NDArray[np.intp]:
+        """Return the class of each example."""
+        return self.source.class_places()[:: self.step]
 
 
 @dataclass(frozen=True)
@@ -45,20 +75,29 @@ class Batches:
     """Random access to the batches of a run, in step order.
 
     Batch `i` belongs to epoch `i // steps_per_epoch`. The last batch of an epoch is
-    filled up with examples of weight 0, so every example is seen exactly once an
-    epoch and every batch has the same shape.
+    filled up with examples of weight 0, so every batch has the same shape.
 
     Attributes:
         source: The examples.
         batch_size: Examples per batch, B.
-        seed: Shuffles each epoch anew; None keeps the source's order.
+        seed: Draws each epoch anew; None keeps the source's order.
         epochs: Epochs in the run.
+        sampling: With a seed: shuffle draws every example once an epoch; balanced
+            draws as many, but of every class as often.
+
+    Raises:
+        InputError: A class is too small for balanced sampling.
     """
 
     source: Examples
     batch_size: int
     seed: int | None = None
     epochs: int = 1
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
+
+    def __post_init__(self) -> None:
+        if self.sampling == "balanced":
+            require_numbers(self._members, len(self.source), self._stride)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -70,35 +109,118 @@ class Batches:
         return self.steps_per_epoch * self.epochs
 
     def ids(self, index: int) -> list[int]:
-        """Return the examples of batch `index`, at most `batch_size` of them."""
+        """Return the ids of batch `index`, at most `batch_size` of them.
+
+        Examples are numbered by place in the source. If one is drawn again in an
+        epoch, a multiple of a constant is added: it is augmented in another way.
+        """
         epoch, place = divmod(index, self.steps_per_epoch)
         n = len(self.source)
         places = range(place * self.batch_size, min((place + 1) * self.batch_size, n))
         if self.seed is None:
             return list(places)
+        if self.sampling == "balanced":
+            return self._balanced(epoch)[places.start : places.stop].tolist()
         # Grain's shuffle is a permutation with random access: no order is stored.
         words = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
         order = grain.MapDataset.range(n).shuffle(seed=int(words[0]))
         return [cast(int, order[p]) for p in places]
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Return batch `index`: image [B, S, S, 3], label, weight and id [B]."""
+    def __getitem__(self, index: int) -> Batch:
+        """Return batch `index`.
+
+        Returns:
+            image uint8 [B, S, S, 3]; label int32 or float32 [B] or [B, K], or masks
+            uint8 [B, S, S]; weight float32 [B]; id int32 [B]. Padding has weight 0, and
+            masks of `VOID`.
+        """
+        return self.read(index, threads=1)
+
+    def read(self, index: int, threads: int) -> Batch:
+        """Return batch `index`, put together by several threads."""
         ids = self.ids(index)
-        examples = [self.source[i] for i in ids]
-        padding = self.batch_size - len(ids)
-        image = np.stack([image for image, _ in examples])
-        label = np.array([label for _, label in examples], np.int32)
+        batch = self.empty()
+        batch["id"][: len(ids)] = ids
+
+        def fill(first: int) -> None:
+            for place in range(first, len(ids), threads):
+                example = ids[place] % self._stride
+                image, label = self.source[example]
+                batch["image"][place] = image
+                batch["label"][place] = label
+                batch["weight"][place] = self.source.weight(example)
+
+        if threads == 1:
+            fill(0)
+        else:
+            list(_pool(threads).map(fill, range(threads)))
+        return batch
+
+    def empty(self) -> Batch:
+        """Return a batch of nothing but padding."""
+        b, (image, label, kind) = self.batch_size, self._shapes
+        nothing = VOID if kind == np.uint8 else 0
         return {
-            "image": np.pad(image, ((0, padding), (0, 0), (0, 0), (0, 0))),
-            "label": np.pad(label, (0, padding)),
-            "weight": np.pad(np.ones(len(ids), np.float32), (0, padding)),
-            "id": np.pad(np.array(ids, np.int32), (0, padding)),
+            "image": np.zeros((b, *image), np.uint8),
+            "label": np.full((b, *label), nothing, kind),
+            "weight": np.zeros(b, np.float32),
+            "id": np.zeros(b, np.int32),
         }
 
+    @cached_property
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], type[Any]]:
+        """Shapes of an image and of a label, and what the label is an array of."""
+        image, label = self.source[0]
+        label = np.asarray(label)
+        kinds = {"u": np.uint8, "f": np.float32}
+        return image.shape, label.shape, kinds.get(label.dtype.kind, np.int32)
 
-def read(
-    batches: Batches, *, start: int = 0, workers: int = 0
-) -> Iterator[dict[str, np.ndarray]]:
+    @property
+    def _stride(self) -> int:
+        """What is added to the id of an example each time it is drawn again."""
+        return math.ceil(len(self.source) / ID_MULTIPLE) * ID_MULTIPLE
+
+    @cached_property
+    def _members(self) -> list[npt.NDArray[np.intp]]:
+        """The examples of each class that has any."""
+        places = self.source.class_places()
+        return [np.flatnonzero(places == one) for one in np.unique(places)]
+
+    def _balanced(self, epoch: int) -> npt.NDArray[np.int64]:
+        order = self._orders.get(epoch)
+        if order is None:
+            assert self.seed is not None
+            words = np.random.SeedSequence([self.seed, epoch]).generate_state(4)
+            order = balanced_order(self._members, self._stride, words)
+            self._orders.clear()  # only the epoch that is being read
+            self._orders[epoch] = order
+        return order
+
+    @cached_property
+    def _orders(self) -> dict[int, npt.NDArray[np.int64]]:
+        return {}
+
+
+@dataclass(frozen=True)
+class _Parallel:
+    """Batches, each put together by several threads."""
+
+    batches: Batches
+    threads: int
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.batches.read(index, self.threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "jft-batch")
+
+
+def read(batches: Batches, *, start: int = 0, workers: int = 0) -> Iterator[Batch]:
     """Read batches ahead of their use, from batch `start` on.
 
     Args:
@@ -107,12 +229,16 @@ def read(
         workers: Processes that prepare batches; 0 uses threads of this one. The
             batches are the same for any number.
     """
-    dataset = grain.MapDataset.source(batches)[start:]
-    threads = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=AHEAD)
-    reader = dataset.to_iter_dataset(threads)
+    # A process has a core; without any, two batches at a time keep all threads busy.
+    parallel = _Parallel(batches, 1 if workers else THREADS)
+    ahead = grain.ReadOptions(
+        num_threads=1 if workers else 2, prefetch_buffer_size=1 if workers else AHEAD
+    )
+    reader = grain.MapDataset.source(parallel)[start:].to_iter_dataset(ahead)
     if workers:
         _mark_flags_parsed()
-        reader = reader.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        reader = reader.mp_prefetch(options)
     return iter(reader)
 
 

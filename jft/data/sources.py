@@ -1,19 +1,22 @@
-"""The examples of a run: where images and labels come from, and how they are split."""
+"""The examples of a run: which there are, which can be read, and how they are split."""
 
+import dataclasses
 import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from jft.data import folder
-from jft.data.decode import Files, decode_all, fit
-from jft.data.split import held_out
-from jft.errors import InputError, nearest
+from jft.data.geometry import Square
+from jft.data.cache import Cache
+from jft.data.images import Examples, Images, Labels, Masks, read_all
+from jft.data.listing import Dataset, Listing, TaskName
+from jft.data.spec import parse_spec
+from jft.data.split import held_out, part
+from jft.errors import InputError
 from jft.preprocess import Preprocess
 
 MAX_REJECTED_PERCENT = 1
@@ -25,22 +28,44 @@ class Source:
     """Random access to the labelled examples of one split.
 
     Attributes:
-        images: uint8 [N, S, S, 3] in 0..255: an array in memory, or `Files`.
-        labels: int32 [N], positions in `class_names`.
-        class_names: In label order.
+        images: uint8 [N, S, S, 3] in 0..255, or what is indexed like it.
+        labels: As in `Listing`; masks are uint8 [N, S, S], or what is indexed like it.
+        weights: float32 [N], how many examples each counts as.
+        class_names: Names of the K outputs.
+        task: What there is to learn.
     """
 
-    images: npt.NDArray[np.uint8] | Files
-    labels: npt.NDArray[np.int32]
+    images: Images
+    labels: Labels | Masks
+    weights: npt.NDArray[np.float32]
     class_names: tuple[str, ...]
+    task: TaskName
 
     def __len__(self) -> int:
         """Return the number of examples N."""
-        return len(self.labels)
+        return len(self.weights)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], int]:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], Any]:
         """Return the image uint8 [S, S, 3] and the label of example `index`."""
-        return self.images[index], int(self.labels[index])
+        return self.images[index], self.labels[index]
+
+    def weight(self, index: int) -> float:
+        """Return how many examples example `index` counts as."""
+        return float(self.weights[index])
+
+    def class_places(self) -> npt.NDArray[np.intp]:
+        """Return the class of each example [N], for sampling by class.
+
+        Of several labels it is the rarest that an example has; those without any are a
+        class of their own, K.
+        """
+        labels = np.asarray(self.labels)
+        if labels.ndim == 1:
+            return labels.astype(np.intp)
+        has = labels == 1
+        rarest_first = np.argsort(has.sum(axis=0), kind="stable")
+        place = np.argmax(has[:, rarest_first], axis=1)
+        return np.where(has.any(axis=1), rarest_first[place], labels.shape[1])
 
 
 @dataclass(frozen=True)
@@ -50,7 +75,7 @@ class DataReport:
     Attributes:
         found: Images found, over both splits.
         used: Those that became examples.
-        rejected: The path within the data folder and the reason, of each that did not.
+        rejected: The name within the data and the reason, of each that did not.
         skipped: Other entries met: not named like an image, hidden, or linked folders.
     """
 
@@ -70,61 +95,134 @@ class Splits:
     """Both splits of a data set, of the same classes, and what identifies them.
 
     Attributes:
+        train: What is learned from.
+        test: What is measured on.
         report: What was found, used and rejected; see `require_readable`.
-        fingerprint: Hex SHA-256 over split, path, label and size of each file found, or
-            over the bytes of `digits`; where the folder lies does not matter.
-        name: `digits`, or the name of the folder.
+        fingerprint: As in `Dataset`.
+        name: As in `Dataset`.
     """
 
     train: Source
     test: Source
-    class_names: tuple[str, ...]
     report: DataReport
     fingerprint: str
     name: str
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the K outputs."""
+        return self.train.class_names
+
+    @property
+    def task(self) -> TaskName:
+        """What there is to learn."""
+        return self.train.task
+
+
+def list_data(spec: str) -> Dataset:
+    """Find and split the data that `spec` names, and decode nothing.
+
+    Args:
+        spec: As `jft.data.spec` has it: `digits`, `folder:PATH`, `csv:FILE`, ... Where
+            no splits are given, 20 % of each class are held out, by a hash of the key.
+
+    Raises:
+        InputError: `spec` names no data, or it is not laid out as its form asks.
+    """
+    dataset = parse_spec(spec).load()
+    if "test" in dataset.splits:
+        return dataset
+    whole = dataset.splits["train"]
+    mask = held_out(whole.keys, _strata(whole))
+    if not mask.any() or mask.all():
+        raise InputError(f"{spec!r}: a split needs a class of at least two images")
+    splits: dict[Literal["train", "test"], Listing] = {
+        "train": part(whole, np.flatnonzero(~mask)),
+        "test": part(whole, np.flatnonzero(mask)),
+    }
+    both = hashlib.sha256(dataset.fingerprint.encode() + mask.tobytes())
+    return dataclasses.replace(dataset, splits=splits, fingerprint=both.hexdigest())
+
+
+def _strata(listing: Listing) -> list[int]:
+    """Return what a fixed share is held out of each: classes, if there are any."""
+    labels = listing.labels
+    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+        return labels.tolist()
+    return [0] * len(listing.keys)
+
 
 def open_splits(
-    spec: str, preprocess: Preprocess, *, workers: int | None = None
+    data: str | Dataset,
+    preprocess: Preprocess,
+    *,
+    canvas: bool = False,
+    cache: str | None = None,
+    workers: int | None = None,
 ) -> Splits:
-    """Find, split and check the data that `spec` names; every file is decoded once.
+    """Check the images of a data set; every file is decoded once.
 
     Images are kept if all fit in `IN_MEMORY_BYTES`, else read again at each access; the
     bytes are the same. Call `require_readable(splits)` before training.
 
     Args:
-        spec: `digits` (scikit-learn's), or `folder:PATH`, where PATH holds a folder per
-            class, or `train` and `val` (else `test`) with those. If no splits are
-            given, 20 % of each class are held out, by a hash of the path.
+        data: From `list_data`, or what that takes.
         preprocess: Gives the size S, and for files the resize and crop.
+        canvas: Leave around the training images what a crop at random is taken from:
+            their sides are `preprocess.resized` instead of S.
+        cache: Folder that keeps what was decoded, for later runs.
         workers: Threads that decode; None for one per core.
 
     Raises:
-        InputError: `spec` names no data, or the folder is not laid out as above.
+        InputError: As `list_data`; or the cache cannot be written.
     """
-    root = find_folder(spec)
-    if root is None:
-        return _open_digits(preprocess)
-    return _open_folder(root, preprocess, workers)
+    dataset = list_data(data) if isinstance(data, str) else data
+    whole = dataset.task == "segmentation"
+    if dataset.framed:
+        preprocess = dataclasses.replace(
+            preprocess, crop_fraction=1.0, interpolation="bilinear"
+        )
+    wide = preprocess
+    if canvas and not whole:
+        side = preprocess.resized
+        wide = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
+    found = sum(len(listing.keys) for listing in dataset.splits.values())
+    keep = found * wide.size**2 * (4 if whole else 3) <= IN_MEMORY_BYTES
+    kept = Cache(Path(cache).expanduser(), dataset.fingerprint) if cache else None
+    read = {
+        split: read_all(
+            listing,
+            Square(preprocess, whole)
+            if split == "test"
+            else Square(wide, whole, fast=True),
+            keep=keep,
+            workers=workers,
+            cache=kept,
+        )
+        for split, listing in dataset.splits.items()
+    }
+    rejected = [
+        (listing.keys[i], why)
+        for split, listing in dataset.splits.items()
+        for i, why in sorted(read[split].bad.items())
+    ]
+    used = found - len(rejected)
+    return Splits(
+        train=_source(read["train"], dataset),
+        test=_source(read["test"], dataset),
+        report=DataReport(found, used, tuple(rejected), dataset.skipped),
+        fingerprint=dataset.fingerprint,
+        name=dataset.name,
+    )
 
 
-def find_folder(spec: str) -> Path | None:
-    """Return the folder that `spec` names, or None for `digits`.
-
-    Raises:
-        InputError: `spec` is of neither form, or there is no such folder.
-    """
-    scheme, _, place = spec.partition(":")
-    if spec == "digits":
-        return None
-    if scheme == "folder" and place:
-        root = Path(os.path.expanduser(place))
-        folder.require_folder(root)
-        return root
-    hint = nearest(scheme, ["digits", "folder"])
-    hint = f"; did you mean 'folder:{spec}'?" if os.path.isdir(spec) else hint
-    raise InputError(
-        f"unknown data {spec!r}; valid are 'digits' and 'folder:PATH'{hint}"
+def _source(examples: Examples, dataset: Dataset) -> Source:
+    return Source(
+        images=examples.images,
+        labels=examples.labels,
+        weights=examples.weights,
+        class_names=dataset.class_names,
+        task=dataset.task,
     )
 
 
@@ -141,40 +239,3 @@ def require_readable(splits: Splits) -> None:
         )
     if not (len(splits.train) and len(splits.test)):
         raise InputError("no image of a split can be read" + first)
-
-
-def _open_digits(preprocess: Preprocess) -> Splits:
-    """Return scikit-learn's 8 x 8 digits, resized to the square, in a fixed split."""
-    try:
-        from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError as error:
-        raise InputError("'digits' needs: pip install scikit-learn") from error
-    digits = cast(Any, load_digits())  # images [N, 8, 8] in 0..16, target [N]
-    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    labels = digits.target.astype(np.int32)
-    mask = held_out([str(i) for i in range(len(labels))], labels.tolist())
-    square = replace(preprocess, crop_fraction=1.0, interpolation="bilinear")
-    images = np.stack([fit(image, square) for image in grey[..., None].repeat(3, -1)])
-    names = tuple("0123456789")
-    train, test = (Source(images[m], labels[m], names) for m in (~mask, mask))
-    report = DataReport(found=len(labels), used=len(labels))
-    digest = hashlib.sha256(grey.tobytes() + labels.tobytes() + mask.tobytes())
-    return Splits(train, test, names, report, digest.hexdigest(), "digits")
-
-
-def _open_folder(root: Path, preprocess: Preprocess, workers: int | None) -> Splits:
-    """List, split, check and perhaps keep the images of a folder of class folders."""
-    listings, names, skipped = folder.list_splits(root)
-    found = sum(map(len, listings))
-    keep = found * preprocess.size**2 * 3 <= IN_MEMORY_BYTES
-    sources: list[Source] = []
-    rejected: list[tuple[str, str]] = []
-    for listing in listings:
-        paths = [root / name for name, _ in listing]
-        images, bad = decode_all(paths, preprocess, keep=keep, workers=workers)
-        labels = [label for i, (_, label) in enumerate(listing) if i not in bad]
-        sources.append(Source(images, np.array(labels, np.int32), names))
-        rejected += [(listing[i][0], bad[i]) for i in sorted(bad)]
-    report = DataReport(found, sum(map(len, sources)), tuple(rejected), skipped)
-    (train, test), fingerprint = sources, folder.fingerprint(root, listings)
-    return Splits(train, test, names, report, fingerprint, root.resolve().name)

@@ -3,9 +3,12 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from jft.data.listing import ClassMaps, Encoded, File, Listing
 
 TEST_SHARE = 0.2
 
@@ -28,3 +31,50 @@ def held_out(keys: Sequence[str], labels: Sequence[int]) -> npt.NDArray[np.bool_
         chosen.sort(key=lambda i: hashlib.sha256(os.fsencode(keys[i])).digest())
         mask[chosen[: max(len(chosen) > 1, round(len(chosen) * TEST_SHARE))]] = True
     return mask
+
+
+def part(listing: Listing, places: npt.NDArray[np.intp]) -> Listing:
+    """Return some examples of a listing, in the order of `places`."""
+    labels, weights = listing.labels, listing.weights
+    return Listing(
+        keys=tuple(listing.keys[i] for i in places),
+        images=SomeImages(listing.images, places),
+        labels=(
+            labels[places]
+            if isinstance(labels, np.ndarray)
+            else SomeMasks(labels, places)
+        ),
+        weights=None if weights is None else weights[places],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SomeImages:
+    """The images at some places of others."""
+
+    images: Encoded
+    places: npt.NDArray[np.intp]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> File:
+        """Return one image as it is given."""
+        return self.images[int(self.places[index])]
+
+
+@dataclass(frozen=True, eq=False)
+class SomeMasks:
+    """The masks at some places of others."""
+
+    masks: ClassMaps
+    places: npt.NDArray[np.intp]
+
+    def __len__(self) -> int:
+        """Return the number of masks."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return one mask [H, W]."""
+        return self.masks[int(self.places[index])]

@@ -23,7 +23,7 @@ def standardise(kernel: jax.Array) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """A convolution that pads `size // 2` on every side.
+    """A convolution that pads `size // 2` on every side, times its dilation.
 
     With stride 2 this is not "SAME", which would pad one side less.
 
@@ -34,6 +34,7 @@ class Conv(nn.Module):
         groups: Into how many groups of channels it falls.
         use_bias: Add a bias.
         standardised: Standardise the kernel first, in float32.
+        dilation: Pixels from one element of the kernel to the next.
     """
 
     features: int
@@ -42,11 +43,12 @@ class Conv(nn.Module):
     groups: int = 1
     use_bias: bool = False
     standardised: bool = False
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, features]."""
-        size, pad = (self.size, self.size), self.size // 2
+        size, pad = (self.size, self.size), self.size // 2 * self.dilation
         inputs = x.shape[-1] // self.groups
         kernel = self.param("kernel", conv_init, (*size, inputs, self.features))
         if self.standardised:
@@ -56,6 +58,7 @@ class Conv(nn.Module):
             kernel.astype(x.dtype),
             (self.stride, self.stride),
             ((pad, pad), (pad, pad)),
+            rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )
@@ -65,8 +68,41 @@ class Conv(nn.Module):
         return x + bias.astype(x.dtype)
 
 
+class ConvNorm(nn.Module):
+    """A convolution and the normalisation of its result, named conv and norm.
+
+    Attributes:
+        features: Channels of the result.
+        size: Side of the kernel.
+        norm: Makes a normalisation layer, given its name.
+        stride: Step between windows.
+        use_bias: Add a bias before normalising.
+        dilation: Pixels from one element of the kernel to the next.
+    """
+
+    features: int
+    size: int
+    norm: Any
+    stride: int = 1
+    use_bias: bool = False
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
+        """Map `x` [B, H, W, C] to [B, H/stride, W/stride, features]."""
+        conv = Conv(
+            self.features,
+            self.size,
+            self.stride,
+            use_bias=self.use_bias,
+            dilation=self.dilation,
+            name="conv",
+        )
+        return self.norm(name="norm")(conv(x), batch)
+
+
 def dense(x: jax.Array, features: int, name: str) -> jax.Array:
-    """Map `x` [B, C] to [B, features], by a layer of that name."""
+    """Map `x` [..., C] to [..., features], by a layer of that name."""
     layer = nn.Dense(features, dtype=x.dtype, kernel_init=dense_init, name=name)
     return layer(x)
 

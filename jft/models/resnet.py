@@ -13,29 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jft.models.layers import Conv, drop, max_pool, rematerialised
+from jft.models.layers import Conv, ConvNorm, drop, max_pool, rematerialised
 from jft.models.network import Network
+from jft.models.segment import DILATED
 from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import ResNetVariant
-
-
-class ConvNorm(nn.Module):
-    """A convolution and its normalisation: the stem, or a projecting shortcut."""
-
-    features: int
-    size: int
-    stride: int
-    norm: Any
-    use_bias: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Map `x` [B, H, W, C] to [B, H/stride, W/stride, features]."""
-        conv = Conv(
-            self.features, self.size, self.stride, use_bias=self.use_bias, name="conv"
-        )
-        x = conv(x)
-        return self.norm(name="norm")(x, batch)
 
 
 class DeepStem(nn.Module):
@@ -89,6 +71,7 @@ class Block(nn.Module):
         variant: Which kind.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
+        dilation: Of its 3x3 convolutions.
     """
 
     features: int
@@ -96,6 +79,7 @@ class Block(nn.Module):
     variant: ResNetVariant
     norm: Any
     mode: BlockMode
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
@@ -103,8 +87,16 @@ class Block(nn.Module):
         y = x
         plan = self.plan()
         for i, (features, size, stride, groups) in enumerate(plan, start=1):
-            bias = self.variant.conv_bias
-            y = Conv(features, size, stride, groups, bias, name=f"conv{i}")(y)
+            conv = Conv(
+                features,
+                size,
+                stride,
+                groups,
+                use_bias=self.variant.conv_bias,
+                dilation=self.dilation if size > 1 else 1,
+                name=f"conv{i}",
+            )
+            y = conv(y)
             y = self.norm(name=f"norm{i}")(y, batch)
             if i < len(plan):
                 y = nn.relu(y)
@@ -136,26 +128,38 @@ class Block(nn.Module):
         if variant.shortcut == "pool" and stride == 2:
             x, stride = halve(x), 1
         project = ConvNorm(
-            features, 1, stride, self.norm, variant.conv_bias, name="shortcut"
+            features, 1, self.norm, stride, variant.conv_bias, name="shortcut"
         )
         return project(x, batch)
 
 
 class Stage(nn.Module):
-    """Residual blocks at one resolution; the first one may halve it."""
+    """Residual blocks at one resolution; the first one may halve it.
+
+    Attributes:
+        blocks: How each of them runs in training.
+        features: Of the blocks.
+        stride: Step of the first block.
+        variant: Which kind.
+        norm: Makes a normalisation layer, given its name.
+        dilations: Of the first block, which sees the features of the stage before,
+            and of the others.
+    """
 
     blocks: tuple[BlockMode, ...]
     features: int
     stride: int
     variant: ResNetVariant
     norm: Any
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
         for i, mode in enumerate(self.blocks):
             stride = self.stride if i == 0 else 1
-            options = (self.features, stride, self.variant, self.norm, mode)
+            dilation = self.dilations[min(i, 1)]
+            options = (self.features, stride, self.variant, self.norm, mode, dilation)
             block = rematerialised(Block, mode, batch)(*options, name=f"block{i}")
             x = block(x, batch)
         return x
@@ -180,24 +184,56 @@ class ResNet(Network):
         if name == "head":
             return self.classify(jnp.mean(x, axis=(1, 2)), batch)
         depth = self.stages.index(name) - 1
+        dilation = self.dilation(depth)
         stage = Stage(
             self.blocks(depth),
             self.width * 2**depth,
-            1 if depth == 0 else 2,
+            1 if depth == 0 or dilation > 1 else 2,
             self.variant,
             norm,
+            (self.dilation(depth - 1), dilation),
             name=name,
         )
         return stage(x, batch)
 
+    def dilation(self, depth: int) -> int:
+        """Return how far the kernels of a stage are spread in place of its stride.
+
+        FCN and DeepLab see features of an eighth of the image's side, as torchvision's:
+        what would halve them further leaves them, and spreads all kernels behind it.
+        """
+        if self.decoder not in DILATED or depth < 0:
+            return 1
+        reduction = (4 if self.pools_stem else 1) * 2**depth
+        return max(1, reduction // 8)
+
+    @property
+    def pools_stem(self) -> bool:
+        """Whether the stem halves the image, and pooling its features."""
+        return self.variant.stem != "cifar"
+
     def stem(self, x: jax.Array, norm: Any, batch: TrainBatch | None) -> jax.Array:
-        """Run the stem, with its pooling in the ImageNet forms."""
+        """Run the stem, before its pooling."""
         variant = self.variant
         if variant.stem == "deep":
             stem: nn.Module = DeepStem(self.width, norm, name="stem")
         else:
-            size, stride = (3, 1) if variant.stem == "cifar" else (7, 2)
+            size, stride = (7, 2) if self.pools_stem else (3, 1)
             bias = variant.conv_bias
-            stem = ConvNorm(self.width, size, stride, norm, bias, name="stem")
-        x = nn.relu(stem(x, batch))
-        return x if variant.stem == "cifar" else max_pool(x, 3, 2, padding=1)
+            stem = ConvNorm(self.width, size, norm, stride, bias, name="stem")
+        return nn.relu(stem(x, batch))
+
+    def pool(self, name: str, x: jax.Array) -> jax.Array:
+        """Pool the stem's features in the ImageNet forms."""
+        pools = name == "stem" and self.pools_stem
+        return max_pool(x, 3, 2, padding=1) if pools else x
+
+    @property
+    def skips(self) -> tuple[str, ...]:
+        """The parts whose features the next one halves."""
+        return self.stages[0 if self.pools_stem else 1 : -2]
+
+    @property
+    def halvings(self) -> int:
+        """How often the features are half as large as before."""
+        return len(self.skips) + self.pools_stem

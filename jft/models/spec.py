@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from jft.errors import InputError
 from jft.models.training import TrainMode
-from jft.models.variants import ResNetV2Variant, ResNetVariant, Variant, VGGVariant
+from jft.models.variants import (
+    Decoder,
+    ResNetV2Variant,
+    ResNetVariant,
+    Variant,
+    VGGVariant,
+)
 from jft.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -36,6 +42,8 @@ class ModelSpec:
         parameters: Trainable parameters at that width with `num_classes` classes.
         num_classes: Classes of the data it is usually pretrained on.
         preprocess: What published weights of this network expect.
+        decoder: What the head makes a class for every pixel with; none where the
+            image has one class.
     """
 
     name: str
@@ -45,6 +53,7 @@ class ModelSpec:
     parameters: int
     num_classes: int
     preprocess: Preprocess
+    decoder: Decoder = "none"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -52,12 +61,18 @@ class ModelSpec:
         stages = tuple(f"stage{i + 1}" for i in range(len(self.stage_sizes)))
         if not isinstance(self.variant, VGGVariant):
             return ("stem", *stages, "head")
-        return (*stages, *(("pre_logits",) if self.variant.hidden else ()), "head")
+        hidden = self.variant.hidden and self.decoder == "none"
+        return (*stages, *(("pre_logits",) if hidden else ()), "head")
 
     @property
     def batch_norm(self) -> bool:
-        """Whether it normalises by batches, which BiT and the plain VGGs do not."""
+        """Whether it normalises by batches, which BiT and the plain VGGs do not.
+
+        With a decoder even these do, in the head.
+        """
         variant = self.variant
+        if self.decoder != "none":
+            return True
         if isinstance(variant, VGGVariant):
             return variant.batch_norm
         return not (isinstance(variant, ResNetV2Variant) and variant.standardised)
@@ -84,7 +99,8 @@ class ModelSpec:
     def layers(self) -> tuple[str, ...]:
         """The layers in depth order: the stem, each residual block, the head.
 
-        For a VGG: each convolution, the two hidden layers, the head.
+        For a VGG: each convolution, the two hidden layers, the head. A decoder is one
+        layer, the head.
         """
         plain = isinstance(self.variant, VGGVariant)
         within = {
@@ -98,13 +114,18 @@ class ModelSpec:
         )
 
     def adapted(
-        self, *, width: int | None = None, pooled_head: bool = False
+        self,
+        *,
+        width: int | None = None,
+        pooled_head: bool = False,
+        decoder: Decoder | None = None,
     ) -> ModelSpec:
         """Return the network with what a user may change of it.
 
         Args:
             width: Channels of the first stage; None keeps the network's own.
             pooled_head: Leave out a VGG's hidden layers.
+            decoder: What makes a class for every pixel; None keeps the network's own.
 
         Raises:
             InputError: The network cannot be changed so.
@@ -124,7 +145,24 @@ class ModelSpec:
                 )
             variant = dataclasses.replace(self.variant, hidden=0)
             spec = dataclasses.replace(spec, variant=variant)
-        return spec
+        return spec._decoding(self.decoder if decoder is None else decoder)
+
+    def _decoding(self, decoder: Decoder) -> ModelSpec:
+        """Return the network with a decoder."""
+        if self.decoder not in ("none", decoder):
+            backbone = self.name.removeprefix(f"{self.decoder}_")
+            raise InputError(
+                f"{self.name} has the decoder {self.decoder}; for {decoder} name the "
+                f"network {backbone}"
+            )
+        if decoder == "none":
+            return self
+        if isinstance(self.variant, ResNetV2Variant):
+            raise InputError(
+                f"{self.name} has no decoders: {decoder} is for VGGs and for ResNets "
+                "that normalise after their convolutions, such as resnet50"
+            )
+        return dataclasses.replace(self, decoder=decoder)
 
     def _width_step(self) -> int:
         """Return what a width has to be a multiple of."""
@@ -171,4 +209,5 @@ class ModelSpec:
             num_classes=num_classes,
             mode=mode,
             axis_name=axis_name,
+            decoder=self.decoder,
         )

@@ -5,10 +5,19 @@ from dataclasses import replace
 from jft.config import ModelConfig
 from jft.errors import InputError, nearest
 from jft.models.spec import ModelSpec
-from jft.models.variants import ResNetV2Variant, ResNetVariant, Variant, VGGVariant
+from jft.models.variants import (
+    Decoder,
+    ResNetV2Variant,
+    ResNetVariant,
+    Variant,
+    VGGVariant,
+)
 from jft.preprocess import CAFFE, INCEPTION, Preprocess
 
 CIFAR_PREPROCESS = Preprocess(size=32, crop_fraction=1.0)
+_VOC_CLASSES = 21
+# Their images keep their shape in torchvision; here the middle square of them is seen.
+_SEGMENTATION = Preprocess(size=520, crop_fraction=1.0)
 _BIT = replace(INCEPTION, size=448, crop_fraction=1.0)
 
 _BASIC = ResNetVariant(block="basic")
@@ -84,6 +93,13 @@ _VGGS = {
     "vgg16_bn": ((2, 2, 3, 3, 3), True, 138_365_992),
     "vgg19_bn": ((2, 2, 4, 4, 4), True, 143_678_248),
 }
+# torchvision's, with the classes of VOC; without what trains them only.
+_DECODERS: dict[str, tuple[tuple[int, ...], Decoder, int]] = {
+    "fcn_resnet50": (_50, "fcn", 32_957_013),
+    "fcn_resnet101": (_101, "fcn", 51_949_141),
+    "deeplabv3_resnet50": (_50, "deeplabv3", 39_638_869),
+    "deeplabv3_resnet101": (_101, "deeplabv3", 58_630_997),
+}
 
 
 def _spec(
@@ -94,6 +110,7 @@ def _spec(
     preprocess: Preprocess,
     width: int = 64,
     num_classes: int = 1000,
+    decoder: Decoder = "none",
 ) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -103,6 +120,7 @@ def _spec(
         parameters=parameters,
         num_classes=num_classes,
         preprocess=preprocess,
+        decoder=decoder,
     )
 
 
@@ -130,6 +148,14 @@ MODELS: dict[str, ModelSpec] = {
             _spec(n, *row, _keras_preprocess(row[1]))
             for n, row in _KERAS_RESNETS.items()
         ),
+        *(
+            _spec(
+                *(n, sizes, _BOTTLENECK, count, _SEGMENTATION),
+                num_classes=_VOC_CLASSES,
+                decoder=decoder,
+            )
+            for n, (sizes, decoder, count) in _DECODERS.items()
+        ),
     )
 }
 
@@ -141,7 +167,9 @@ def configured(model: ModelConfig) -> ModelSpec:
         InputError: There is no such network, or it cannot be changed so.
     """
     return get_model(model.name).adapted(
-        width=model.width, pooled_head=model.pooled_head
+        width=model.width,
+        pooled_head=model.pooled_head,
+        decoder=None if model.decoder == "auto" else model.decoder,
     )
 
 
@@ -153,6 +181,7 @@ def config_of(spec: ModelSpec) -> ModelConfig:
         name=spec.name,
         width=None if spec.width == usual.width else spec.width,
         pooled_head=isinstance(variant, VGGVariant) and not variant.hidden,
+        decoder="auto" if spec.decoder == usual.decoder else spec.decoder,
     )
 
 

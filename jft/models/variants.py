@@ -68,4 +68,7 @@ class VGGVariant:
     hidden: int = 4096
 
 
+Decoder = Literal["none", "fcn", "deeplabv3", "unet"]
+"""What makes a map of classes from features; none where the image has one class."""
+
 Variant = ResNetVariant | ResNetV2Variant | VGGVariant

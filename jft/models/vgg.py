@@ -59,7 +59,7 @@ class Layer(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolutions at one resolution, which is then halved."""
+    """Convolutions at one resolution, before it is halved."""
 
     layers: tuple[BlockMode, ...]
     features: int
@@ -67,11 +67,11 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Map `x` [B, H, W, C] to [B, H // 2, W // 2, features]."""
+        """Map `x` [B, H, W, C] to [B, H, W, features]."""
         for i, mode in enumerate(self.layers):
             layer = rematerialised(Layer, mode, batch)
             x = layer(self.features, self.norm, name=f"layer{i}")(x, batch)
-        return max_pool(x, 2, 2)
+        return x
 
 
 class Hidden(nn.Module):
@@ -126,3 +126,17 @@ class VGG(Network):
             name=name,
         )
         return stage(x, batch)
+
+    def pool(self, name: str, x: jax.Array) -> jax.Array:
+        """Halve the features of a stage."""
+        return max_pool(x, 2, 2) if name in self.skips else x
+
+    @property
+    def skips(self) -> tuple[str, ...]:
+        """The parts whose features are halved."""
+        return tuple(name for name in self.stages if name.startswith("stage"))
+
+    @property
+    def halvings(self) -> int:
+        """How often the features are half as large as before."""
+        return len(self.skips)

@@ -138,6 +138,7 @@ def fetch(found: Found) -> Local:
             said,
             model=known.model,
             preprocess=known.preprocess,
+            class_names=known.class_names or said.class_names,
             licence=known.licence,
         )
         _check_published(found, path)
@@ -215,7 +216,7 @@ def _in_table(weights: str, rest: str) -> Found:
 def _torchvision(weights: str, rest: str) -> Found:
     model, _, version = rest.partition("/")
     if version in {"", "DEFAULT"}:
-        newest = re.compile(f"torchvision:{re.escape(model)}/IMAGENET1K_V\\d+")
+        newest = re.compile(f"torchvision:{re.escape(model)}/[A-Z0-9_]+_V\\d+")
         versions = [name for name in published() if newest.fullmatch(name)]
         found = _in_table(max(versions, key=_number, default=weights), rest)
         return replace(found, name=weights)

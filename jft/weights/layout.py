@@ -43,7 +43,7 @@ class Layout:
     flattened: tuple[str, ...] = ()
 
     def name(self, ours: str, spec: ModelSpec) -> str:
-        """Return their name of one of our variables.
+        """Return their name of one of our variables; ours, where they have no such.
 
         Args:
             ours: Ours with its collection, `params/stage1/block0/conv1/kernel`.
@@ -56,7 +56,9 @@ class Layout:
             leaf = "norm bias" if "norm bias" in self.leaves else leaf
         fields = _fields(module, spec)
         part = str(fields["part"])
-        theirs = self.modules.get(part) or self.modules[re.sub(r"\d$", "#", part)]
+        theirs = self.modules.get(part) or self.modules.get(re.sub(r"\d$", "#", part))
+        if theirs is None:
+            return ours
         return theirs.format(**fields) + self.separator + self.leaves[leaf]
 
     def to_ours(self, array: np.ndarray, ours: str, ndim: int) -> np.ndarray:

@@ -15,11 +15,10 @@ from jft.models import ModelSpec
 from jft.models.variants import VGGVariant
 from jft.preprocess import CAFFE, Preprocess
 from jft.weights.layout import Layout
-from jft.weights.names import IGNORED, layout_of, layouts
+from jft.weights.names import IGNORED, head_names, layout_of, layouts
 
 MAX_LINES = 30
 READERS = 2  # a tensor is in memory twice while its reader lays it out anew
-HEAD = ("params/head/kernel", "params/head/bias")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class LoadReport:
 def head_classes(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> int | None:
     """Return the number of classes of a checkpoint's head; None if it has none."""
     for layout in layouts(spec):
-        kernel = tensors.get(layout.name(HEAD[0], spec))
+        kernel = tensors.get(layout.name(head_names(spec)[0], spec))
         if kernel is not None and kernel.ndim in (2, 4):
             return kernel.shape[0 if layout.torch else -1]
     return None
@@ -56,7 +55,7 @@ def usual_preprocess(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Prep
     One network has two answers: Keras trained its VGGs on other pixels than
     torchvision did.
     """
-    names = (*HEAD, "params/stage1/layer0/conv/kernel")
+    names = (*head_names(spec), "params/stage1/layer0/conv/kernel")
     if isinstance(spec.variant, VGGVariant):
         layout = layout_of(tensors, names, spec)
         if layout.names[0].startswith("keras"):
@@ -74,8 +73,8 @@ def place(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the variables that a checkpoint gives, and the tensors it has to spare.
 
-    A head that is missing as a whole, or of another number of classes, is left out of
-    the result; whatever else does not fit is an error.
+    A head that is missing as a whole is left out of the result, and of one with another
+    number of classes the last layer; whatever else does not fit is an error.
 
     Args:
         shapes: Our variables by name (`params/head/kernel`), each with a `shape` and
@@ -83,7 +82,7 @@ def place(
         tensors: The checkpoint's tensors by their own names.
         source: Named in the error.
         spec: The network.
-        fresh_head: Leave the head out whatever its size.
+        fresh_head: Leave the head's last layer out whatever its size.
 
     Returns:
         Arrays of our shapes and dtypes, by our names, each in memory that a device may
@@ -95,10 +94,14 @@ def place(
     """
     layout = layout_of(tensors, shapes, spec)
     theirs = {name: layout.name(name, spec) for name in shapes}
-    headless = not any(theirs[name] in tensors for name in HEAD)
+    _check_task(theirs, tensors, source, spec)
+    head = [name for name in shapes if name.split("/")[1] == "head"]
     fresh_head |= _other_classes(shapes, tensors, layout, spec)
-    skip = HEAD if fresh_head or headless else ()
-    left_out = {n for n in skip if headless or theirs[n] in tensors}
+    if not any(theirs[name] in tensors for name in head):
+        left_out = set(head)
+    else:
+        last = head_names(spec) if fresh_head else ()
+        left_out = {name for name in last if theirs[name] in tensors}
     wanted = [name for name in shapes if name not in left_out]
 
     def fit(name: str) -> tuple[str, np.ndarray | None]:
@@ -133,25 +136,48 @@ def _other_classes(
 
     Or in its inputs too, where what comes before it has been left out of the network.
     """
-    kernel = tensors.get(layout.name(HEAD[0], spec))
+    name = head_names(spec)[0]
+    kernel = tensors.get(layout.name(name, spec))
     if kernel is None:
         return False
-    kernel = layout.to_ours(kernel, HEAD[0], 2)
-    want_inputs, want_classes = shapes[HEAD[0]].shape
+    kernel = layout.to_ours(kernel, name, 2)
+    want_inputs, want_classes = shapes[name].shape
     if kernel.ndim != 2:
         return False
     if kernel.shape[0] != want_inputs:
-        return bool(_left_out(layout, spec))
+        return spec.decoder == "none" and bool(_left_out(layout, spec))
     return kernel.shape[1] != want_classes
 
 
 def _left_out(layout: Layout, spec: ModelSpec) -> set[str]:
-    """Return their names of what the user has left out of the network."""
-    if not isinstance(spec.variant, VGGVariant) or spec.variant.hidden:
-        return set()
-    layers = (f"params/pre_logits/{fc}" for fc in ("fc1", "fc2"))
-    leaves = ("kernel", "bias")
-    return {layout.name(f"{layer}/{leaf}", spec) for layer in layers for leaf in leaves}
+    """Return their names of what the user has left out of the network.
+
+    A VGG's hidden layers, and for a decoder the layers that give an image one class.
+    """
+    decodes, layers = spec.decoder != "none", list[str]()
+    if isinstance(spec.variant, VGGVariant) and (decodes or not spec.variant.hidden):
+        layers += ["pre_logits/fc1", "pre_logits/fc2"]
+    if decodes:
+        layers.append("head")
+    names = (f"params/{x}/{leaf}" for x in layers for leaf in ("kernel", "bias"))
+    return {layout.name(name, spec) for name in names}
+
+
+def _check_task(
+    theirs: Mapping[str, str],
+    tensors: Mapping[str, np.ndarray],
+    source: str,
+    spec: ModelSpec,
+) -> None:
+    """Refuse a segmentation network's weights for one that has no decoder."""
+    head = "params/head/classifier/kernel"
+    native = head in tensors and head not in theirs
+    torch = {"backbone.conv1.weight", "classifier.4.weight"} <= set(tensors)
+    if spec.decoder == "none" and (native or torch):
+        raise InputError(
+            f"{source} holds a segmentation network, and {spec.name} gives an image "
+            "one class: take other weights, or a network with a decoder"
+        )
 
 
 def _fit(

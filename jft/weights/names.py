@@ -9,11 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from jft.models import ModelSpec
-from jft.models.variants import GRID, ResNetV2Variant, VGGVariant
+from jft.models.variants import (
+    GRID,
+    ResNetV2Variant,
+    ResNetVariant,
+    VGGVariant,
+)
 from jft.weights.layout import Layout
 
-# Tensors in torch checkpoints that no network of ours has a use for.
-IGNORED = re.compile(r"(.*\.)?num_batches_tracked")
+# Tensors in torch checkpoints that no network of ours has a use for: counters, and the
+# second head that torchvision trains its segmentation networks with.
+IGNORED = re.compile(r"(.*\.)?num_batches_tracked|aux_classifier\..*")
 
 _KERAS = {
     "kernel": "kernel",
@@ -119,6 +125,29 @@ _KERAS_VGG = {
     "pre_logits/fc2": "fc2",
     "head": "predictions",
 }
+_FCN = {
+    "head/conv": "classifier.0",
+    "head/norm": "classifier.1",
+    "head/classifier": "classifier.4",
+}
+_ASPP = "classifier.0.convs."
+_DEEPLAB = {
+    "head/aspp1/conv": _ASPP + "0.0",
+    "head/aspp1/norm": _ASPP + "0.1",
+    "head/aspp2/conv": _ASPP + "1.0",
+    "head/aspp2/norm": _ASPP + "1.1",
+    "head/aspp3/conv": _ASPP + "2.0",
+    "head/aspp3/norm": _ASPP + "2.1",
+    "head/aspp4/conv": _ASPP + "3.0",
+    "head/aspp4/norm": _ASPP + "3.1",
+    "head/pooled/conv": _ASPP + "4.1",
+    "head/pooled/norm": _ASPP + "4.2",
+    "head/project/conv": "classifier.0.project.0",
+    "head/project/norm": "classifier.0.project.1",
+    "head/conv": "classifier.1",
+    "head/norm": "classifier.2",
+    "head/classifier": "classifier.4",
+}
 
 
 def _keras(modules: Mapping[str, str]) -> tuple[Layout, Layout]:
@@ -129,8 +158,16 @@ def _keras(modules: Mapping[str, str]) -> tuple[Layout, Layout]:
     return old, replace(old, names=("keras3",), leaves=_KERAS_3)
 
 
+def head_names(spec: ModelSpec) -> tuple[str, str]:
+    """Return our names of the variables that depend on the number of classes."""
+    last = "head" if spec.decoder == "none" else "head/classifier"
+    return f"params/{last}/kernel", f"params/{last}/bias"
+
+
 def layouts(spec: ModelSpec) -> tuple[Layout, ...]:
     """Return the layouts in which a network's weights are published, ours first."""
+    if spec.decoder != "none":
+        return NATIVE, *_segmentation(spec)
     variant = spec.variant
     if isinstance(variant, VGGVariant):
         torchvision = Layout(
@@ -169,11 +206,40 @@ def layouts(spec: ModelSpec) -> tuple[Layout, ...]:
     return NATIVE, torchvision, *((transformers,) if plain else ())
 
 
+def _segmentation(spec: ModelSpec) -> tuple[Layout, ...]:
+    """Return the layout of torchvision's segmentation networks, where it has them."""
+    variant, heads = spec.variant, {"fcn": _FCN, "deeplabv3": _DEEPLAB}
+    usual = isinstance(variant, ResNetVariant) and replace(
+        variant, groups=1, group_width=64
+    ) == ResNetVariant(block="bottleneck")
+    if not usual or spec.decoder not in heads:
+        return ()
+    body = {ours: f"backbone.{there}" for ours, there in _TORCHVISION_RESNET.items()}
+    del body["head"]
+    modules = body | heads[spec.decoder]
+    convs = {"head/classifier": 1}
+    return (Layout(names=("torchvision",), modules=modules, convs=convs),)
+
+
+def _readable(spec: ModelSpec) -> tuple[Layout, ...]:
+    """Return the layouts that weights may be in: a decoder's backbone has its own."""
+    if spec.decoder == "none":
+        return layouts(spec)
+    return *layouts(spec), *layouts(replace(spec, decoder="none"))
+
+
 def layout_of(tensors: Iterable[str], ours: Iterable[str], spec: ModelSpec) -> Layout:
-    """Return the layout in which most of our variables are in a checkpoint."""
+    """Return the layout in which most of our variables are in a checkpoint.
+
+    For a network with a decoder it may be one of the backbone alone, in which what is
+    in the decoder has our names, and so is not there.
+    """
     there, ours = set(tensors), list(ours)
+    if spec.decoder != "none":
+        # By these alone some layouts of a backbone differ.
+        ours += ["params/head/kernel", "params/pre_logits/fc1/kernel"]
 
     def hits(layout: Layout) -> int:
         return sum(layout.name(name, spec) in there for name in ours)
 
-    return max(layouts(spec), key=hits)
+    return max(_readable(spec), key=hits)

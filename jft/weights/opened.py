@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from jft import tree
 from jft.checkpoint import load_card, load_model
 from jft.config import ModelConfig
 from jft.errors import InputError
+from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
 from jft.weights.files import read_tensors
 from jft.weights.hub import Local, fetch, find_weights
@@ -89,10 +90,15 @@ def _model(stated: Mapping[str, str], otherwise: str | None) -> ModelConfig | No
     if name is None:
         return None
     width = stated.get("width", "")
+    decoder: Any = stated.get("decoder", "auto")
+    known = ("auto", *get_args(Decoder))
+    if decoder not in known:
+        raise InputError(f"no decoder {decoder!r}; valid: {', '.join(known)}")
     return ModelConfig(
         name=name,
         width=int(width) if width.isdecimal() else None,
         pooled_head=stated.get("pooled_head") == "true",
+        decoder=decoder,
     )
 
 

@@ -26,6 +26,13 @@ _TRANSFORMERS = {
 }
 _WIDTHS = {"basic": [64, 128, 256, 512], "bottleneck": [256, 512, 1024, 2048]}
 
+# The labels of PASCAL VOC, in the order in which torchvision's networks put them out.
+_VOC = (
+    *("__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus"),
+    *("car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike"),
+    *("person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
 # Pillow's numbers of its filters.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -43,7 +50,7 @@ class Published:
         licence: Their licence.
         top1: Accuracy on the validation images of ImageNet-1k in percent, as their
             publisher states it.
-        labels: The classes of their head: imagenet-1k, imagenet-21k, ...
+        labels: The classes of their head: imagenet-1k, imagenet-21k, voc, ...
         preprocess: What they expect of images.
     """
 
@@ -55,6 +62,11 @@ class Published:
     top1: float | None
     labels: str
     preprocess: Preprocess
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the outputs of their head mean; empty where jft has no list of that."""
+        return _VOC if self.labels == "voc" else ()
 
 
 @functools.cache

@@ -38,12 +38,17 @@ def stretched(image: Image.Image) -> Image.Image:
     return image.point(table)
 
 
-def change(image: np.ndarray, operation: str, magnitude: float) -> np.ndarray:
-    """Return an image [H, W, 3] uint8 after one operation."""
+def change(
+    image: np.ndarray, operation: str, magnitude: float, fill: Any = BLACK
+) -> np.ndarray:
+    """Return an image [H, W, 3] or a mask [H, W], uint8, after one operation.
+
+    Geometric operations show `fill` where the image has nothing.
+    """
     picture = Image.fromarray(image)
     others: dict[str, Callable[[], Image.Image]] = {
         "identity": lambda: picture,
-        "rotate": lambda: picture.rotate(magnitude, NEAREST, fillcolor=BLACK),
+        "rotate": lambda: picture.rotate(magnitude, NEAREST, fillcolor=fill),
         "posterize": lambda: ImageOps.posterize(picture, int(magnitude)),
         "solarize": lambda: ImageOps.solarize(picture, magnitude),
         "autocontrast": lambda: stretched(picture),
@@ -55,5 +60,5 @@ def change(image: np.ndarray, operation: str, magnitude: float) -> np.ndarray:
         return np.array(others[operation]())
     matrix = _matrix(operation, magnitude)
     affine = Image.Transform.AFFINE
-    out = picture.transform(picture.size, affine, matrix, NEAREST, fillcolor=BLACK)
+    out = picture.transform(picture.size, affine, matrix, NEAREST, fillcolor=fill)
     return np.array(out)

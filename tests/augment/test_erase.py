@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jft.augment.erase import inside, random_erase, rectangle
+from jft.augment.boxes import inside
+from jft.augment.erase import random_erase, rectangle
 
 MANY = 2000
 IMAGE = np.random.default_rng(0).integers(0, 256, (20, 45, 3), dtype=np.uint8)

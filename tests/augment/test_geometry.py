@@ -1,9 +1,18 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pillow_operations
 import pytest
 
-from jft.augment.geometry import GEOMETRIC, fixed_point, inverse_matrix, warp
+from jft.augment.geometry import (
+    GEOMETRIC,
+    fixed_point,
+    inverse_matrix,
+    random_rotation,
+    rotation,
+    warp,
+)
+from jft.augment.picture import Picture
 from jft.augment.policy import BINS, OPERATIONS, magnitudes, matrices
 
 warps = jax.jit(jax.vmap(warp, (None, 0)))
@@ -57,3 +66,42 @@ def test_other_operations_move_nothing(operation: str):
     image = picture(7, 3)
     matrix = fixed_point(np.array(inverse_matrix(operation, 30.0, 7, 3)))
     assert np.array_equal(warp(image, matrix), image)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (9, 12), (224, 500)])
+def test_a_rotation_drawn_on_the_device_finds_the_places_of_float64(
+    size: tuple[int, int],
+):
+    height, width = size
+    row, column = np.mgrid[:height, :width]
+    place = np.stack([column, row, np.ones_like(row)]).reshape(3, -1)
+    degrees = np.random.default_rng(0).uniform(-180, 180, 50).astype(np.float32)
+    found = jax.vmap(lambda angle: rotation(angle, *size))(degrees)
+    for matrix, angle in zip(np.asarray(found), degrees.tolist(), strict=True):
+        # Of pixel centres, written out.
+        a, b, c, d, e, f = inverse_matrix("rotate", angle, *size)
+        rows = [[a, b, c + a / 2 + b / 2], [d, e, f + d / 2 + e / 2]]
+        apart = matrix.reshape(2, 3) @ place / 65536 - np.array(rows) @ place
+        # Three roundings to 1/65536, two of them times a side, and those of float32.
+        assert np.max(np.abs(apart)) < 1.5e-3 * max(1, max(size) / 128)
+
+
+def test_random_rotations_are_pillows_of_angles_drawn_uniformly():
+    image, largest, many = picture(24, 31), 25.0, 400
+    keys = jax.random.split(jax.random.key(0), many)
+    still = Picture(jnp.asarray(image), None)
+    turned = jax.jit(jax.vmap(lambda key: random_rotation(still, key, largest)))
+    # The same draw, in the unit interval.
+    drawn = np.asarray(jax.vmap(lambda key: jax.random.uniform(key, ()))(keys))
+    degrees = largest * (2 * drawn.astype(np.float64) - 1)
+    apart = 0
+    for out, angle in zip(
+        np.asarray(turned(keys).image), degrees.tolist(), strict=True
+    ):
+        expected = pillow_operations.change(image, "rotate", angle)
+        apart += np.sum(np.any(out != expected, axis=-1))
+    # A place that is 1/1000 off finds another pixel for one in 500 at worst; most are
+    # off by less.
+    assert apart < many * image[..., 0].size / 2000
+    assert degrees.min() < -0.95 * largest
+    assert degrees.max() > 0.95 * largest

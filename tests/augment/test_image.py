@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,15 +11,16 @@ import pytest
 from jft.augment import augment, normalise
 from jft.augment.crop import random_crop
 from jft.augment.erase import rectangle
+from jft.augment.picture import Picture
 from jft.augment.policy import OPERATIONS, draw, magnitudes
 from jft.config import AugmentConfig
 from jft.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
-HEIGHT, WIDTH, PADDING = 3, 4, 2
+SIZE, PADDING = 4, 2
 OFFSETS = 2 * PADDING + 1
-# No pixel is black and no two are equal, and the image is not square: every window
-# and mirror image is a different array, and swapped axes would show.
-IMAGE = np.arange(1, HEIGHT * WIDTH * 3 + 1, dtype=np.uint8).reshape(HEIGHT, WIDTH, 3)
+# No pixel is black and no two are equal: every window and mirror image is a different
+# array, and swapped axes would show.
+IMAGE = np.arange(1, SIZE * SIZE * 3 + 1, dtype=np.uint8).reshape(SIZE, SIZE, 3)
 MANY = 2000
 
 FLIP = AugmentConfig(flip=True, crop_padding=0)
@@ -27,10 +29,13 @@ BOTH = AugmentConfig(flip=True, crop_padding=PADDING)
 ALL = AugmentConfig(flip=True, crop_padding=PADDING, policy="rand", erase=0.5)
 
 PICTURES = np.random.default_rng(0).integers(
-    0, 256, (16, HEIGHT, WIDTH, 3), dtype=np.uint8
+    0, 256, (16, SIZE, SIZE, 3), dtype=np.uint8
 )
 
-compiled = jax.jit(augment, static_argnums=4)
+
+@functools.partial(jax.jit, static_argnums=4)
+def compiled(*arguments: Any) -> jax.Array:
+    return augment(*arguments, size=SIZE).image
 
 
 def windows(image: np.ndarray, padding: int) -> list[np.ndarray]:
@@ -95,7 +100,10 @@ def test_without_changes_the_image_is_the_one_given():
     images = np.stack([IMAGE, IMAGE[::-1]])
     key = jax.random.key(0)
     ids, epoch = np.arange(2, dtype=np.int32), np.int32(0)
-    assert augment(images, ids, key, epoch, AugmentConfig(crop_padding=0)) is images
+    off = AugmentConfig(crop_padding=0)
+    image, mask = augment(images, ids, key, epoch, off, size=SIZE)
+    assert np.array_equal(image, images)
+    assert mask is None
 
 
 @pytest.mark.parametrize(
@@ -123,11 +131,9 @@ def test_all_windows_and_mirrors_come_out_equally_often_and_nothing_else(
 @pytest.mark.parametrize("padding", [1, 7])
 def test_a_crop_is_a_window_of_the_padded_image(padding: int):
     valid = {window.tobytes() for window in windows(IMAGE, padding)}
-    crop = jax.jit(jax.vmap(random_crop, (None, 0, None)), static_argnums=2)
-    found = {
-        np.asarray(image).tobytes()
-        for image in crop(IMAGE, jax.random.split(jax.random.key(1), 50), padding)
-    }
+    picture, keys = Picture(IMAGE, None), jax.random.split(jax.random.key(1), 50)
+    crop = jax.jit(jax.vmap(lambda key: random_crop(picture, key, padding)))
+    found = {np.asarray(image).tobytes() for image in crop(keys).image}
     assert found <= valid
     # 50 draws of 9 or more windows give one and the same with probability 1e-47.
     assert len(found) > 1
@@ -148,7 +154,7 @@ def test_an_example_is_changed_the_same_way_in_any_place_and_company(
 def test_eight_devices_with_small_batches_change_an_example_as_one_does():
     ids = np.arange(len(PICTURES), dtype=np.int32)
     key, epoch = jax.random.key(0), jnp.int32(2)
-    mapped = jax.pmap(lambda image, ids: augment(image, ids, key, epoch, ALL))
+    mapped = jax.pmap(lambda image, ids: compiled(image, ids, key, epoch, ALL))
     parts = mapped(PICTURES.reshape(8, 2, *IMAGE.shape), ids.reshape(8, 2))
     whole = changed(ids, ALL, image=PICTURES, epoch=2)
     assert np.array_equal(np.asarray(parts).reshape(PICTURES.shape), whole)
@@ -166,7 +172,7 @@ def draws(example: jax.Array) -> dict[str, Any]:
         "flip": jax.random.bernoulli(flip_key),
         "policy": draw(jax.random.fold_in(own, 2), ALL),
         "erase": jax.random.bernoulli(whether_key, ALL.erase),
-        "box": rectangle(place_key, HEIGHT, WIDTH),
+        "box": rectangle(place_key, SIZE, SIZE),
     }
 
 
@@ -192,7 +198,7 @@ def test_crops_and_mirror_images_are_those_of_runs_before_there_were_policies():
 def test_the_order_is_crop_mirror_policy_erasing_each_by_a_key_of_its_own():
     ids = np.arange(50, 50 + len(PICTURES))
     found = changed(ids, ALL, image=PICTURES, epoch=3)
-    strength = magnitudes("rand", HEIGHT, WIDTH)
+    strength = magnitudes("rand", SIZE, SIZE)
     erased = 0
     for image, drawn, out in zip(PICTURES, one_by_one(ids), found, strict=True):
         expected = moved(image, drawn)
@@ -221,7 +227,7 @@ def test_all_changes_go_together_and_give_bytes(
     )
     ids, epoch = np.arange(16, dtype=np.int32), np.int32(0)
     out = jax.eval_shape(
-        lambda image: augment(image, ids, jax.random.key(0), epoch, config), PICTURES
+        lambda image: compiled(image, ids, jax.random.key(0), epoch, config), PICTURES
     )
     assert (out.shape, out.dtype) == (PICTURES.shape, np.uint8)
 
@@ -231,10 +237,10 @@ def test_all_changes_go_together_and_give_bytes(
 )
 def test_what_is_off_is_not_computed(config: AugmentConfig, computed: tuple[bool, ...]):
     ids, epoch = np.arange(2, dtype=np.int32), np.int32(0)
-    traced = jax.make_jaxpr(augment, static_argnums=4)
+    traced = jax.make_jaxpr(compiled, static_argnums=4)
     text = str(traced(PICTURES[:2], ids, jax.random.key(0), epoch, config))
     # The loop over a policy's operations, and a random word for each pixel.
-    assert ("scan[" in text, f"u32[2,{HEIGHT},{WIDTH},1]" in text) == computed
+    assert ("scan[" in text, f"u32[2,{SIZE},{SIZE},1]" in text) == computed
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,37 @@ def test_a_pair_draws_by_a_key_that_no_example_has():
     assert np.array_equal(mixed(MIXUP).share.label[::2], expected)
 
 
+def test_cutmix_pastes_a_mask_with_its_pixels():
+    masks = RNG.integers(0, 9, (BATCH, *SIZE), dtype=np.int32)
+    weight = np.where(np.arange(BATCH) == 3, np.float32(0), WEIGHT)
+    paste = jax.jit(lambda m: mix(IMAGE, m, weight, EXAMPLE, KEY, EPOCH, CUTMIX))
+    image, found = map(np.asarray, paste(masks))
+    pasted = mixed(CUTMIX, weight=weight).share.pixel == 0
+    assert found.dtype == np.int32
+    assert np.array_equal(found, np.where(pasted, masks[PARTNER], masks))
+    expected = np.where(pasted[..., None], IMAGE[PARTNER], IMAGE)
+    assert np.array_equal(image, expected)
+    assert np.array_equal(found[2:4], masks[2:4])
+    assert 0.05 < pasted.mean() < 0.95
+
+
+@ALL
+def test_what_is_unknown_makes_a_mixture_unknown_and_padding_makes_nothing_so(config):
+    target, weight = TARGET.copy(), WEIGHT.copy()
+    target[0, 1] = target[6] = np.nan
+    weight[6] = 0
+    mixing = jax.jit(lambda t: mix(IMAGE, t, weight, EXAMPLE, KEY, EPOCH, config)[1])
+    found = np.asarray(mixing(target))
+    whole = mixed(config, weight=weight).target
+    unknown = np.zeros_like(target, bool)
+    unknown[:2, 1] = unknown[6] = True
+    assert mixed(config).share.label[0] < 1
+    assert np.array_equal(np.isnan(found), unknown)
+    # Not compiled together, a product and a sum may be rounded apart.
+    apart = found[~unknown] - whole[~unknown]
+    assert np.max(np.abs(apart)) <= 2e-7
+
+
 def test_an_odd_batch_is_refused():
     with pytest.raises(AssertionError, match="7 is not made of pairs"):
         mix(IMAGE[:7], TARGET[:7], WEIGHT[:7], EXAMPLE[:7], KEY, EPOCH, MIXUP)

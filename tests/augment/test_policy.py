@@ -8,6 +8,7 @@ import pillow_operations
 import pytest
 from cpu_torchvision import import_torchvision
 
+from jft.augment.picture import Picture
 from jft.augment.policy import (
     BINS,
     OPERATIONS,
@@ -118,7 +119,9 @@ def test_trivial_applies_the_operation_and_level_it_draws():
     @jax.jit
     @jax.vmap
     def both(key: jax.Array) -> Any:
-        return apply_policy(image, key, TRIVIAL), jnp.stack(draw(key, TRIVIAL))
+        return apply_policy(Picture(image, None), key, TRIVIAL).image, jnp.stack(
+            draw(key, TRIVIAL)
+        )
 
     keys = jax.random.split(jax.random.key(3), 150)
     found, places = jax.tree.map(np.asarray, both(keys))
@@ -148,7 +151,12 @@ def test_every_operation_is_torchvisions(policy: str):
     assert tuple(space) == THEIRS
     table = magnitudes(policy, *size)
     warps = matrices(table, *size)
-    apply = jax.jit(jax.vmap(apply_operation, (None, 0, 0, 0)))
+
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=(None, 0, 0, 0))
+    def apply(image: jax.Array, *operation: jax.Array) -> jax.Array:
+        return apply_operation(Picture(image, None), *operation).image
+
     for row, (name, (values, signed)) in enumerate(space.items()):
         values = np.broadcast_to(values.numpy(), BINS)
         both = np.concatenate([values, -values if signed else values])

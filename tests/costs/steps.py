@@ -18,13 +18,18 @@ from jft.models import ModelSpec
 # The first block of a stage has every kind of layer. One is enough where the next
 # stage brings nothing new: a change of width, or groups of more than one channel.
 SHORT = "bottleneck"
-SPECS = {
+PLAIN = {
     name: dataclasses.replace(SMALL[name], stage_sizes=(1,) * stages)
     for stages, names in (
         (2, ("basic", "cifar", "grouped", "vgg", "keras_v2")),
         (1, (SHORT, "deep", "bit")),
     )
     for name in names
+}
+# One decoder with skips, and one with branches.
+SPECS = PLAIN | {
+    "cifar+unet": PLAIN["cifar"].adapted(decoder="unet"),
+    "cifar+deeplabv3": PLAIN["cifar"].adapted(decoder="deeplabv3"),
 }
 BATCH, CLASSES, SIZE = 4, 5, 32
 IMAGE = jax.ShapeDtypeStruct((BATCH, SIZE, SIZE, 3), jnp.float32)
@@ -70,6 +75,8 @@ def loss_of(spec: ModelSpec, apply: Any = None) -> Callable[..., Any]:
     def loss(params: Any, batch_stats: Any, image: Any, label: Any) -> Any:
         variables = {"params": params, "batch_stats": batch_stats}
         logits, changed = apply(variables, image)
+        if logits.ndim == 4:  # all pixels have the image's class
+            label = jnp.broadcast_to(label[:, None, None], logits.shape[:3])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         return losses.mean(), changed
 

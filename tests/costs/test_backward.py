@@ -27,6 +27,12 @@ HELD = [
     *(("basic", rule) for rule in RULES if rule != "none"),
     *(("vgg", rule) for rule in ("all but the head", "all but biases")),
     ("keras_v2", "all but norms"),
+    *(
+        ("cifar+unet", rule)
+        for rule in ("stem", "all but the head", "all but the stem")
+    ),
+    ("cifar+unet", "all but the last stage"),
+    ("cifar+deeplabv3", "all but the head"),
 ]
 
 
@@ -67,7 +73,9 @@ def test_each_parameter_alone_needs_what_leads_to_its_gradient(name: str):
         assert sum(expected.values()) == needed(name, {leaf}), leaf
 
 
-@pytest.mark.parametrize("name", ["deep", "keras_v2", "vgg"])
+@pytest.mark.parametrize(
+    "name", ["deep", "keras_v2", "vgg", "cifar+unet", "cifar+deeplabv3"]
+)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_parameters_need_what_leads_to_their_gradients(name: str, data: Any):

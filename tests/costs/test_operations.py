@@ -34,15 +34,15 @@ STEP = step_of(loss_of(MODEL), frozen_by("none", MODEL))
 
 # XLA:CPU computes a depthwise kernel's gradient as if the kernel were dense.
 DEPTHWISE = {"grouped": {"stage1/block0/conv2"}}
+# Matrix products without a kernel: of features to 7x7, of logits to the image's size.
+RESIZES = {"vgg": {"pre_logits"}, "cifar+deeplabv3": {"head"}}
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_modules_are_those_with_a_kernel(name: str):
     names = tree.flatten(variables_of(SPECS[name])["params"])
     kernels = {n.removesuffix("/kernel") for n in names if n.endswith("/kernel")}
-    # A VGG brings its features to 7x7 by a matrix product.
-    pooled = {"pre_logits"} if name.startswith("vgg") else set[str]()
-    assert set(costs_of(name)) == kernels | pooled
+    assert set(costs_of(name)) == kernels | RESIZES.get(name, set())
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -70,8 +70,9 @@ def test_each_gradient_costs_its_modules_forward_pass(name: str):
     first = min(m for m in costs if m.split("/")[0] == SPECS[name].stages[0])
     for module, cost in costs.items():
         if module not in DEPTHWISE.get(name, ()):
-            # No gradient of the images; the VGG's pooling has no kernel.
-            gradients = 1 if module in (first, "pre_logits") else 2
+            # No gradient of the images.
+            single = module == first or module in RESIZES.get(name, ())
+            gradients = 1 if single else 2
             assert cost.backward == gradients * cost.forward, module
 
 

@@ -11,7 +11,8 @@ import pytest
 from cpu_torchvision import import_torchvision
 
 from jft.augment import normalise
-from jft.data.decode import decode, fit
+from jft.data.decode import decode
+from jft.data.geometry import centre
 from jft.models import MODELS
 from jft.preprocess import Preprocess
 
@@ -36,7 +37,7 @@ def test_squares_are_those_of_torchvision_and_timm(
     image = decode(oracle.JPEGS / f"{name}.jpg")
     found = {"decoded": oracle.digest(image)}
     for case in oracle.CASES:
-        found[case.name] = oracle.digest(fit(image, preprocess(case)))
+        found[case.name] = oracle.digest(centre(image, preprocess(case)))
     assert found == expected[name]
 
 
@@ -79,7 +80,7 @@ def test_numbers_are_those_of_keras(name: str, monkeypatch: pytest.MonkeyPatch):
 
 def compare(path: Path, case: oracle.Case) -> None:
     pixels, numbers = oracle.agreed(path, case)
-    square = fit(decode(path), preprocess(case))
+    square = centre(decode(path), preprocess(case))
     np.testing.assert_array_equal(square, pixels)
     ours = normalise(jnp.asarray(square[None]), preprocess(case))[0]
     np.testing.assert_allclose(ours, numbers, rtol=0, atol=1e-6)

@@ -57,6 +57,10 @@ def torch_model(library: str, name: str, classes: int) -> Any:
     if library == "akamaster":
         return cifar_resnet(reference.SIZES[name], classes)
     torchvision = import_torchvision()
+    if library == "torchvision" and name.startswith(("fcn", "deeplabv3")):
+        build = getattr(torchvision.models.segmentation, name)
+        # With num_classes alone it would download a backbone.
+        return build(weights_backbone=None, num_classes=classes, aux_loss=False)
     if library == "torchvision":
         return getattr(torchvision.models, name)(num_classes=classes)
     if library == "timm":
@@ -147,6 +151,8 @@ def torch_network(make: Callable[[], Any], dtype: str = "float32") -> Real:
         with torch.inference_mode():
             images = torch.from_numpy(x).permute(0, 3, 1, 2)
             result = model(images.to(getattr(torch, dtype)))
+        if isinstance(result, dict):  # a map of classes
+            return result["out"].permute(0, 2, 3, 1).numpy()
         return getattr(result, "logits", result).numpy()
 
     return Real(

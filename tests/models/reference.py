@@ -48,6 +48,9 @@ SMALL = {
     "resnetv2_50x1_bit": Small((1, 2, 1, 1), 32),
     "keras_resnet50": Small((1, 2), 64),
     "keras_resnet50v2": Small((2, 2), 64),
+    # The second image is wide enough for kernels that see 36 features to each side.
+    "fcn_resnet50": Small((1, 1, 2, 2), 16, ((57, 73),)),
+    "deeplabv3_resnet50": Small((1, 1, 2, 2), 16, ((57, 73), (41, 321))),
 }
 
 # Images, height and width of the training batch. At 32 pixels resnet18 would end on
@@ -196,6 +199,11 @@ def labels(count: int) -> np.ndarray:
 def part(gradient: np.ndarray) -> np.ndarray:
     """Return the few elements of a gradient, in torch's layout, that are compared."""
     return gradient.reshape(-1)[:: max(1, gradient.size // 24)][:24]
+
+
+def pixels(logits: np.ndarray) -> np.ndarray:
+    """Return the logits that are compared: of a map, those of every eighth pixel."""
+    return logits[:, ::8, ::8] if logits.ndim == 4 else logits
 
 
 def fingerprint() -> np.ndarray:

@@ -24,6 +24,8 @@ def build(name: str, dtype: str = "float32") -> Real:
         "resnet50d": lambda: resnet_d(sizes, width),
         "vgg11_bn": lambda: vgg(sizes, width),
         "resnetv2_50x1_bit": lambda: bit(sizes, width),
+        "fcn_resnet50": lambda: segmentation("fcn", sizes, width),
+        "deeplabv3_resnet50": lambda: segmentation("deeplabv3", sizes, width),
     }
     return torch_network(makers[name], dtype)
 
@@ -87,6 +89,43 @@ def bit(sizes: tuple[int, ...], width: int) -> Any:
         stem_type="fixed",
         conv_layer=partial(StdConv2d, eps=1e-8),
     )
+
+
+def segmentation(decoder: str, sizes: tuple[int, ...], width: int) -> Any:
+    """Return torchvision's FCN or DeepLabV3 on a narrow ResNet.
+
+    What torchvision builds at one width only, the ResNet and DeepLab's head, is built
+    here of its parts.
+    """
+    models = import_torchvision().models
+    from torch import nn
+
+    net = models.ResNet.__new__(models.ResNet)
+    nn.Module.__init__(net)
+    net._norm_layer, net.inplanes, net.dilation = nn.BatchNorm2d, width, 1
+    net.groups, net.base_width = 1, 64
+    net.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+    net.bn1, net.relu = nn.BatchNorm2d(width), nn.ReLU()
+    net.maxpool = nn.MaxPool2d(3, 2, 1)
+    for i, blocks in enumerate(sizes):
+        stage = net._make_layer(
+            *(models.resnet.Bottleneck, width * 2**i, blocks),
+            stride=1 if i == 0 else 2,
+            dilate=i > 1,
+        )
+        setattr(net, f"layer{i + 1}", stage)
+    last = f"layer{len(sizes)}"
+    backbone = models._utils.IntermediateLayerGetter(net, {last: "out"})
+    channels, classes = net.inplanes, reference.CLASSES
+    fcn, deeplab = models.segmentation.fcn, models.segmentation.deeplabv3
+    if decoder == "fcn":
+        return fcn.FCN(backbone, fcn.FCNHead(channels, classes))
+    head = deeplab.DeepLabHead(channels, classes)
+    head[0] = deeplab.ASPP(channels, [12, 24, 36], 4 * width)
+    head[1] = nn.Conv2d(4 * width, 4 * width, 3, padding=1, bias=False)
+    head[2] = nn.BatchNorm2d(4 * width)
+    head[4] = nn.Conv2d(4 * width, classes, 1)
+    return deeplab.DeepLabV3(backbone, head)
 
 
 def keras_resnet(name: str, sizes: tuple[int, ...], height: int, width: int) -> Any:

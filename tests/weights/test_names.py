@@ -11,9 +11,18 @@ from jft.weights.layout import Layout
 from jft.weights.load import head_classes, place
 from jft.weights.names import layout_of, layouts
 
+DECODING = {
+    f"{name}-{decoder}": SMALL[name].adapted(decoder=decoder)
+    for name, decoder in (
+        ("bottleneck", "fcn"),
+        ("bottleneck", "deeplabv3"),
+        ("cifar", "unet"),
+        ("vgg_bn", "unet"),
+    )
+}
 PAIRS = [
     pytest.param(spec, layout, id=f"{name}-{layout.names[0]}")
-    for name, spec in SMALL.items()
+    for name, spec in (SMALL | DECODING).items()
     for layout in layouts(spec)
 ]
 
@@ -42,6 +51,7 @@ def test_every_network_has_a_name_of_its_own_for_each_variable(name: str):
     for layout in layouts(spec):
         theirs = {layout.name(ours, spec) for ours in shapes}
         assert len(theirs) == len(shapes), layout.names
+        assert layout.names == ("safetensors",) or theirs.isdisjoint(shapes)
 
 
 # As their libraries' own code and files have them.
@@ -112,6 +122,21 @@ NAMES = [
     ),
     ("resnetv2_50x1_bit", "timm", "stage4/norm/scale", "norm.weight"),
     ("resnetv2_50x1_bit", "timm", "stem/kernel", "stem.conv.weight"),
+    ("fcn_resnet50", "torchvision", "stem/norm/scale", "backbone.bn1.weight"),
+    ("fcn_resnet50", "torchvision", "head/conv/kernel", "classifier.0.weight"),
+    ("fcn_resnet101", "torchvision", "head/classifier/bias", "classifier.4.bias"),
+    (
+        "deeplabv3_resnet50",
+        "torchvision",
+        "head/aspp3/norm/bias",
+        "classifier.0.convs.2.1.bias",
+    ),
+    (
+        "deeplabv3_resnet101",
+        "torchvision",
+        "stage3/block22/conv2/kernel",
+        "backbone.layer3.22.conv2.weight",
+    ),
 ]
 
 
@@ -144,3 +169,5 @@ def test_an_unknown_layout_is_answered_with_those_of_the_network():
     )
     with pytest.raises(InputError, match=r"layouts: safetensors, keras\)"):
         find_layout("torchvision", MODELS["keras_resnet50"])
+    with pytest.raises(InputError, match=r"layouts: safetensors\)"):
+        find_layout("torchvision", MODELS["resnet50"].adapted(decoder="unet"))

@@ -1,4 +1,4 @@
-"""The compiled steps: pure functions of (state, batch)."""
+"""The training step: a pure function of (state, batch)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from jft import augment, optim, tree
 from jft.config import AugmentConfig, OptimConfig
 from jft.models.network import Network
 from jft.preprocess import Preprocess
-from jft.tasks import Classification
+from jft.tasks import Task
 from jft.types import Batch, Metrics, Params
 
 HELD_OUT = 10  # one example in so many judges a sweep instead of training it
@@ -72,7 +72,7 @@ class StepSpec:
     """
 
     model: Network
-    task: Classification
+    task: Task
     optimizer: optax.GradientTransformationExtraArgs
     rate: optax.Schedule
     rates: Params
@@ -129,7 +129,7 @@ def make_train_step(
             uphill = _uphill(params, grads, spec.optim.sam)
             grads, _, _, _ = gradients(spec, state, uphill, inputs)
         rate = spec.rate(state.step) * optim.plateau_scale(state.opt_state)
-        sums = dict(total(spec.task.sums(logits, batch["label"], weight), axis)) | {
+        sums = dict(total(spec.task.sums(logits, inputs["label"], weight), axis)) | {
             "loss": total(jnp.sum(loss * weight), axis),
             "grad_norm": optax.tree.norm(grads) * count,
             "learning_rate": rate * count,
@@ -167,22 +167,35 @@ def _moved(
 def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     """Return what the loss is computed from, every array with an axis of examples.
 
-    `image` [B, H, W, 3] float32, augmented and normalised; `target` [B, K] float32;
-    `weight` [B], 0 on padding and on what is held out; `key` [B], random keys, if the
-    network needs any.
+    `image` [B, S, S, 3] float32, augmented and normalised; `label` as in the batch,
+    masks augmented with their images; `target`, what the task makes of it, mixed with
+    the images; `weight` [B], 0 on padding and on what is held out; `key` [B], random
+    keys, if the network needs any.
     """
     key = jax.random.wrap_key_data(state.key)
     epoch = state.step // spec.steps_per_epoch
     weight, example = batch["weight"], batch["id"]
     if spec.holds_out:
         weight = jnp.where(example % HELD_OUT == 0, 0.0, weight)
-    target = spec.task.target(batch["label"], spec.model.num_classes)
-    image = augment.augment(batch["image"], example, key, epoch, spec.augment)
+    label = batch["label"]
+    masks = spec.task.name == "segmentation"
+    image, mask = augment.augment(
+        batch["image"],
+        example,
+        key,
+        epoch,
+        spec.augment,
+        size=spec.preprocess.size,
+        mask=label if masks else None,
+    )
+    label = label if mask is None else mask.astype(jnp.int32)
+    target = spec.task.target(label, spec.model.num_classes)
     image, target = augment.mix(
         image, target, weight, example, key, epoch, spec.augment
     )
     inputs = {
         "image": augment.normalise(image, spec.preprocess),
+        "label": label,
         "target": target,
         "weight": weight,
     }
@@ -201,7 +214,7 @@ def gradients(
     params: Mapping[str, Any],
     inputs: Mapping[str, jax.Array],
 ) -> tuple[dict[str, Any], Params, jax.Array, jax.Array]:
-    """Return gradients, new statistics, logits [B, K] and the loss per example [B].
+    """Return gradients, new statistics, logits and the loss per example [B].
 
     Args:
         spec: What the step is made of.
@@ -269,29 +282,3 @@ def _averaged(state: TrainState, spec: StepSpec) -> TrainState:
         for name, n in spec.averaged.items()
     }
     return state.replace(ema=FrozenDict(ema))
-
-
-def make_predict_step(
-    model: Network, preprocess: Preprocess
-) -> Callable[[Params, jax.Array], jax.Array]:
-    """Return `predict_step(variables, image) -> logits [B, K]` for uint8 images."""
-
-    def predict_step(variables: Params, image: jax.Array) -> jax.Array:
-        logits = model.apply(variables, augment.normalise(image, preprocess))
-        return jnp.asarray(logits)
-
-    return predict_step
-
-
-def make_eval_step(
-    model: Network, task: Classification, preprocess: Preprocess
-) -> Callable[[Params, Batch], Metrics]:
-    """Return `eval_step(variables, batch) -> sums`, to be compiled by `devices`."""
-    predict_step = make_predict_step(model, preprocess)
-
-    def eval_step(variables: Params, batch: Batch) -> Metrics:
-        logits = predict_step(variables, batch["image"])
-        sums = task.sums(logits, batch["label"], batch["weight"])
-        return total(sums, model.axis_name)
-
-    return eval_step

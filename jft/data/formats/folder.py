@@ -1,12 +1,13 @@
 """Image folders: `train/CLASS/...` beside `val/CLASS/...`, or class folders alone."""
 
-import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
-from jft.data.split import held_out
+import numpy as np
+
+from jft.data.listing import Dataset, Listing, Paths, fingerprint
 from jft.errors import InputError, nearest
 
 # No .gif: in image folders these are animations, whose first frame is rarely meant.
@@ -17,25 +18,52 @@ EXTENSIONS = (
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("val", "valid", "validation", "test", "testing")
 
-Listing = list[tuple[str, int]]  # the path relative to the data folder, and the label
+Split = Literal["train", "test"]
+Entries = list[tuple[str, int]]  # the path relative to the data folder, and the label
 
 
-def list_splits(root: Path) -> tuple[tuple[Listing, Listing], tuple[str, ...], int]:
-    """Return train and test as listed, the class names, the number skipped."""
+def check(place: str, options: Mapping[str, str]) -> None:
+    """Raise `InputError` unless there is a folder that can be listed."""
+    require_folder(Path(place))
+
+
+def load(place: str, options: Mapping[str, str]) -> Dataset:
+    """List the images of a folder of class folders.
+
+    Raises:
+        InputError: The folder is not laid out as above.
+    """
+    root = Path(place)
+    entries, names, skipped = list_splits(root)
+    splits: dict[Split, Listing] = {
+        split: Listing(
+            keys=tuple(path for path, _ in some),
+            images=Paths(root, tuple(path for path, _ in some)),
+            labels=np.array([label for _, label in some], np.int32),
+        )
+        for split, some in entries.items()
+    }
+    return Dataset(
+        name=root.resolve().name,
+        task="classification",
+        class_names=names,
+        splits=splits,
+        fingerprint=fingerprint(splits),
+        skipped=skipped,
+    )
+
+
+def list_splits(root: Path) -> tuple[dict[Split, Entries], tuple[str, ...], int]:
+    """Return the entries of the splits, the class names, the number skipped."""
     folders, loose = _list_folders(root)
     given = _given_splits(root, folders)
     if given:
         train, names, skipped = _list_classes(root, given[0])
         test, test_names, test_skipped = _list_classes(root, given[1])
         _require_same_classes(given, names, test_names)
-        return (train, test), names, loose + skipped + test_skipped
-    listing, names, skipped = _list_classes(root, "")
-    mask = held_out([path for path, _ in listing], [label for _, label in listing])
-    if not mask.any():
-        raise InputError(f"{str(root)!r}: a split needs a class of at least two images")
-    train = [entry for entry, out in zip(listing, mask, strict=True) if not out]
-    test = [entry for entry, out in zip(listing, mask, strict=True) if out]
-    return (train, test), names, skipped
+        return {"train": train, "test": test}, names, loose + skipped + test_skipped
+    entries, names, skipped = _list_classes(root, "")
+    return {"train": entries}, names, skipped
 
 
 def list_images(folder: Path) -> tuple[list[str], int]:
@@ -69,7 +97,7 @@ def _given_splits(root: Path, folders: list[str]) -> tuple[str, str] | None:
     return (train[0], test[0]) if train else None
 
 
-def _list_classes(root: Path, split: str) -> tuple[Listing, tuple[str, ...], int]:
+def _list_classes(root: Path, split: str) -> tuple[Entries, tuple[str, ...], int]:
     """List `root/split/<class>/**`; the label is the place among the sorted folders."""
     names, skipped = _list_folders(root / split)
     if len(names) < 2:
@@ -77,17 +105,17 @@ def _list_classes(root: Path, split: str) -> tuple[Listing, tuple[str, ...], int
             f"{str(root / split)!r} has {len(names)} class folders {names}; "
             "at least 2 are needed, each with its images"
         )
-    listing: Listing = []
+    entries: Entries = []
     for label, name in enumerate(names):
         images, others = list_images(root / split / name)
-        listing += [(os.path.join(split, name, image), label) for image in images]
+        entries += [(os.path.join(split, name, image), label) for image in images]
         skipped += others
-    if empty := sorted({*names} - {names[label] for _, label in listing}):
+    if empty := sorted({*names} - {names[label] for _, label in entries}):
         raise InputError(
             f"{str(root / split)!r}: no images in class folders {empty}; images end in "
             + " ".join(EXTENSIONS)
         )
-    return listing, tuple(names), skipped
+    return entries, tuple(names), skipped
 
 
 def _list_folders(folder: Path) -> tuple[list[str], int]:
@@ -106,17 +134,6 @@ def _require_same_classes(
     lines = [f"\n  {name!r} only in {at!r}{nearest(name, o)}" for name, at, o in only]
     if lines:
         raise InputError("the splits differ in their classes:" + "".join(sorted(lines)))
-
-
-def fingerprint(root: Path, listings: Sequence[Listing]) -> str:
-    """Hash split, path, label and size (-1: unknown) of each file; NUL ends a field."""
-    digest = hashlib.sha256()
-    for split, listing in zip(("train", "test"), listings, strict=True):
-        for name, label in listing:
-            path = os.path.join(root, name)
-            size = os.path.getsize(path) if os.path.exists(path) else -1
-            digest.update(os.fsencode(f"{split}\0{name}\0{label}\0{size}\0"))
-    return digest.hexdigest()
 
 
 def require_folder(folder: Path) -> None:

@@ -1,0 +1,76 @@
+"""python -m jft.data check: what is in a data set, and what is wrong with it."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jft.cli import guarded, parse
+from jft.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Look at a data set before training on it: every image is read once.
+
+    The exit status is 0 if nothing is wrong, 1 if training would refuse the data or its
+    results would be wrong, 2 if there is no such data.
+
+    Attributes:
+        source: The data, as --data of jft.train takes it: folder:PATH, csv:FILE, ...
+        size: Side of the square that the network will see, in pixels.
+        workdir: Folder for data_report.json and contact_sheet.png; by default one in
+            data_check/ with the name of the data.
+        json: Print the report as JSON.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    size: int = 224
+    workdir: str | None = None
+    json: bool = False
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the door; return the exit status."""
+    words = list(sys.argv[1:] if args is None else args)
+    if words[:1] not in (["check"], ["-h"], ["--help"]):
+        print("usage: python -m jft.data check SOURCE", file=sys.stderr)
+        return 2
+    flags = parse(Flags, "data check", words[words[0] == "check" :])
+    return guarded(lambda: check(flags))
+
+
+def check(flags: Flags) -> int:
+    """Look, write both files, and print what was found."""
+    from jft.data.check import judge, tell
+    from jft.data.check.look import look_at_splits
+    from jft.data.check.report import describe
+    from jft.data.check.sheet import contact_sheet
+    from jft.data.sources import list_data
+
+    size = Preprocess(size=flags.size).size
+    dataset = list_data(flags.source)
+    seen = look_at_splits(dataset)
+    report: dict[str, Any] = describe(flags.source, dataset, seen)
+    report["problems"] = judge.problems(report)
+    report["notes"] = judge.notes(report)
+    report["suggestions"] = judge.suggestions(report, size)
+    text = json.dumps(report, indent=2, sort_keys=True) + "\n"
+    name = re.sub(r"[^\w.-]+", "_", dataset.name).strip(".") or "data"
+    workdir = Path(flags.workdir or Path("data_check") / name).expanduser()
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "data_report.json").write_text(text)
+    contact_sheet(dataset, seen).save(workdir / "contact_sheet.png")
+    written = ["", f"all of it in {workdir / 'data_report.json'}"]
+    written.append(f"pictures in  {workdir / 'contact_sheet.png'}")
+    print(text if flags.json else "\n".join([*tell.lines(report), *written]))
+    return 1 if report["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

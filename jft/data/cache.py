@@ -1,0 +1,235 @@
+"""Decoded squares in files that later runs and other processes map into memory."""
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from jft.data.decode import DecodeError
+from jft.data.geometry import Square
+from jft.data.listing import ClassMaps, Encoded, Listing
+from jft.data.squares import INDEX, Mapped, SquareFile, written
+from jft.errors import InputError
+
+FORMAT = 1  # raised whenever the same files would give other pixels, or other files
+DECODERS = ("pillow", "simplejpeg")
+
+Put = Callable[[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None], None]
+"""Takes the place of an example in the listing, its square, and that of its mask."""
+
+
+Shapes = dict[str, tuple[int, ...]]  # of each array
+
+
+@runtime_checkable
+class Stamped(Protocol):
+    """What can tell whether it has changed without being read."""
+
+    def stamp(self, index: int, /) -> str:
+        """Return what changes with the file behind `[index]`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A split as a cache has it.
+
+    Attributes:
+        images: Those that could be read.
+        masks: Theirs, if there are any.
+        bad: Of each other one, its place in the listing, and the reason.
+    """
+
+    images: Mapped
+    masks: Mapped | None
+    bad: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of decoded splits, each in a folder named by what it was made of.
+
+    Attributes:
+        folder: Where they lie; made when it is needed.
+        identity: Fingerprint of the data set: it covers what is listed, but not what
+            files hold, which is told by their sizes and times of change.
+    """
+
+    folder: Path
+    identity: str
+
+    def stored(
+        self,
+        listing: Listing,
+        square: Square,
+        fill: Callable[[Put], dict[int, str]],
+    ) -> Stored:
+        """Return a split, which is decoded only if it is not there whole.
+
+        Of several processes one decodes while the others wait.
+
+        Args:
+            listing: The split.
+            square: What its images are brought to.
+            fill: Decodes all of it into what it is given; returns as `Stored.bad`.
+
+        Raises:
+            InputError: The cache cannot be written.
+        """
+        path = self.folder / name_of(listing, square, self.identity)
+        n, size = len(listing.keys), square.preprocess.size
+        shapes: Shapes = {"images": (n, size, size, 3)}
+        if not isinstance(listing.labels, np.ndarray):
+            shapes["masks"] = (n, size, size)
+        found = _open(path, shapes)
+        if found is None:
+            with written(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(path.with_suffix(".lock")).acquire()
+            with lock:
+                found = _open(path, shapes) or _build(path, shapes, fill)
+        return found
+
+
+def temporary() -> Path:
+    """Return a new folder that is removed when this process ends.
+
+    Worker processes read what is in memory from there, instead of a copy for each.
+    """
+    folder = tempfile.mkdtemp(prefix="jft-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def name_of(listing: Listing, square: Square, identity: str) -> str:
+    """Return a hex SHA-256 of all that a split's squares depend on."""
+    preprocess = square.preprocess
+    digest = hashlib.sha256()
+
+    def add(*fields: object) -> None:
+        digest.update(b"".join(os.fsencode(str(field)) + b"\0" for field in fields))
+
+    add(FORMAT, *map(_version, DECODERS), identity, square.whole, square.fast)
+    add(preprocess.size, preprocess.resized, preprocess.interpolation)
+    add(preprocess.fill if square.whole else "")
+    parts: list[Encoded | ClassMaps] = [listing.images]
+    if not isinstance(listing.labels, np.ndarray):
+        parts.append(listing.labels)
+    for i, key in enumerate(listing.keys):
+        add(key, *(_stamp(part, i) for part in parts))
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _stamp(part: Encoded | ClassMaps, index: int) -> str:
+    """Return size and time of change of a file; the hash of what is no file."""
+    if isinstance(part, Stamped):
+        return part.stamp(index)
+    try:
+        item = part[index]
+        if isinstance(item, Path):
+            status = item.stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+    except (DecodeError, OSError) as error:
+        return str(error)
+    content = item.tobytes() if isinstance(item, np.ndarray) else item
+    return f"{np.shape(item)} {hashlib.sha256(content).hexdigest()}"
+
+
+def _open(path: Path, shapes: Shapes) -> Stored | None:
+    """Return what lies there, or None if it is not there whole."""
+    try:
+        # A zip file: it has a checksum of its own for each array. Opened here, as
+        # NumPy leaves a damaged one open.
+        with (path / INDEX).open("rb") as file:
+            index = np.load(file, allow_pickle=False)
+            sums = {name: index[name] for name in shapes}
+            bad = dict(zip(index["bad"].tolist(), index["why"].tolist(), strict=True))
+        good = np.setdiff1d(np.arange(shapes["images"][0]), list(bad))
+        for name, shape in shapes.items():
+            array = np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            if array.shape != shape or array.dtype != np.uint8:
+                return None
+    except Exception:  # damaged files raise a dozen kinds
+        return None
+    mapped = {k: Mapped(path / f"{k}.npy", good, sums[k]) for k in shapes}
+    return Stored(mapped["images"], mapped.get("masks"), bad)
+
+
+def _build(
+    path: Path,
+    shapes: Shapes,
+    fill: Callable[[Put], dict[int, str]],
+) -> Stored:
+    """Decode a split into a folder that gets its name when it is complete."""
+    part = path.with_suffix(".part")
+    for old in (part, path):  # left by a process that was killed, or damaged
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        with written(path.parent):
+            _require_space(path.parent, shapes)
+            part.mkdir()
+        _write(part, shapes, fill)
+        with written(path.parent):
+            part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    stored = _open(path, shapes)
+    assert stored is not None
+    return stored
+
+
+def _write(
+    part: Path,
+    shapes: Shapes,
+    fill: Callable[[Put], dict[int, str]],
+) -> None:
+    """Write the files of a split, and last of all what says that they are complete."""
+    with ExitStack() as stack:
+        with written(part.parent):
+            files = {
+                name: stack.enter_context(SquareFile(part / f"{name}.npy", shape))
+                for name, shape in shapes.items()
+            }
+
+        def put(i: int, *squares: npt.NDArray[np.uint8] | None) -> None:
+            for file, square in zip(files.values(), squares, strict=False):
+                assert square is not None
+                file.put(i, square)
+
+        bad = fill(put)
+        with written(part.parent):
+            for file in files.values():
+                file.flush()
+    places, why = np.array(list(bad), np.int64), np.array(list(bad.values()), np.str_)
+    arrays: dict[str, Any] = {name: file.sums for name, file in files.items()}
+    with written(part.parent):
+        np.savez(part / INDEX, bad=places, why=why, **arrays)
+
+
+def _require_space(folder: Path, shapes: Shapes) -> None:
+    """Raise `InputError` now, and not when hours of decoding have filled the disk."""
+    needed = sum(int(np.prod(shape)) for shape in shapes.values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"the cache needs {needed / 1e9:.1f} GB in {str(folder)!r}, and "
+            f"{free / 1e9:.1f} GB are free; take another --cache, or none"
+        )

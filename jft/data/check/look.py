@@ -1,0 +1,156 @@
+"""Every example of a split read once, and what is remembered of each."""
+
+import hashlib
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from jft.data.decode import FORMATS, DecodeError, decode, open_file
+from jft.data.listing import ClassMaps, Dataset, File, Listing
+
+SIDE = 16  # of the grey thumbnail that is kept of each image, in pixels
+_WAVES, _SAMPLES = 8, 32
+_CHUNK = 64
+_LARGE_PIXELS = 2**23  # of larger images, not every pixel goes into the thumbnail
+
+SplitName = Literal["train", "test"]
+_CHANNELS = {
+    **{"1": "black and white", "L": "grey", "I": "grey", "F": "grey", "LA": "grey"},
+    **{"P": "palette", "PA": "palette", "RGB": "colour", "RGBA": "colour"},
+    **{"RGBX": "colour", "CMYK": "CMYK", "YCbCr": "colour", "LAB": "Lab"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is remembered of an example; 100,000 of them take about 100 MB.
+
+    Attributes:
+        width: Pixels, as a viewer shows it.
+        height: Pixels.
+        format: Of the file, such as JPEG.
+        pixels: Channels and depth, such as `grey 16-bit`.
+        content: Of the decoded pixels and their shape: the same for one picture in
+            two files, whatever their formats and metadata.
+        waves: `perceptual_hash`.
+        thumbnail: Grey, uint8 [SIDE * SIDE].
+        mask: Pixels of each value 0..255, int64 [256]; None without a mask.
+        reason: Why it cannot be used; empty for what can.
+    """
+
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    pixels: str = ""
+    content: bytes = b""
+    waves: int = 0
+    thumbnail: bytes = b""
+    mask: npt.NDArray[np.int64] | None = None
+    reason: str = ""
+
+
+def look_at_splits(dataset: Dataset) -> dict[SplitName, list[Seen]]:
+    """Look at every example of every split."""
+    return {split: look_at_all(some) for split, some in dataset.splits.items()}
+
+
+def look_at_all(listing: Listing, workers: int | None = None) -> list[Seen]:
+    """Look at every example of a split; one image per thread is in memory at a time.
+
+    Args:
+        listing: What there is.
+        workers: Threads; None for one per core.
+    """
+    labels, n = listing.labels, len(listing.keys)
+    masks = None if isinstance(labels, np.ndarray) else labels
+
+    def some(start: int) -> list[Seen]:
+        places = range(start, min(start + _CHUNK, n))
+        return [_look_or_say(listing.images[i], masks, i) for i in places]
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        return [seen for part in pool.map(some, range(0, n, _CHUNK)) for seen in part]
+
+
+def _look_or_say(file: File, masks: ClassMaps | None, place: int) -> Seen:
+    try:
+        return look(file, None if masks is None else masks[place])
+    except DecodeError as error:
+        return Seen(reason=str(error))
+
+
+def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
+    """Decode an image and remember what matters of it.
+
+    Raises:
+        DecodeError: It cannot be read, or its mask [H, W] has another size.
+    """
+    image = decode(file)
+    height, width = image.shape[:2]
+    if mask is not None and mask.shape != (height, width):
+        raise DecodeError(
+            f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
+            f"the image {width} x {height}"
+        )
+    step = max(1, math.isqrt(height * width // _LARGE_PIXELS))
+    grey = Image.fromarray(image[::step, ::step]).convert("L")
+    small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    format_, pixels = kind_of(file)
+    return Seen(
+        width=width,
+        height=height,
+        format=format_,
+        pixels=pixels,
+        content=digest.digest()[:16],
+        waves=perceptual_hash(grey),
+        thumbnail=small.tobytes(),
+        mask=None if mask is None else _counts(mask),
+    )
+
+
+def _counts(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Count each value, some rows at a time: `bincount` makes 8 bytes of each pixel."""
+    parts = np.array_split(mask, max(1, mask.size // _LARGE_PIXELS))
+    return np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], 0)
+
+
+def kind_of(file: File) -> tuple[str, str]:
+    """Return the format of a readable file, and its channels and depth in words."""
+    if isinstance(file, np.ndarray):
+        return "pixels", "colour 8-bit"
+    with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
+        raw = str(image.tile[0][3]) if image.tile else ""
+        deep = "16" in image.mode or ";16" in raw or image.mode == "I"
+        channels = _CHANNELS.get(image.mode.split(";")[0], image.mode)
+        if image.has_transparency_data:
+            channels += " with transparency"
+        depth = 1 if image.mode == "1" else 16 if deep else 8
+        return image.format or "", f"{channels} {depth}-bit"
+
+
+def perceptual_hash(grey: Image.Image) -> int:
+    """Return 64 bits that hardly change when an image is resized or compressed again.
+
+    Bit i tells whether one of the 8 x 8 slowest cosine waves in the image, brought to
+    32 x 32 pixels, is above their median; the mean of the image does not count (pHash,
+    Zauner 2010). Of the 1,799 pictures of `neu_cls` that differ, no two are within 4
+    bits, whereas of dHash's 64 bits 5,089 pairs of those textures are.
+    """
+    pixels = grey.resize((_SAMPLES, _SAMPLES), Image.Resampling.BOX)
+    waves = (_COSINES @ np.asarray(pixels, np.float64) @ _COSINES.T).ravel()
+    waves[0] = 0.0
+    bits = waves > np.median(waves[1:])
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+_COSINES = np.cos(
+    np.pi / _SAMPLES * np.outer(np.arange(_WAVES), np.arange(_SAMPLES) + 0.5)
+)

@@ -1,0 +1,182 @@
+"""A report in lines of text, the worst first."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH = 88
+_MOST = 20  # classes that are shown
+_THING = {
+    "classification": "classes to tell apart",
+    "multilabel": "labels, any number of them on an image",
+    "segmentation": "classes of pixels",
+    "regression": "numbers to predict",
+}
+_COUNTED = {
+    "classification": "images",
+    "multilabel": "images with it",
+    "segmentation": "images that show it",
+    "regression": "images with it",
+}
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """Return a checked report for a person."""
+    return [
+        *_head(report),
+        *_remarks("PROBLEMS", report["problems"]),
+        *_remarks("look at", report["notes"]),
+        "",
+        *_table(_rows(report), report["task"]),
+        "",
+        *_facts(report),
+        *_flags(report["suggestions"]),
+    ]
+
+
+def _head(report: Mapping[str, Any]) -> list[str]:
+    used, kinds = report["used"], len(report["classes"])
+    counts = " and ".join(f"{n:,} {split}" for split, n in report["splits"].items())
+    verdict = "nothing is wrong" if not report["problems"] else ""
+    head = f"{_short(report['name'])}: {used:,} images ({counts}), {kinds} "
+    return [head + _THING[report["task"]], *([verdict] if verdict else [])]
+
+
+def _remarks(title: str, remarks: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not remarks:
+        return []
+    found = ["", title]
+    for remark in remarks:
+        found += _wrap(f"- {remark['what']}", "  ", "    ")
+        for example in remark["examples"]:
+            found += _wrap(example, "    ", "      ")
+    return found
+
+
+def _rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return a row a class, with its count in each split, the commonest first."""
+    labels, splits = report["labels"], list(report["splits"])
+    counts = labels["counts"]
+    names = sorted(report["classes"], key=lambda name: -counts["train"][name])
+    if len(names) > _MOST:
+        names = [*names[: _MOST // 2], "", *names[-_MOST // 2 :]]
+    head = ["", *splits]
+    pixels = labels.get("pixels")
+    if pixels:
+        head += [f"pixels of {split}" for split in splits]
+    rows = [tuple(head)]
+    for name in names:
+        cells = [f"{counts[split][name]:,}" if name else "..." for split in splits]
+        for split in splits if pixels else ():
+            share = pixels[split][name] / max(1, sum(pixels[split].values()))
+            cells.append(f"{share:.2%}")
+        rows.append((_short(name) if name else "...", *cells))
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]], task: str) -> list[str]:
+    widths = [
+        max(len(row[i]) for row in rows if len(row) > i) for i in range(len(rows[0]))
+    ]
+    head, *body = (
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ).rstrip()
+        for row in rows
+    )
+    return [head + f"   ({_COUNTED[task]})", *body]
+
+
+def _facts(report: Mapping[str, Any]) -> list[str]:
+    labels = report["labels"]
+    facts = [
+        ("formats", _counts(report["formats"])),
+        ("channels", _counts(report["pixels"])),
+        *_sizes(report["sizes"]),
+    ]
+    if report["skipped"]:
+        facts.append(("skipped", f"{report['skipped']:,} entries that are no examples"))
+    if shares := labels.get("void_share"):
+        text = ", ".join(f"{share:.2%} of {split}" for split, share in shares.items())
+        facts.append(("void", text))
+    if "most_together" in labels:
+        facts += _sets(labels)
+    for split, numbers in labels.get("numbers", {}).items():
+        for name, some in numbers.items():
+            facts.append((split, f"{_short(name)}: {_range(some)}"))
+    return [f"{name:<10}{text}" for name, text in facts]
+
+
+def _sizes(sizes: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
+    if not sizes:
+        return []
+    (w0, w1, w2), (h0, h1, h2) = sizes["width"], sizes["height"]
+    text = f"{w1:.0f} x {h1:.0f}"
+    if (w0, h0) == (w2, h2):
+        return [("size", f"{text}, all of them")]
+    return [
+        ("width", f"{w0:.0f} to {w2:.0f} pixels, median {w1:.0f}"),
+        ("height", f"{h0:.0f} to {h2:.0f} pixels, median {h1:.0f}"),
+        (
+            "shape",
+            "longer by shorter side: {:.2f} to {:.2f}, median {:.2f}".format(
+                sizes["aspect"][0], sizes["aspect"][2], sizes["aspect"][1]
+            ),
+        ),
+    ]
+
+
+def _sets(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [
+        (
+            "labels",
+            f"{labels['labels_per_image']:.2f} an image; "
+            f"{labels['images_without_label']:,} images have none; "
+            f"{labels['unknown']:,} labels are unknown",
+        )
+    ]
+    most = labels["most_together"]
+    if most["images"]:
+        a, b = most["labels"]
+        text = f"{a!r} and {b!r} on {most['images']:,} images"
+        text += f", {most['of_the_rarer']:.0%} of the rarer one's"
+        found.append(("together", text))
+    return found
+
+
+def _range(some: Mapping[str, Any]) -> str:
+    if "min" not in some:
+        return "none is known"
+    text = f"{some['min']:.4g} to {some['max']:.4g}, median {some['median']:.4g}, "
+    text += f"std {some['std']:.4g}"
+    return text + (f", {some['unknown']:,} unknown" if some["unknown"] else "")
+
+
+def _flags(suggestions: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not suggestions:
+        return []
+    found = ["", "flags to try"]
+    for one in suggestions:
+        found += [f"  {one['flags']}", *_wrap(one["why"], "      ", "      ")]
+    return found
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counts.items())
+
+
+def _short(name: str) -> str:
+    name = name if name.isprintable() else repr(name)
+    return name if len(name) <= 32 else name[:31] + "…"
+
+
+def _wrap(text: str, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

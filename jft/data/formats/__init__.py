@@ -1,0 +1,1 @@
+"""The forms that data comes in: each lists its examples, and decodes nothing."""

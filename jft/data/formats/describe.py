@@ -1,0 +1,96 @@
+"""What the forms share: files that describe data, and lists of what is wrong."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from jft.data.listing import Listing, fingerprint
+from jft.errors import InputError, nearest
+
+
+def require_file(path: Path) -> None:
+    """Raise `InputError` unless there is a regular file, or a link to one."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        why = os.strerror(number).lower() if number else str(error)
+        near = nearest(path.name, _neighbours(path))
+        raise InputError(f"cannot read {str(path)!r}: {why}{near}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise InputError(f"cannot read {str(path)!r}: it is {kind}")
+
+
+def _neighbours(path: Path) -> list[str]:
+    try:
+        return os.listdir(path.parent)
+    except (OSError, ValueError):
+        return []
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        InputError: There is no such file, or it is not UTF-8.
+    """
+    require_file(path)
+    try:
+        data = path.read_bytes()
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{str(path)!r} is not UTF-8 text (line {line}); save it as UTF-8"
+        ) from error
+    except OSError as error:
+        why = os.strerror(error.errno or 0).lower()
+        raise InputError(f"cannot read {str(path)!r}: {why}") from error
+
+
+def few(lines: Sequence[str], count: int = 5) -> str:
+    """Return the first lines, each on a line of its own, and how many more there are.
+
+    >>> print("two are wrong:" + few(["a", "b"], 1))
+    two are wrong:
+      a
+      and 1 more
+    """
+    more = [f"and {len(lines) - count} more"] if len(lines) > count else []
+    return "".join(f"\n  {line}" for line in [*lines[:count], *more])
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file in bytes; -1 if it cannot be told."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return -1
+
+
+def identity(
+    splits: Mapping[Literal["train", "test"], Listing],
+    sizes: Mapping[Literal["train", "test"], Sequence[int]],
+    meaning: object,
+) -> str:
+    """Return hex SHA-256 over what was listed, and over what its labels mean.
+
+    Args:
+        splits: What was listed.
+        sizes: As in `jft.data.listing.fingerprint`.
+        meaning: Class names, task and the like, by their `repr`.
+    """
+    words = f"{fingerprint(splits, sizes)} {meaning!r}"
+    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def require_choice(options: Mapping[str, str], name: str, valid: Sequence[str]) -> None:
+    """Raise `InputError` if an option is given and is none of its valid values."""
+    given = options.get(name, valid[0])
+    if given not in valid:
+        near = nearest(given, valid)
+        raise InputError(f"{name}={given}: valid are {', '.join(valid)}{near}")

@@ -1,0 +1,96 @@
+"""Pairs of an image and a mask, whose pixels are the classes of the image's pixels."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from jft.data.formats.describe import identity, require_choice, size_of
+from jft.data.formats.folder import require_folder
+from jft.data.formats.mask_files import Coding, MaskPaths
+from jft.data.formats.mask_layout import Layout, find_layout
+from jft.data.formats.mask_options import read_class_file, read_options
+from jft.data.formats.mask_values import (
+    VOC_NAMES,
+    VOC_PLACES,
+    VOID_VALUE,
+    Found,
+    Wanted,
+    find_values,
+    given,
+    inferred,
+)
+from jft.data.listing import Dataset, Listing, Paths
+from jft.errors import InputError
+
+
+def check(place: str, options: Mapping[str, str]) -> None:
+    """Raise `InputError` unless the folder exists and the options make sense."""
+    require_folder(Path(place))
+    require_choice(options, "unpaired", ("no", "skip"))
+    if ("images" in options) != ("masks" in options):
+        raise InputError("images=FOLDER and masks=FOLDER need each other")
+    for name in ("images", "masks"):
+        require_folder(Path(place, options.get(name, "")))
+    wanted = read_options(options)
+    if wanted.values is not None:
+        given(wanted)
+
+
+def load(place: str, options: Mapping[str, str]) -> Dataset:
+    """List the pairs of a folder; every mask is read once unless `values` are said.
+
+    Raises:
+        InputError: There are no pairs, or it cannot be told which values are classes.
+    """
+    check(place, options)
+    root = Path(place)
+    layout = find_layout(root, options)
+    coding, names = _coding(root, layout, read_options(options))
+    splits: dict[Literal["train", "test"], Listing] = {}
+    sizes: dict[Literal["train", "test"], list[int]] = {}
+    for split, pairs in layout.pairs.items():
+        images, masks = zip(*pairs, strict=True)
+        splits[split] = Listing(
+            keys=images,
+            images=Paths(root, images),
+            labels=MaskPaths(root, masks, coding),
+        )
+        # Both sizes in one number: images stay far below 2^40 bytes.
+        sizes[split] = [
+            size_of(root / image) << 40 | size_of(root / mask) for image, mask in pairs
+        ]
+    return Dataset(
+        name=root.resolve().name,
+        task="segmentation",
+        class_names=names,
+        splits=splits,
+        fingerprint=identity(splits, sizes, (names, coding)),
+        skipped=layout.skipped,
+    )
+
+
+def _coding(
+    root: Path, layout: Layout, wanted: Wanted
+) -> tuple[Coding, tuple[str, ...]]:
+    """Return what the values mean: by the options, a class list file, or themselves."""
+    if wanted.values is not None:
+        return given(wanted)
+    files = [root / mask for pairs in layout.pairs.values() for _, mask in pairs]
+    found = find_values(files)
+    if wanted.names is None and (listed := read_class_file(root, colour=found.colour)):
+        if listed.values is not None:
+            return given(listed)
+        wanted = replace(
+            listed, void=listed.void if wanted.void is None else wanted.void
+        )
+    elif wanted.names is None and layout.voc and _is_voc(found):
+        wanted = replace(wanted, names=VOC_NAMES, source="VOC")
+    return inferred(found, wanted)
+
+
+def _is_voc(found: Found) -> bool:
+    """Tell whether the values are VOC's classes, and not only two."""
+    numbers = {VOC_PLACES.get(v, v) if found.colour else v for v in found.masks}
+    classes = numbers - {VOID_VALUE}
+    return len(classes) > 1 and max(classes) < len(VOC_NAMES)

@@ -1,0 +1,156 @@
+"""Random access to columns of Parquet files: by row groups, of which some are kept."""
+
+import bisect
+import threading
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jft.data.decode import DecodeError
+from jft.errors import InputError
+
+# What a process keeps of the row groups it read last, and the largest that is read:
+# Parquet can only be unpacked a row group at a time.
+_KEPT_BYTES = 2**28
+MAX_GROUP_BYTES = 2**30
+
+
+class _Kept:
+    """What this process read last of row groups, up to `_KEPT_BYTES` and one more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunks: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
+
+    def chunk(self, file: str, group: int, column: str) -> Any:
+        """Return a column of a row group; one is read at a time."""
+        key = file, group, column
+        with self._lock:
+            if key in self._chunks:
+                self._chunks.move_to_end(key)
+                return self._chunks[key]
+            chunk = _read(file, group, column)
+            self._chunks[key] = chunk
+            while len(self._chunks) > 1 and self._bytes() > _KEPT_BYTES:
+                self._chunks.popitem(last=False)
+            return chunk
+
+    def _bytes(self) -> int:
+        return sum(chunk.nbytes for chunk in self._chunks.values())
+
+
+_kept = _Kept()
+
+
+def _read(file: str, group: int, column: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            table = opened.read_row_group(group, columns=[column], use_threads=False)
+            return table.column(column)
+    except (OSError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DecodeError(f"its row group cannot be read: {why}") from error
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Where the rows of some Parquet files are.
+
+    Attributes:
+        root: The folder that the files' names are relative to.
+        groups: Name of the file, place of the row group in it, for each row group.
+        starts: The first row of each row group, and the number of all rows.
+        checks: A checksum of each file's footer, for each row group.
+    """
+
+    root: Path
+    groups: tuple[tuple[str, int], ...]
+    starts: tuple[int, ...]
+    checks: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.starts[-1]
+
+    def locate(self, row: int) -> tuple[str, int, int]:
+        """Return the file's name, the row group and the row's place in that."""
+        place = bisect.bisect_right(self.starts, row) - 1
+        name, group = self.groups[place]
+        return name, group, row - self.starts[place]
+
+    def keys(self) -> tuple[str, ...]:
+        """Return a name for each row: that of the file, and the row in that."""
+        keys: list[str] = []
+        rows: dict[str, int] = {}
+        for (name, _), start, end in zip(
+            self.groups, self.starts, self.starts[1:], strict=False
+        ):
+            first = rows.get(name, 0)
+            rows[name] = first + end - start
+            keys += [f"{name}/{row}" for row in range(first, rows[name])]
+        return tuple(keys)
+
+    def row_checks(self) -> list[int]:
+        """Return for each row the checksum of its file's footer."""
+        counts = (
+            end - start
+            for start, end in zip(self.starts, self.starts[1:], strict=False)
+        )
+        pairs = zip(self.checks, counts, strict=True)
+        return [check for check, count in pairs for _ in range(count)]
+
+    def value(self, row: int, column: str) -> Any:
+        """Return the value of a column in a row.
+
+        Raises:
+            DecodeError: It can no longer be read.
+        """
+        name, group, place = self.locate(row)
+        return _kept.chunk(str(self.root / name), group, column)[place].as_py()
+
+
+def find_groups(root: Path, names: tuple[str, ...]) -> Groups:
+    """Find the row groups of some files.
+
+    Raises:
+        InputError: A file is not Parquet, or a row group is too large.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    groups: list[tuple[str, int]] = []
+    starts, checks = [0], list[int]()
+    for name in names:
+        try:
+            metadata = pq.read_metadata(root / name)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"cannot read {str(root / name)!r}: {error}") from error
+        check = zlib.crc32(_footer(root / name, metadata.serialized_size))
+        for place in range(metadata.num_row_groups):
+            group = metadata.row_group(place)
+            if group.total_byte_size > MAX_GROUP_BYTES:
+                raise InputError(_too_large(root / name, place, group.total_byte_size))
+            groups.append((name, place))
+            starts.append(starts[-1] + group.num_rows)
+            checks.append(check)
+    return Groups(root, tuple(groups), tuple(starts), tuple(checks))
+
+
+def _footer(path: Path, size: int) -> bytes:
+    """Return what a Parquet file ends with: places, sizes and bounds of its columns."""
+    with path.open("rb") as file:
+        file.seek(-min(size + 8, path.stat().st_size), 2)
+        return file.read()
+
+
+def _too_large(path: Path, place: int, size: int) -> str:
+    return (
+        f"row group {place} of {str(path)!r} has {size:,} bytes, and at most "
+        f"{MAX_GROUP_BYTES:,} are read at once. Write the file again in smaller ones: "
+        "pyarrow.parquet.write_table(table, FILE, row_group_size=100)"
+    )

@@ -1,0 +1,151 @@
+"""How an image of any size becomes the square that a network sees, and its mask too."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from jft.data.decode import MAX_PIXELS, one_at_a_time
+from jft.preprocess import Preprocess
+from jft.types import VOID
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Square:
+    """The way from a decoded image to a square of uint8 pixels.
+
+    Attributes:
+        preprocess: Gives the size S, the filter, and the crop fraction.
+        whole: Keep all of the image and fill up what is missing, as masks ask for;
+            else keep the central square.
+        fast: Let a JPEG be decoded at a fraction of its size where it is much larger.
+    """
+
+    preprocess: Preprocess
+    whole: bool = False
+    fast: bool = False
+
+    @property
+    def at_least(self) -> int | None:
+        """How many pixels a side has to have for the resize; None for all there are."""
+        side = self.preprocess.size if self.whole else self.preprocess.resized
+        return side if self.fast else None
+
+    def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return the square [S, S, 3] of an RGB image [H, W, 3]."""
+        if not self.whole:
+            return centre(image, self.preprocess)
+        return letterbox(
+            image,
+            self.preprocess.size,
+            _FILTERS[self.preprocess.interpolation],
+            self.preprocess.fill,
+        )
+
+    def mask(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return the square [S, S] of a mask [H, W]: nearest pixels, void outside."""
+        return letterbox(mask, self.preprocess.size, Image.Resampling.NEAREST, VOID)
+
+
+def letterbox(
+    image: npt.NDArray[np.uint8],
+    size: int,
+    interpolation: Image.Resampling,
+    fill: int | tuple[int, ...],
+) -> npt.NDArray[np.uint8]:
+    """Resize the longer side to `size`, and fill up the shorter one on both sides.
+
+    Args:
+        image: [H, W] or [H, W, 3].
+        size: Side of the square, in pixels.
+        interpolation: Pillow's filter.
+        fill: What the margins show, in 0..255, for each channel.
+
+    Returns:
+        [size, size] or [size, size, 3].
+    """
+    top, left, height, width = inner(image.shape[:2], size)
+    if (height, width) != image.shape[:2]:
+        resized = Image.fromarray(image).resize((width, height), interpolation)
+        image = np.asarray(resized)
+    square = np.empty((size, size, *image.shape[2:]), np.uint8)
+    square[:] = fill
+    square[top : top + height, left : left + width] = image
+    return square
+
+
+def inner(shape: tuple[int, ...], size: int) -> tuple[int, int, int, int]:
+    """Return where an image lies in its square: top, left, height, width, in pixels.
+
+    Args:
+        shape: Height and width of the image.
+        size: Side of the square.
+    """
+    longer = max(shape)
+    height, width = (max(1, round(side * size / longer)) for side in shape)
+    return (size - height) // 2, (size - width) // 2, height, width
+
+
+def enlarge(
+    values: npt.NDArray[np.float32], shape: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Return values of a square [S, S] at the pixels of the image it was made of.
+
+    Args:
+        values: Of each pixel of `letterbox`'s square.
+        shape: Height and width of the image.
+
+    Returns:
+        [H, W] float32, by bilinear interpolation.
+    """
+    top, left, height, width = inner(shape, len(values))
+    cut = Image.fromarray(values[top : top + height, left : left + width])
+    return np.asarray(cut.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def centre(
+    image: npt.NDArray[np.uint8], preprocess: Preprocess
+) -> npt.NDArray[np.uint8]:
+    """Resize the shorter side, keep the central square.
+
+    Gives the bytes of torchvision's `Resize(preprocess.resized)` and
+    `CenterCrop(size)` on a PIL image: truncation of the longer side, and rounding half
+    to even of the offset, included. Only a strip so long that its resized copy would
+    pass `MAX_PIXELS` loses its ends first.
+
+    Args:
+        image: RGB [H, W, 3] in 0..255, any size.
+        preprocess: Its size S, interpolation and crop fraction are used.
+
+    Returns:
+        The square [S, S, 3] in 0..255; the array may be read-only, or `image` itself.
+    """
+    size, target = preprocess.size, preprocess.resized
+    image = _shorten(image, target)
+    height, width = image.shape[:2]
+    short = min(height, width)
+    new_height, new_width = int(target * height / short), int(target * width / short)
+    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
+    if (new_height, new_width) == (height, width):
+        return image[top : top + size, left : left + size]
+    with one_at_a_time(new_height * new_width):
+        resized = Image.fromarray(image).resize(
+            (new_width, new_height), _FILTERS[preprocess.interpolation]
+        )
+        return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+def _shorten(image: npt.NDArray[np.uint8], target: int) -> npt.NDArray[np.uint8]:
+    """Keep the middle of an image whose resized copy would pass `MAX_PIXELS`."""
+    height, width = image.shape[:2]
+    limit = min(height, width) * max(1, MAX_PIXELS // target**2)
+    top, left = max(0, (height - limit) // 2), max(0, (width - limit) // 2)
+    return image[top : top + limit, left : left + limit]

@@ -1,0 +1,216 @@
+"""Images and masks of a listing: read once to see what is good, then kept or not."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from jft.data.cache import Cache, Put
+from jft.data.decode import DecodeError, decode
+from jft.data.geometry import Square
+from jft.data.listing import ClassMaps, Encoded, Listing
+from jft.data.squares import Mapped
+from jft.errors import InputError
+
+_CHUNK = 64  # images per task of the pool, so that the cost of a task vanishes
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Images decoded at each access; indexed like an array [N, S, S, 3] of them.
+
+    Attributes:
+        encoded: The image files.
+        keys: What they are called.
+        places: Where the N examples are among them.
+        square: How each is brought to [S, S, 3].
+    """
+
+    encoded: Encoded
+    keys: tuple[str, ...]
+    places: npt.NDArray[np.int64]
+    square: Square
+
+    def __len__(self) -> int:
+        """Return the number of images N."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return image `index` [S, S, 3]; `InputError` if its file has changed."""
+        place = int(self.places[index])
+        try:
+            return self.square.image(
+                decode(self.encoded[place], at_least=self.square.at_least)
+            )
+        except DecodeError as error:
+            raise InputError(changed(self.keys[place], error)) from error
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFiles:
+    """Masks read at each access; indexed like an array [N, S, S] of them.
+
+    Attributes:
+        maps: The masks.
+        keys: What they are called.
+        places: Where the N examples are among them.
+        square: How each is brought to [S, S].
+    """
+
+    maps: ClassMaps
+    keys: tuple[str, ...]
+    places: npt.NDArray[np.int64]
+    square: Square
+
+    def __len__(self) -> int:
+        """Return the number of masks N."""
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return mask `index` [S, S]; `InputError` if its file has changed."""
+        place = int(self.places[index])
+        try:
+            return self.square.mask(self.maps[place])
+        except DecodeError as error:
+            raise InputError(changed(self.keys[place], error)) from error
+
+
+def changed(key: str, error: Exception) -> str:
+    """Say that a file is no longer what it was."""
+    return f"{key!r} could be read when the run began, but now: {error}"
+
+
+Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8] | Mapped | Files
+Masks = npt.NDArray[np.uint8] | Mapped | MaskFiles
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The examples of a split that can be read.
+
+    Attributes:
+        images: uint8 [N, S, S, 3] in 0..255, or what is indexed like it.
+        labels: As in `Listing`; masks are uint8 [N, S, S], or what is indexed like it.
+        weights: float32 [N].
+        bad: Of each that cannot be read, its place in the listing, and the reason.
+    """
+
+    images: Images
+    labels: Labels | Masks
+    weights: npt.NDArray[np.float32]
+    bad: dict[int, str]
+
+
+def read_all(
+    listing: Listing,
+    square: Square,
+    *,
+    keep: bool,
+    workers: int | None = None,
+    cache: Cache | None = None,
+) -> Examples:
+    """Decode every image and mask once, and set those aside that cannot be.
+
+    Args:
+        listing: What there is.
+        square: What each is brought to.
+        keep: Whether to keep them in memory, or to read them again later.
+        workers: Threads; None for one per core (more only wait for Python's lock).
+        cache: Where to keep them instead. Nothing is decoded that is there already.
+
+    Raises:
+        InputError: The cache cannot be written.
+    """
+    if cache is not None:
+        stored = cache.stored(
+            listing, square, lambda put: _scan(listing, square, put, workers)
+        )
+        return _examples(listing, stored.images, stored.masks, stored.bad)
+    n, size, labels = len(listing.keys), square.preprocess.size, listing.labels
+    masks = None if isinstance(labels, np.ndarray) else labels
+    if not keep:
+        bad = _scan(listing, square, None, workers)
+        good = _good(n, bad)
+        files = Files(listing.images, listing.keys, good, square)
+        maps = None
+        if masks is not None:
+            maps = MaskFiles(masks, listing.keys, good, square)
+        return _examples(listing, files, maps, bad)
+    images = np.empty((n, size, size, 3), np.uint8)
+    maps = None if masks is None else np.empty((n, size, size), np.uint8)
+
+    def put(
+        i: int, image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8] | None
+    ) -> None:
+        images[i] = image
+        if maps is not None and mask is not None:
+            maps[i] = mask
+
+    bad = _scan(listing, square, put, workers)
+    kept = _good(n, bad) if bad else slice(None)  # a slice copies nothing
+    return _examples(listing, images[kept], None if maps is None else maps[kept], bad)
+
+
+def _good(n: int, bad: Iterable[int]) -> npt.NDArray[np.int64]:
+    return np.setdiff1d(np.arange(n), list(bad))
+
+
+def _examples(
+    listing: Listing, images: Images, masks: Masks | None, bad: dict[int, str]
+) -> Examples:
+    good, labels = _good(len(listing.keys), bad), listing.labels
+    if isinstance(labels, np.ndarray):
+        labels = labels[good]
+    else:
+        assert masks is not None
+        labels = masks
+    weights = listing.weights
+    weights = np.ones(len(good), np.float32) if weights is None else weights[good]
+    return Examples(images, labels, weights, bad)
+
+
+def _scan(
+    listing: Listing, square: Square, put: Put | None, workers: int | None
+) -> dict[int, str]:
+    """Decode all of a listing in threads; return why some cannot be."""
+    n, labels = len(listing.keys), listing.labels
+    masks = None if isinstance(labels, np.ndarray) else labels
+
+    def check(i: int) -> None:
+        image = decode(listing.images[i], at_least=square.at_least)
+        mask = None
+        if masks is not None:
+            mask = masks[i]
+            _require_same_size(image, mask)
+            mask = square.mask(mask)
+        if put is not None:
+            put(i, square.image(image), mask)
+
+    def check_some(start: int) -> dict[int, str]:
+        bad: dict[int, str] = {}
+        for i in range(start, min(start + _CHUNK, n)):
+            try:
+                check(i)
+            except DecodeError as error:
+                bad[i] = str(error)
+        return bad
+
+    bad: dict[int, str] = {}
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for some in pool.map(check_some, range(0, n, _CHUNK)):
+            bad |= some
+    return bad
+
+
+def _require_same_size(
+    image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
+) -> None:
+    if image.shape[:2] != mask.shape:
+        (h, w), (mask_h, mask_w) = image.shape[:2], mask.shape
+        raise DecodeError(
+            f"the mask has {mask_w} x {mask_h} pixels, the image {w} x {h}"
+        )

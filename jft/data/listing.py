@@ -1,0 +1,146 @@
+"""Data as it lies there: what each example is called and where it is, not decoded."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+TaskName = Literal["classification", "multilabel", "segmentation", "regression"]
+
+
+File = Path | bytes | npt.NDArray[np.uint8]
+"""An image as it is given: a path, a file's bytes, or pixels [H, W, 3] already."""
+
+
+class Encoded(Protocol):
+    """Random access to images as they are given: `len` and `[i]`.
+
+    Pickled into worker processes, so it holds no open files.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        ...
+
+    def __getitem__(self, index: int, /) -> File:
+        """Return one image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Files by their paths.
+
+    Attributes:
+        root: Where they lie.
+        names: Their paths within it.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Path:
+        """Return the path of one file."""
+        return self.root / self.names[index]
+
+
+class ClassMaps(Protocol):
+    """Random access to masks: `len`, and `[i]`, the classes of an image's pixels.
+
+    Pickled into worker processes, so it holds no open files.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of masks."""
+        ...
+
+    def __getitem__(self, index: int, /) -> npt.NDArray[np.uint8]:
+        """Return one mask [H, W] of class places, `VOID` where nothing counts.
+
+        Raises:
+            DecodeError: Its file holds no mask, or one with a value that is no class.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """One split as it lies there.
+
+    Attributes:
+        keys: N names: what reports call an example, and what decides whether it is
+            held out. They do not depend on where the data lies.
+        images: The image files, N.
+        labels: int32 [N] class places; int32 [N, K] of 0, 1 or -1 (unknown); float32
+            [N, K] (NaN is unknown); or masks, N.
+        weights: float32 [N], how many examples each counts as; None counts each once.
+    """
+
+    keys: tuple[str, ...]
+    images: Encoded
+    labels: npt.NDArray[np.int32] | npt.NDArray[np.float32] | ClassMaps
+    weights: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Splits as they lie there.
+
+    Attributes:
+        name: For people, and for the names of runs.
+        task: What there is to learn.
+        class_names: Names of the K outputs: classes, labels, or numbers.
+        splits: `train` and `test`; or `train` alone, of which a fifth is held out.
+        fingerprint: Hex SHA-256 over what was listed: split, key, label and size of
+            each file; where the data lies does not matter.
+        skipped: Entries met that are no examples: hidden, or of other types.
+        framed: Whether the pictures fill their frames, so that nothing is cut off.
+    """
+
+    name: str
+    task: TaskName
+    class_names: tuple[str, ...]
+    splits: Mapping[Literal["train", "test"], Listing]
+    fingerprint: str
+    skipped: int = 0
+    framed: bool = False
+
+
+def fingerprint(
+    splits: Mapping[Literal["train", "test"], Listing],
+    sizes: Mapping[Literal["train", "test"], Sequence[int]] | None = None,
+) -> str:
+    """Hash split, key, label, weight and size of each example; NUL ends a field.
+
+    Args:
+        splits: What was listed.
+        sizes: A number per example that changes with its files, such as the size of
+            image and mask together; None takes that of the images (-1: unknown).
+    """
+    digest = hashlib.sha256()
+    for split, listing in splits.items():
+        labels = listing.labels
+        known = isinstance(labels, np.ndarray)
+        for i, key in enumerate(listing.keys):
+            size = sizes[split][i] if sizes else _size(listing.images[i])
+            label = labels[i].tolist() if known else ""
+            fields = [split, key, str(label), str(size)]
+            if listing.weights is not None:
+                fields.append(str(float(listing.weights[i])))
+            digest.update(b"".join(os.fsencode(field) + b"\0" for field in fields))
+    return digest.hexdigest()
+
+
+def _size(file: File) -> int:
+    if not isinstance(file, Path):
+        return len(file)
+    return file.stat().st_size if file.exists() else -1

@@ -1,0 +1,154 @@
+"""The grammar of `--data`: SCHEME, or SCHEME:PLACE, or SCHEME:PLACE?KEY=VALUE&..."""
+
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from jft.data.listing import Dataset
+from jft.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class Format:
+    """One form that data comes in.
+
+    Attributes:
+        module: What reads it; has `check(place, options)`, which is cheap, and
+            `load(place, options) -> Dataset`.
+        usage: How a user writes it.
+        options: The keys that may stand behind the question mark.
+    """
+
+    module: str
+    usage: str
+    options: tuple[str, ...] = ()
+
+
+FORMATS: dict[str, Format] = {
+    "digits": Format("jft.data.formats.digits", "digits"),
+    "folder": Format("jft.data.formats.folder", "folder:PATH"),
+    "csv": Format(
+        "jft.data.formats.table",
+        "csv:FILE",
+        (
+            *("path", "label", "split", "weight"),
+            *("root", "suffix", "task", "separator"),
+        ),
+    ),
+    "masks": Format(
+        "jft.data.formats.masks",
+        "masks:PATH",
+        (
+            *("images", "masks", "unpaired"),
+            *("classes", "values", "void", "nearest"),
+        ),
+    ),
+    "coco": Format("jft.data.formats.coco", "coco:FILE", ("images", "test")),
+    "hf-parquet": Format(
+        "jft.data.formats.parquet",
+        "hf-parquet:PATH",
+        (
+            *("train", "test", "image", "label", "mask", "task"),
+            *("classes", "values", "void", "nearest"),
+        ),
+    ),
+    "tfds": Format(
+        "jft.data.formats.tfds",
+        "tfds:NAME[:CONFIG]",
+        (
+            *("dir", "train", "test", "image", "label"),
+            *("classes", "values", "void", "nearest"),
+        ),
+    ),
+    "webdataset": Format(
+        "jft.data.formats.shards",
+        "webdataset:PATH",
+        (
+            *("train", "test", "image", "label", "task"),
+            *("classes", "values", "void", "nearest"),
+        ),
+    ),
+}
+_OPTIONS = re.compile(r"[a-z_]+=[^&]*(&[a-z_]+=[^&]*)*")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What `--data` says.
+
+    Attributes:
+        scheme: One of `FORMATS`.
+        place: A path or a name; empty for `digits`.
+        options: What stands behind the question mark, percent-decoded.
+    """
+
+    scheme: str
+    place: str
+    options: Mapping[str, str]
+
+    def check(self) -> None:
+        """Check what can be told at once, without reading the data.
+
+        Raises:
+            InputError: There is no such data.
+        """
+        self._module().check(self.place, self.options)
+
+    def load(self) -> Dataset:
+        """List the data.
+
+        Raises:
+            InputError: It is not laid out as its form asks.
+        """
+        return self._module().load(self.place, self.options)
+
+    def _module(self) -> Any:
+        return importlib.import_module(FORMATS[self.scheme].module)
+
+
+def parse_spec(text: str) -> DataSpec:
+    """Read the value of `--data`.
+
+    Raises:
+        InputError: No form of this name, or an option that it does not have.
+
+    >>> parse_spec("csv:leaves.csv?label=kind&task=classification").options["label"]
+    'kind'
+    """
+    scheme, _, rest = text.partition(":")
+    place, question, options = rest.rpartition("?")
+    if not (question and _OPTIONS.fullmatch(options)):
+        place, options = rest, ""
+    place = os.path.expanduser(place)
+    form = FORMATS.get(scheme)
+    if form is None or (form.usage == scheme) != (not place):
+        raise InputError(_unknown(text, scheme))
+    pairs = [pair.split("=", 1) for pair in options.split("&") if pair]
+    found = {name: unquote(value) for name, value in pairs}
+    if "\0" in "".join([place, *found.values()]):
+        raise InputError(f"data {text!r}: no name holds the character NUL")
+    if len(found) < len(pairs):
+        raise InputError(f"data {text!r}: an option stands there twice")
+    for name in found:
+        if name not in form.options:
+            valid = ", ".join(form.options) or "none"
+            near = nearest(name, form.options)
+            raise InputError(
+                f"data {text!r}: {scheme} has no option {name!r}; valid: {valid}{near}"
+            )
+    return DataSpec(scheme, place, found)
+
+
+def _unknown(text: str, scheme: str) -> str:
+    hint = nearest(scheme, list(FORMATS))
+    if Path(text).expanduser().is_dir():
+        hint = f"; did you mean 'folder:{text}'?"
+    elif text.endswith((".csv", ".tsv")):
+        hint = f"; did you mean 'csv:{text}'?"
+    valid = ", ".join(form.usage for form in FORMATS.values())
+    return f"unknown data {text!r}; valid are {valid}{hint}"

@@ -1,0 +1,13 @@
+"""The compiled steps: pure functions of (state, batch)."""
+
+from jft.step.measuring import make_eval_step as make_eval_step
+from jft.step.measuring import make_predict_step as make_predict_step
+from jft.step.training import HELD_OUT as HELD_OUT
+from jft.step.training import StepSpec as StepSpec
+from jft.step.training import TrainState as TrainState
+from jft.step.training import gradients as gradients
+from jft.step.training import make_train_step as make_train_step
+from jft.step.training import merge as merge
+from jft.step.training import prepare as prepare
+from jft.step.training import total as total
+from jft.step.training import trained as trained

@@ -1,0 +1,19 @@
+"""Weights of classes that make up for how unevenly they occur."""
+
+from collections.abc import Iterable
+
+
+def balanced_weights(counts: Iterable[float]) -> tuple[float, ...]:
+    """Return N / (K n_c) for every class, as scikit-learn's "balanced".
+
+    N is the number of examples (of pixels, for masks), n_c that of class c, and K the
+    number of classes that occur; one that does not gets 0. Over the data the weights
+    are 1 on average, so that the learning rate keeps its meaning. They have no upper
+    limit, which would end that: look at them before training with extreme ones.
+
+    >>> balanced_weights([6, 2, 0])
+    (0.6666666666666666, 2.0, 0.0)
+    """
+    counts = list(counts)
+    total, present = sum(counts), sum(n > 0 for n in counts)
+    return tuple(float(total / (present * n)) if n else 0.0 for n in counts)

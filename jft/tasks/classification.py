@@ -1,0 +1,125 @@
+"""One class per image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from jft.tasks.losses import softmax_loss
+from jft.tasks.options import check_classes
+from jft.tasks.task import averages, per_class, ratio
+from jft.types import Metrics
+
+LISTED = 100  # more classes than this are not listed one by one
+_OWN = ("class_n", "class_right")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class per image, by softmax. Labels are [B] int32 in [0, K).
+
+    Attributes:
+        class_names: What the K classes are called; () where nobody knows.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1)
+            (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
+        loss_name: cross-entropy or focal.
+        focal_gamma: How much the focal loss looks away from what is easy; at least 0.
+        class_weights: What each class counts in the loss. None: all count 1.
+    """
+
+    class_names: tuple[str, ...] = ()
+    label_smoothing: float = 0.0
+    loss_name: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = 2.0
+    class_weights: tuple[float, ...] | None = None
+
+    name: ClassVar[str] = "classification"
+    score: ClassVar[str] = "accuracy"
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+
+    def __post_init__(self) -> None:
+        """Raise InputError if a setting is out of its range."""
+        check_classes(self)
+
+    def target(self, label: jax.Array, outputs: int) -> jax.Array:
+        """Return the probabilities to learn [B, K] float32, for `label` [B]."""
+        certain = jax.nn.one_hot(label, outputs)
+        return optax.smooth_labels(certain, self.label_smoothing)
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        """Return the training loss per example [B], for logits and target [B, K]."""
+        gamma = self.focal_gamma if self.loss_name == "focal" else None
+        return softmax_loss(logits, target, self.class_weights, gamma)
+
+    def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
+        """Return metric sums of one batch, the loss without smoothing among them."""
+        if self.loss_name == "cross-entropy" and self.class_weights is None:
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        else:
+            loss = self.loss(logits, jax.nn.one_hot(label, logits.shape[1]))
+        return classification_sums(loss, logits, label, weight)
+
+    def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+        """Return nothing: all metrics are made of sums."""
+        return {}
+
+    def summarise(
+        self,
+        total: Mapping[str, Any],
+        rows: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> dict[str, Any]:
+        """Return `n`, `loss`, `accuracy`, `top5` beyond five classes, and the recall.
+
+        `balanced_accuracy` is the mean recall of the classes that occur, as in
+        scikit-learn; `recall` has it by class, up to `LISTED` named classes.
+        """
+        n = np.asarray(total["class_n"], np.float64)
+        recall = ratio(np.asarray(total["class_right"], np.float64), n)
+        record = averages(total, _OWN)
+        record["balanced_accuracy"] = float(recall[n > 0].mean())
+        names = self.class_names if len(n) <= LISTED else ()
+        return record | per_class("recall", recall, names, n > 0)
+
+    def predict(self, logits: jax.Array) -> jax.Array:
+        """Return the probabilities [B, K]."""
+        return jax.nn.softmax(logits)
+
+
+def classification_sums(
+    loss: jax.Array, logits: jax.Array, label: jax.Array, weight: jax.Array
+) -> Metrics:
+    """Return the sums of one batch.
+
+    Args:
+        loss: Loss per example [B] float32.
+        logits: [B, K] float32.
+        label: [B] int32 in [0, K).
+        weight: [B] float32, 0 on padding.
+
+    Returns:
+        `loss`, `accuracy` and, beyond five classes, `top5`: weighted sums over
+        examples; `n`: the sum of weights; `class_n` and `class_right` [K]: the
+        weights of each class, and of what is right of it. All float32.
+    """
+    at_label = jnp.take_along_axis(logits, label[:, None], axis=1)
+    # Ties count as the earlier class, as argmax and torch's topk have them.
+    earlier = jnp.arange(logits.shape[1]) < label[:, None]
+    rank = jnp.sum((logits > at_label) | ((logits == at_label) & earlier), axis=1)
+    finite = jnp.all(jnp.isfinite(logits), axis=1)
+    right = jnp.where((rank < 1) & finite, weight, 0.0)
+    member = jax.nn.one_hot(label, logits.shape[1])
+    sums = {
+        "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
+        "accuracy": jnp.sum(right),
+        "n": jnp.sum(weight),
+        "class_n": jnp.sum(member * weight[:, None], axis=0),
+        "class_right": jnp.sum(member * right[:, None], axis=0),
+    }
+    if logits.shape[1] > 5:
+        sums["top5"] = jnp.sum(jnp.where((rank < 5) & finite, weight, 0.0))
+    return sums

@@ -1,0 +1,130 @@
+"""Any number of labels per image."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from jft.tasks.average_precision import average_precision
+from jft.tasks.losses import sigmoid_loss
+from jft.tasks.options import check_classes
+from jft.tasks.task import averages, per_class
+from jft.types import Metrics
+
+_OWN = ("known", "right", "hits", "false_alarms", "misses")
+
+
+@dataclass(frozen=True)
+class MultiLabel:
+    """Labels of which any number can be there, each by a sigmoid.
+
+    Labels are [B, K] int32: 1 there, 0 not there, -1 unknown and left out.
+
+    Attributes:
+        class_names: What the K labels are called; () where nobody knows.
+        label_smoothing: Share of each target moved to 1/2, in [0, 1).
+        loss_name: cross-entropy or focal.
+        focal_gamma: How much the focal loss looks away from what is easy; at least 0.
+        class_weights: What each label counts in the loss where it is there; where it
+            is not, it counts 1. None: 1 too.
+    """
+
+    class_names: tuple[str, ...] = ()
+    label_smoothing: float = 0.0
+    loss_name: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = 2.0
+    class_weights: tuple[float, ...] | None = None
+
+    name: ClassVar[str] = "multilabel"
+    score: ClassVar[str] = "mAP"
+    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+
+    def __post_init__(self) -> None:
+        """Raise InputError if a setting is out of its range."""
+        check_classes(self)
+
+    def target(self, label: jax.Array, outputs: int) -> jax.Array:
+        """Return the probabilities to learn [B, K] float32, NaN where unknown.
+
+        A blend with what is unknown is unknown too, as NaN has it.
+        """
+        smooth = self.label_smoothing
+        certain = label.astype(jnp.float32) * (1 - smooth) + smooth / 2
+        return jnp.where(label < 0, jnp.nan, certain)
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        """Return the mean loss of the known labels [B]; 0 where none is known."""
+        known = ~jnp.isnan(target)
+        gamma = self.focal_gamma if self.loss_name == "focal" else 0.0
+        truth = jnp.where(known, target, 0.0)
+        each = sigmoid_loss(logits, truth, self.class_weights, gamma)
+        count = jnp.sum(known.astype(jnp.float32), axis=1)
+        return jnp.sum(jnp.where(known, each, 0.0), axis=1) / jnp.maximum(count, 1.0)
+
+    def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
+        """Return the sums of one batch, float32 scalars.
+
+        Returns:
+            `loss` without smoothing and `n` over examples; over labels, of which those
+            above 1/2 are called there: `known`, `right`, `hits`, `false_alarms` and
+            `misses`.
+        """
+        known = label >= 0
+        loss = self.loss(logits, jnp.where(known, label.astype(jnp.float32), jnp.nan))
+        # Logits that are not finite are never right.
+        called, finite = logits > 0, jnp.isfinite(logits)
+        there = label == 1
+
+        def count(labels: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.where(labels & known, weight[:, None], 0.0))
+
+        return {
+            "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
+            "n": jnp.sum(weight),
+            "known": count(known),
+            "right": count((called == there) & finite),
+            "hits": count(called & there & finite),
+            "false_alarms": count(called & ~there),
+            "misses": count(there & ~(called & finite)),
+        }
+
+    def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+        """Return what average precision ranks: `logits` and `label` [B, K]."""
+        return {"logits": logits, "label": label}
+
+    def summarise(
+        self,
+        total: Mapping[str, Any],
+        rows: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> dict[str, Any]:
+        """Return `n`, `loss`, `accuracy`, `f1` and, of rows, `mAP` and `AP`.
+
+        `accuracy` is the share of labels that are right, `f1` that of all labels
+        together (micro). `AP` is the average precision by label, `mAP` its mean over
+        the labels that are there at least once, and 0 if there is none.
+        """
+        hits = total["hits"]
+        called = 2 * hits + total["false_alarms"] + total["misses"]
+        record = averages(total, _OWN)
+        record["accuracy"] = total["right"] / max(total["known"], 1.0)
+        record["f1"] = 2 * hits / called if called else 0.0
+        return record if rows is None else record | self._ranked(rows)
+
+    def _ranked(self, rows: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+        found: list[float] = []
+        for score, label in zip(rows["logits"].T, rows["label"].T, strict=True):
+            known = label >= 0
+            weight = rows["weight"][known]
+            found.append(average_precision(score[known], label[known] == 1, weight))
+        values = np.array(found, np.float64)
+        occurs = (rows["label"] == 1).any(axis=0)
+        mean = float(values[occurs].mean()) if occurs.any() else 0.0
+        return {"mAP": mean, **per_class("AP", values, self.class_names, occurs)}
+
+    def predict(self, logits: jax.Array) -> jax.Array:
+        """Return the probability of each label [B, K]."""
+        return jax.nn.sigmoid(logits)

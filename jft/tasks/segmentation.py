@@ -1,0 +1,148 @@
+"""One class per pixel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from jft.tasks.losses import dice_loss, softmax_loss
+from jft.tasks.options import check_classes
+from jft.tasks.task import averages, per_class, ratio
+from jft.types import Metrics
+
+_OWN = ("confusion",)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One class per pixel, by softmax; logits are [B, H, W, K].
+
+    Labels are [B, H, W], the place of each pixel's class. What is not in [0, K), as
+    `VOID`, counts neither in the loss nor in the metrics; an image all of that has loss
+    0. The loss of an image is the mean over its pixels that count, so that each image
+    counts as much, whatever part of it is void.
+
+    Attributes:
+        class_names: What the K classes are called; () where nobody knows.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1);
+            for cross-entropy alone.
+        loss_name: cross-entropy, dice, focal, or cross-entropy+dice, their sum (as in
+            nnU-Net, Isensee et al. 2021, https://arxiv.org/abs/1809.10486).
+        focal_gamma: How much the focal loss looks away from what is easy; at least 0.
+        class_weights: What each class counts in the loss. None: all count 1.
+    """
+
+    class_names: tuple[str, ...] = ()
+    label_smoothing: float = 0.0
+    loss_name: Literal["cross-entropy", "dice", "focal", "cross-entropy+dice"] = (
+        "cross-entropy"
+    )
+    focal_gamma: float = 2.0
+    class_weights: tuple[float, ...] | None = None
+
+    name: ClassVar[str] = "segmentation"
+    score: ClassVar[str] = "mIoU"
+    losses: ClassVar[tuple[str, ...]] = (
+        *("cross-entropy", "dice", "focal"),
+        "cross-entropy+dice",
+    )
+
+    def __post_init__(self) -> None:
+        """Raise InputError if a setting is out of its range."""
+        check_classes(self)
+
+    def target(self, label: jax.Array, outputs: int) -> jax.Array:
+        """Return the class places [B, H, W] int32."""
+        return label.astype(jnp.int32)
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        """Return the training loss per example [B], for places [B, H, W] int32."""
+        return self._loss(logits, target, self.label_smoothing)
+
+    def _loss(
+        self, logits: jax.Array, target: jax.Array, smoothing: float
+    ) -> jax.Array:
+        member = jax.nn.one_hot(target, logits.shape[-1])  # all 0 on void
+        if self.loss_name == "dice":
+            return dice_loss(logits, member, self.class_weights)
+        if self.loss_name == "focal":
+            each = softmax_loss(logits, member, self.class_weights, self.focal_gamma)
+            return _mean(each, member)
+        smooth = optax.smooth_labels(member, smoothing)
+        mean = _mean(softmax_loss(logits, smooth, self.class_weights), member)
+        if self.loss_name == "cross-entropy":
+            return mean
+        return mean + dice_loss(logits, member, self.class_weights)
+
+    def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
+        """Return the sums of one batch.
+
+        Returns:
+            `loss` without smoothing, the weighted sum over examples, and `n`, the sum
+            of weights, both float32; `confusion` [K, K + 1] int32: pixels by their
+            class and by the one predicted; the last column has those whose logits are
+            not finite. It counts every pixel of an example with any weight once, as
+            float32 would lose count beyond 2^24.
+        """
+        loss = self._loss(logits, label.astype(jnp.int32), smoothing=0.0)
+        real = jnp.where(weight[:, None, None] > 0, label.astype(jnp.int32), -1)
+        return {
+            "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
+            "n": jnp.sum(weight),
+            "confusion": _confusion(logits, real),
+        }
+
+    def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+        """Return nothing: all metrics are made of sums."""
+        return {}
+
+    def summarise(
+        self,
+        total: Mapping[str, Any],
+        rows: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> dict[str, Any]:
+        """Return `n` images, `loss`, `mIoU`, `pixel_accuracy`, `IoU` and `F1` by class.
+
+        All are of the confusion of all images together. `mIoU` is the mean over the
+        classes that occur in labels or predictions, 0 if no pixel counts; `F1` is the
+        Dice coefficient of the predicted classes.
+        """
+        confusion = np.asarray(total["confusion"], np.float64)
+        right, truth = np.diagonal(confusion), confusion.sum(axis=1)
+        both = truth + confusion[:, :-1].sum(axis=0)
+        occurs, iou = both > 0, ratio(right, both - right)
+        record = averages(total, _OWN)
+        record["mIoU"] = float(iou[occurs].mean()) if occurs.any() else 0.0
+        record["pixel_accuracy"] = float(right.sum() / max(truth.sum(), 1.0))
+        record |= per_class("IoU", iou, self.class_names, occurs)
+        return record | per_class(
+            "F1", ratio(2 * right, both), self.class_names, occurs
+        )
+
+    def predict(self, logits: jax.Array) -> jax.Array:
+        """Return the probabilities of each pixel's class [B, H, W, K]."""
+        return jax.nn.softmax(logits)
+
+
+def _mean(each: jax.Array, member: jax.Array) -> jax.Array:
+    """Return the mean [B] of [B, H, W] over the pixels that have a class; else 0."""
+    counts = jnp.any(member > 0, axis=-1)
+    count = jnp.sum(counts.astype(jnp.float32), axis=(1, 2))
+    return jnp.sum(jnp.where(counts, each, 0.0), axis=(1, 2)) / jnp.maximum(count, 1.0)
+
+
+def _confusion(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Return [K, K + 1] int32 for logits [B, H, W, K] and int32 labels [B, H, W]."""
+    k = logits.shape[-1]
+    finite = jnp.all(jnp.isfinite(logits), axis=-1)
+    predicted = jnp.where(finite, jnp.argmax(logits, axis=-1).astype(jnp.int32), k)
+    cells = k * (k + 1)
+    inside = (label >= 0) & (label < k)
+    place = jnp.where(inside, label * (k + 1) + predicted, cells)
+    counts = jnp.zeros(cells, jnp.int32).at[place.ravel()].add(1, mode="drop")
+    return counts.reshape(k, k + 1)

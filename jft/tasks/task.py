@@ -1,0 +1,122 @@
+"""What the step, evaluation and the log ask of every task."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from jft.types import Metrics
+
+VOID = 255  # the class place in a mask of what counts neither in loss nor in metrics
+
+
+class Task(Protocol):
+    """A loss per example, sums that add up, and the metrics they make.
+
+    Shapes: B examples, K outputs; logits are [B, K], and [B, H, W, K] for masks. All
+    that is computed on the device is float32 or int32.
+
+    Attributes:
+        name: What `--task` calls it.
+        score: The metric, the higher the better, that the best epoch is chosen by. It
+            can be NaN where the network's outputs are.
+        losses: Names of the losses it can be trained with.
+    """
+
+    name: ClassVar[str]
+    score: ClassVar[str]
+    losses: ClassVar[tuple[str, ...]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the K outputs are called; () where nobody knows."""
+        ...
+
+    def target(self, label: jax.Array, outputs: int) -> jax.Array:
+        """Return what the loss compares the logits with, for the labels of a batch.
+
+        Args:
+            label: As it comes in the batch.
+            outputs: K, the number of outputs.
+        """
+        ...
+
+    def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        """Return the training loss per example [B] float32."""
+        ...
+
+    def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
+        """Return arrays that add up over batches and devices.
+
+        Args:
+            logits: What the network gives.
+            label: What belongs to the images as the network saw them.
+            weight: [B] float32, 0 on padding, else how often the example counts.
+
+        Returns:
+            `n`, the sum of weights; `loss`, the weighted sum of losses without label
+            smoothing; and what else the metrics are made of.
+        """
+        ...
+
+    def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
+        """Return arrays [B, ...] that evaluation must keep whole; {} for most."""
+        ...
+
+    def summarise(
+        self,
+        total: Mapping[str, Any],
+        rows: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> dict[str, Any]:
+        """Return the metrics, computed in float64.
+
+        Args:
+            total: Sums from `jft.metrics.add`. Scalars that are not the task's own,
+                such as the learning rate times the weight, are divided by `n`.
+            rows: Those of all examples together, and their `weight`. None in training.
+
+        Returns:
+            `n`, an int; numbers by name; and values per class as `{class: value}`,
+            without the classes that do not occur.
+        """
+        ...
+
+    def predict(self, logits: jax.Array) -> jax.Array:
+        """Return what a person wants: probabilities, or numbers in the data's units."""
+        ...
+
+
+def averages(total: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
+    """Divide all sums but those by their count `n`, which becomes an int."""
+    n = total["n"]
+    ratios = {k: v / n for k, v in total.items() if k != "n" and k not in but}
+    return {"n": round(n), **ratios}
+
+
+def per_class(
+    metric: str,
+    values: npt.NDArray[np.float64],
+    class_names: Sequence[str],
+    occurs: npt.NDArray[np.bool_],
+) -> dict[str, dict[str, float]]:
+    """Return `{metric: {class: value}}` of the classes that occur.
+
+    Args:
+        metric: What the values are.
+        values: [K].
+        class_names: K names, or none: then the result is empty.
+        occurs: [K].
+    """
+    if not class_names:
+        return {}
+    found = zip(class_names, values, occurs, strict=True)
+    return {metric: {name: float(value) for name, value, there in found if there}}
+
+
+def ratio(
+    part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return part / whole [K], 0 where the whole is 0."""
+    return part / np.where(whole == 0, 1.0, whole) * (whole != 0)

@@ -1,0 +1,183 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mask_folders import BINARY, folder, image, load, mask, put, values, voc
+
+from jft.data.formats.mask_values import VOC_NAMES
+from jft.data.sources import list_data
+from jft.data.spec import parse_spec
+from jft.errors import InputError
+
+CRACKS = Path(__file__).parents[3] / "shared" / "data" / "crackforest"
+VOID = 255
+
+LAYOUTS = {
+    "two folders": ("images/a.jpg", "masks/a.png"),
+    "other names": ("Images/a.jpg", "labels/a.png"),
+    "annotations": ("img/a.png", "annotations/a.png"),
+    "ground truth": ("imgs/a.jpg", "groundTruth/a.bmp"),
+    "deeper": ("images/x/y/a.jpg", "masks/x/y/a.png"),
+    "suffix": ("images/a.jpg", "masks/a_mask.png"),
+    "camvid": ("images/0001TP_006690.png", "labels/0001TP_006690_L.png"),
+    "beside with suffix": ("a.jpg", "a_mask.png"),
+    "beside with another suffix": ("x/a.png", "x/a-mask.png"),
+    "beside with the type": ("a.jpg", "a.png"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_pairs_are_found_in_every_layout(tmp_path, name):
+    key, mask_file = LAYOUTS[name]
+    image(tmp_path / key)
+    put(tmp_path / mask_file, BINARY)
+    data = load(tmp_path)
+    assert data.task == "segmentation"
+    assert list(data.splits) == ["train"]
+    listing = data.splits["train"]
+    assert listing.keys == (key,)
+    assert listing.images[0] == tmp_path / key
+    np.testing.assert_array_equal(mask(data), BINARY == 255)
+
+
+SPLITS = {
+    "inside": ("images/train/a.jpg", "masks/train/a.png", "images/val", "masks/val"),
+    "outside": ("train/images/a.jpg", "train/masks/a.png", "test/images", "test/masks"),
+    "ade": (
+        *("images/training/a.jpg", "annotations/training/a.png"),
+        *("images/validation", "annotations/validation"),
+    ),
+    "camvid": ("train/a.png", "trainannot/a.png", "val", "valannot"),
+    "beside": ("train/a.jpg", "train/a_mask.png", "val", "val"),
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_splits_are_found_in_every_layout(tmp_path, name):
+    train, train_mask, *folders = SPLITS[name]
+    test, test_mask = (
+        f"{folder}/{Path(file).name}"
+        for folder, file in zip(folders, (train, train_mask), strict=True)
+    )
+    for file, mask_file, shown in (
+        (train, train_mask, BINARY),
+        (test, test_mask, 255 - BINARY),
+    ):
+        image(tmp_path / file)
+        put(tmp_path / mask_file, shown)
+    data = load(tmp_path)
+    assert data.splits["train"].keys == (train,)
+    assert data.splits["test"].keys == (test,)
+    assert mask(data, split="train")[0].tolist() == [0, 1, 0, 1, 0, 1]
+    assert mask(data, split="test")[0].tolist() == [1, 0, 1, 0, 1, 0]
+
+
+def test_val_goes_before_test_and_the_rest_is_counted(tmp_path):
+    for split in ("train", "val", "test"):
+        image(tmp_path / "images" / split / "a.jpg")
+        put(tmp_path / "masks" / split / "a.png", BINARY)
+    data = load(tmp_path)
+    assert data.splits["test"].keys == ("images/val/a.jpg",)
+    assert data.skipped == 1
+
+
+def test_options_name_other_folders(tmp_path):
+    image(tmp_path / "photos" / "a.jpg")
+    put(tmp_path / "trimaps" / "fine" / "a.png", BINARY)
+    with pytest.raises(InputError, match="no image with a mask of its name"):
+        load(tmp_path)
+    data = load(tmp_path, "images=photos&masks=trimaps/fine")
+    assert data.splits["train"].keys == ("photos/a.jpg",)
+
+
+def test_voc_lists_say_what_is_in_a_split(tmp_path):
+    root = voc(tmp_path, values(0, 1, 20, 255), train="c\na\n", val="b\n")
+    data = load(root)
+    assert data.class_names == VOC_NAMES
+    assert data.splits["train"].keys == ("JPEGImages/c.jpg", "JPEGImages/a.jpg")
+    assert data.splits["test"].keys == ("JPEGImages/b.jpg",)
+    assert data.skipped == 1
+    assert mask(data)[0].tolist() == [0, 1, 20, VOID, 0, 1]
+
+
+def test_voc_lists_name_only_what_is_there_and_once(tmp_path):
+    with pytest.raises(InputError, match=r"1 of 2 names have no image and mask.*\n  d"):
+        load(voc(tmp_path / "1", train="a", val="d"))
+    with pytest.raises(InputError, match=r"listed twice.*\n  a"):
+        load(voc(tmp_path / "2", train="a b", val="a"))
+
+
+def test_an_image_without_a_mask_is_refused_unless_said(tmp_path):
+    root = folder(tmp_path, BINARY, BINARY)
+    (root / "masks" / "1.png").rename(root / "masks" / "7.png")
+    match = r"1 images have no mask and 1 masks no image, beside 1 pairs.*images/1\.jpg"
+    with pytest.raises(InputError, match=f"(?s){match}"):
+        load(root)
+    data = load(root, "unpaired=skip")
+    assert data.splits["train"].keys == ("images/0.jpg",)
+    assert data.skipped == 2
+
+
+def test_what_does_not_tell_a_pair_is_refused(tmp_path):
+    root = folder(tmp_path / "1", BINARY)
+    image(root / "images" / "0.png")
+    with pytest.raises(InputError, match="differ in their type alone"):
+        load(root)
+    root = folder(tmp_path / "2", BINARY)
+    put(root / "masks" / "0_mask.png", BINARY)
+    with pytest.raises(InputError, match=r"has two masks: 'masks/0\.png' and"):
+        load(root)
+    root = folder(tmp_path / "3", BINARY)
+    (root / "images" / "train").mkdir()
+    with pytest.raises(InputError, match="has 'train' but not the other split"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ("images=photos", "need each other"),
+        ("images=image&masks=masks", "did you mean 'images'"),
+        ("unpaired=maybe", "valid are no, skip"),
+        ("nearest=yes", "needs values="),
+        ("nearest=maybe", "valid are no, yes"),
+        ("classes=a,,b", "a name is empty"),
+        ("values=0,red", "'red' is neither a number"),
+        ("values=0,0", "each once"),
+        ("values=0,ff0000", "both numbers, or both colours"),
+        ("values=0,1&void=ff0000", "both numbers, or both colours"),
+        ("values=0,1&void=1", "1 cannot be void and a class"),
+        ("values=0,1&classes=a,b,c", "3 classes .*, but 2 values"),
+        ("values=0,1&classes=a,a", "called ..a"),
+        ("values=7", "1 classes; valid is 2 to 254"),
+        (f"values={','.join(map(str, range(255)))}", "255 classes"),
+    ],
+)
+def test_options_are_checked_before_anything_is_read(tmp_path, options, match):
+    folder(tmp_path, BINARY)
+    with pytest.raises(InputError, match=match):
+        parse_spec(f"masks:{tmp_path}?{options}").check()
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not CRACKS.is_dir(), reason="needs ../shared/data")
+def test_crackforest_is_read_as_it_is():
+    data = list_data(f"masks:{CRACKS}?classes=background,crack")
+    assert data.class_names == ("background", "crack")
+    assert data.skipped == 0
+    for split, count in (("train", 94), ("test", 24)):
+        listing = data.splits[split]
+        assert len(listing.keys) == len(listing.labels) == count
+        stats = json.loads(
+            (CRACKS / f"mask_stats_crackforest_{split}.json").read_text()
+        )
+        seen: Counter[int] = Counter()
+        for i in range(count):
+            seen.update(
+                dict(enumerate(np.bincount(listing.labels[i].ravel()).tolist()))
+            )
+        assert {str(value): number for value, number in seen.items()} == stats["values"]
+        names = (CRACKS / f"split_{split}.txt").read_text().split()
+        assert [Path(key).stem for key in listing.keys] == names

@@ -1,0 +1,371 @@
+"""WebDataset shards: good ones against what was written, bad ones are told."""
+
+import io
+import json
+import pickle
+import struct
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jft.data.decode import DecodeError
+from jft.data.formats import shards as form
+from jft.data.formats import tar_index
+from jft.data.formats.shard_files import expand
+from jft.data.listing import Dataset
+from jft.data.sources import list_data, open_splits
+from jft.errors import InputError
+from jft.preprocess import Preprocess
+
+
+def noise(seed: int, shape: tuple[int, ...] = (6, 5, 3), high: int = 256) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, high, shape, np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def write(
+    path: Path, files: list[tuple[str, bytes | str]], form: int = tarfile.PAX_FORMAT
+):
+    """Write a tar archive."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=form) as archive:
+        for name, content in files:
+            data = content if isinstance(content, bytes) else content.encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def examples(places: range, label: Any = lambda i: str(i % 3), end: str = "cls"):
+    return [
+        file
+        for i in places
+        for file in ((f"{i:04}.png", png(noise(i))), (f"{i:04}.{end}", label(i)))
+    ]
+
+
+def write_small(folder: Path) -> Path:
+    write(folder / "train-000.tar", examples(range(10)))
+    write(folder / "train-001.tar", examples(range(10, 15)))
+    write(folder / "val-000.tar", examples(range(15, 18)))
+    return folder
+
+
+def load(place: Path | str, **options: str) -> Dataset:
+    return form.load(str(place), options)
+
+
+def test_every_example_is_there_with_its_bytes_and_its_class(tmp_path: Path):
+    dataset = load(write_small(tmp_path / "birds"))
+    assert (dataset.name, dataset.task) == ("birds", "classification")
+    assert dataset.class_names == ("0", "1", "2")
+    for split, places in (("train", range(15)), ("test", range(15, 18))):
+        listing = dataset.splits[split]
+        found = [listing.images[k] for k in range(len(places))]
+        assert found == [png(noise(i)) for i in places]
+        np.testing.assert_array_equal(listing.labels, np.mod(places, 3))
+    assert dataset.splits["train"].keys[10] == "train-001.tar/0010"
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "counts"),
+    [
+        ("train-000.tar", {}, [10]),
+        ("train-{000..001}.tar", {}, [15]),
+        ("train-{000..001}.tar", {"test": "val-*.tar"}, [15, 3]),
+        ("", {"train": "train-000.tar", "test": "{train-001,val-000}.tar"}, [10, 8]),
+        ("{train,val}-000.tar", {}, [10, 3]),
+    ],
+)
+def test_files_and_patterns_are_found(
+    tmp_path: Path, place: str, options: dict[str, str], counts: list[int]
+):
+    dataset = load(write_small(tmp_path) / place, **options)
+    assert [len(listing.keys) for listing in dataset.splits.values()] == counts
+
+
+def test_patterns_are_expanded_as_a_shell_does():
+    assert expand("a{1..3}b") == ["a1b", "a2b", "a3b"]
+    assert expand("{a,b}{08..09}") == ["a08", "a09", "b08", "b09"]
+    assert expand("plain") == ["plain"]
+
+
+def test_a_fifth_is_held_out_and_the_pixels_are_those_that_were_written(tmp_path: Path):
+    write(tmp_path / "all.tar", examples(range(30)))
+    listed = list_data(f"webdataset:{tmp_path / 'all.tar'}")
+    splits = open_splits(listed, Preprocess(size=5, crop_fraction=1.0))
+    assert (len(splits.train), len(splits.test)) == (24, 6)
+    for k, key in enumerate(listed.splits["test"].keys):
+        i = int(key.rpartition("/")[2])
+        # 6 x 5 pixels: the centre crop begins at round(1 / 2) = 0.
+        np.testing.assert_array_equal(splits.test.images[k], noise(i)[:5])
+
+
+@pytest.mark.parametrize(
+    ("end", "label", "options", "task", "names", "expected"),
+    [
+        ("cls", "bac", {}, "classification", "abc", [1, 0, 2]),
+        ("txt", ["x", "y", "x"], {}, "classification", "xy", [0, 1, 0]),
+        (
+            "cls",
+            ["1", "0", "1"],
+            {"classes": "no,yes"},
+            "classification",
+            ("no", "yes"),
+            [1, 0, 1],
+        ),
+        ("json", [5, {"label": 7}, 5], {}, "classification", ("5", "7"), [0, 1, 0]),
+        (
+            "json",
+            [{"a": {"b": "u"}}, {"a": {"b": "v"}}] * 2,
+            {"label": "json.a.b"},
+            "classification",
+            "uv",
+            [0, 1, 0, 1],
+        ),
+        (
+            "json",
+            [{"label": ["p", "q"]}, {"label": []}, {"label": ["q"]}],
+            {},
+            "multilabel",
+            "pq",
+            [[1, 1], [0, 0], [0, 1]],
+        ),
+        (
+            "json",
+            [{"label": 0.5}, {"label": 2}, {"label": None}],
+            {},
+            "regression",
+            ["label"],
+            [[0.5], [2], [np.nan]],
+        ),
+        (
+            "cls",
+            ["3", "4", "9"],
+            {"task": "regression"},
+            "regression",
+            ["cls"],
+            [[3], [4], [9]],
+        ),
+    ],
+)
+def test_labels_mean_what_their_files_say(
+    tmp_path: Path,
+    end: str,
+    label: Any,
+    options: dict[str, str],
+    task: str,
+    names: Any,
+    expected: Any,
+):
+    def text(i: int) -> str:
+        return json.dumps(label[i]) if end == "json" else label[i]
+
+    write(tmp_path / "x.tar", examples(range(len(label)), text, end))
+    dataset = load(tmp_path / "x.tar", **options)
+    assert (dataset.task, dataset.class_names) == (task, tuple(names))
+    np.testing.assert_array_equal(dataset.splits["train"].labels, expected)
+
+
+def test_masks_beside_images_are_masks(tmp_path: Path):
+    masks = [noise(i, (6, 5), 2) * 255 for i in range(4)]
+    files = [(f"a/{i}.jpg", png(noise(i))) for i in range(4)]
+    files += [(f"a/{i}.mask.png", png(mask)) for i, mask in enumerate(masks)]
+    write(tmp_path / "x.tar", files)
+    dataset = load(tmp_path / "x.tar")
+    assert dataset.task == "segmentation"
+    assert dataset.class_names == ("background", "foreground")
+    for i, mask in enumerate(masks):
+        np.testing.assert_array_equal(dataset.splits["train"].labels[i], mask // 255)
+    plain = load(tmp_path / "x.tar", image="jpg", label="mask.png", classes="a,b")
+    assert plain.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+)
+def test_every_kind_of_tar_is_read_and_names_are_only_names(tmp_path: Path, kind: int):
+    names = ["../../etc/passwd", "/root/x", "a/" * 40 + "long" * 15, "é"]
+    if kind != tarfile.USTAR_FORMAT:
+        names.append("n" * 300)
+    files = [
+        file
+        for i, name in enumerate(names)
+        for file in ((f"{name}.png", png(noise(i))), (f"{name}.cls", str(i)))
+    ]
+    write(tmp_path / "x.tar", files, kind)
+    dataset = load(tmp_path / "x.tar")
+    listing = dataset.splits["train"]
+    assert listing.keys == tuple(f"x.tar/{name}" for name in names)
+    for i in range(len(names)):
+        assert listing.images[i] == png(noise(i))
+        assert dataset.class_names[listing.labels[i]] == str(i)
+
+
+def test_other_entries_are_counted(tmp_path: Path):
+    write(tmp_path / "x.tar", examples(range(4)))
+    with tarfile.open(tmp_path / "x.tar", "a") as archive:
+        for name, kind in (("d", tarfile.DIRTYPE), ("9.png", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+        archive.addfile(tarfile.TarInfo(".hidden"))
+        archive.addfile(tarfile.TarInfo("README"))
+    assert load(tmp_path / "x.tar").skipped == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (
+            [("1.png", b"x"), ("1.cls", "0"), ("2.png", b"x")],
+            {},
+            r"1 of 2 .*\n.*2: no .cls",
+        ),
+        ([("1.png", b"x"), ("1.png", b"x"), ("1.cls", "0")], {}, "twice"),
+        ([("1.png", b"x"), ("1.foo", "0")], {}, "no label files .*'foo': 1"),
+        ([("1.foo", b"x"), ("1.cls", "0")], {}, "no image files"),
+        ([("1.png", b"x"), ("1.cls", "0")], {"label": "cl"}, "did you mean 'cls'"),
+        ([("1.png", b"x"), ("1.json", "{")], {}, "1.json holds no label"),
+        ([("1.png", b"x"), ("1.json", "[" * 100_000)], {}, "1.json holds no label"),
+        ([("1.png", b"x"), ("1.json", "9" * 5000)], {}, "1.json holds no label"),
+        (
+            [("1.png", b"x"), ("1.json", '{"labels": 1}')],
+            {},
+            "no 'label', but .'labels'",
+        ),
+        ([("1.png", b"x"), ("1.cls", b"\xff")], {}, "1.cls holds no label"),
+        ([("1.png", b"x"), ("1.cls", "0" * 2**21)], {}, "too long for a label"),
+        ([("1.png", b"x"), ("1.cls", "0")], {"classes": "one"}, "cannot read 'one'"),
+        (
+            [("1.png", b"x"), ("1.cls", "5")],
+            {"classes": "a,b"},
+            "none of the 2 classes",
+        ),
+        ([("1.png", b"x"), ("1.cls", "0")], {"values": "0,1"}, "values= is for masks"),
+        ([], {}, "no image files '' in the archives"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, files: Any, options: dict[str, str], message: str):
+    write(tmp_path / "x.tar", files)
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        load(tmp_path / "x.tar", **options)
+
+
+def test_missing_files_and_single_splits_are_told(tmp_path: Path):
+    write_small(tmp_path)
+    with pytest.raises(InputError, match=r"no such files .*\n.*train-002.tar"):
+        load(tmp_path / "train-{000..003}.tar")
+    with pytest.raises(InputError, match="train= and in test="):
+        load(tmp_path, train="*", test="val*")
+    with pytest.raises(InputError, match="cannot read"):
+        form.check(str(tmp_path / "trian-000.tar"), {})
+    for place in ("train-000.tar", "train-001.tar"):
+        (tmp_path / place).rename(tmp_path / f"test-{place[-7:]}")
+    (tmp_path / "val-000.tar").unlink()
+    with pytest.raises(InputError, match="files of 'test' but none of 'train'"):
+        form.check(str(tmp_path), {})
+
+
+def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
+    """Return a tar header with any size field, and a right checksum."""
+    block = bytearray(512)
+    block[: len(name)] = name
+    block[100:108], block[108:116], block[116:124] = (b"0000644\0",) * 3
+    block[124:136], block[136:148], block[156:157] = size, b"0" * 11 + b"\0", kind
+    block[257:265] = b"ustar\00000"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def octal(size: int) -> bytes:
+    return b"%011o\0" % size
+
+
+def negative(size: int) -> bytes:
+    """Return a size below zero, in the form of GNU tar."""
+    return b"\xff" * 4 + struct.pack(">q", size)
+
+
+def pax(text: bytes) -> bytes:
+    record = b"%d %s\n" % (len(text) + 4, text)
+    return header(b"x", octal(len(record)), b"x") + record.ljust(512, b"\0")
+
+
+GOOD = header(b"1.png", octal(3)) + b"abc".ljust(512, b"\0")
+HOSTILE = {
+    "a long name of 8 GiB": header(b"x", octal(2**33 - 1), b"L"),
+    "a pax header of 8 GiB": header(b"x", octal(2**33 - 1), b"x"),
+    "a negative size": GOOD + header(b"2.png", negative(-1024)),
+    "a negative size in a pax header": GOOD
+    + pax(b"size=-1024")
+    + header(b"2", octal(0)),
+    "a member beyond the end": header(b"1.png", octal(2**30)),
+    "a header cut short": GOOD + GOOD[:300],
+    "noise behind a member": GOOD + bytes(range(256)) * 4,
+    "no number as a size": header(b"1.png", b"9" * 12),
+    "an empty file": b"",
+    "a page": b"<html>" * 200,
+    "gzip": b"\x1f\x8b" + bytes(600),
+    "zstd": b"\x28\xb5\x2f\xfd" + bytes(600),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_damaged_or_hostile_archive_is_refused(tmp_path: Path, name: str):
+    (tmp_path / "x.tar").write_bytes(HOSTILE[name])
+    with pytest.raises(InputError, match=r"x\.tar"):
+        list(tar_index.read_members(tmp_path / "x.tar"))
+
+
+def test_every_truncation_is_refused_or_gives_whole_members(tmp_path: Path):
+    write(tmp_path / "x.tar", examples(range(3)))
+    content = (tmp_path / "x.tar").read_bytes()
+    whole = [m.name for m in tar_index.read_members(tmp_path / "x.tar") if m]
+    for length in range(0, len(content), 97):
+        (tmp_path / "y.tar").write_bytes(content[:length])
+        try:
+            found = [m for m in tar_index.read_members(tmp_path / "y.tar") if m]
+        except InputError:
+            continue
+        assert [m.name for m in found] == whole[: len(found)]
+        assert all(m.offset + m.size <= length for m in found)
+
+
+def test_it_can_be_sent_to_another_process_and_a_change_is_told(tmp_path: Path):
+    listing = load(write_small(tmp_path)).splits["train"]
+    images = pickle.loads(pickle.dumps(listing.images))
+    assert images[12] == png(noise(12))
+    archive = tmp_path / "train-001.tar"
+    archive.write_bytes(archive.read_bytes()[:600])
+    with pytest.raises(DecodeError, match="cut short"):
+        _ = images[12]
+    archive.unlink()
+    with pytest.raises(DecodeError, match="archive cannot be read"):
+        _ = images[12]
+
+
+def test_a_member_too_large_for_memory_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    listing = load(write_small(tmp_path)).splits["train"]
+    monkeypatch.setattr(tar_index, "_MAX_MEMBER_BYTES", 10)
+    with pytest.raises(DecodeError, match="at most 10 are read"):
+        _ = listing.images[0]
+
+
+def test_where_the_data_lies_does_not_matter_but_its_labels_do(tmp_path: Path):
+    a, b = (write_small(tmp_path / name) for name in "ab")
+    assert load(a).fingerprint == load(b).fingerprint
+    write(b / "val-000.tar", examples(range(15, 18), lambda i: str((i + 1) % 3)))
+    assert load(a).fingerprint != load(b).fingerprint

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from jft.data.spec import FORMATS, parse_spec
+from jft.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "place", "options"),
+    [
+        ("digits", "digits", "", {}),
+        ("folder:a/b", "folder", "a/b", {}),
+        ("csv:a.csv?label=kind", "csv", "a.csv", {"label": "kind"}),
+        ("csv:a.csv?label=a,b&split=s", "csv", "a.csv", {"label": "a,b", "split": "s"}),
+        ("csv:a?b.csv", "csv", "a?b.csv", {}),  # no KEY=VALUE: part of the name
+        ("csv:a?b.csv?label=x", "csv", "a?b.csv", {"label": "x"}),
+        ("csv:a:b.csv", "csv", "a:b.csv", {}),
+        ("csv:a.csv?separator=%26", "csv", "a.csv", {"separator": "&"}),
+        ("csv:a.csv?label=x%3Dy", "csv", "a.csv", {"label": "x=y"}),
+        ("masks:d?values=0,255&void=", "masks", "d", {"values": "0,255", "void": ""}),
+    ],
+)
+def test_data_is_scheme_place_and_options(text, scheme, place, options):
+    spec = parse_spec(text)
+    assert (spec.scheme, spec.place, dict(spec.options)) == (scheme, place, options)
+
+
+def test_a_tilde_is_the_home_folder():
+    assert parse_spec("folder:~/x").place == str(Path.home() / "x")
+
+
+@pytest.mark.parametrize("text", ["", "pictures", "csvs:a", "folder:", "digits:x"])
+def test_unknown_data_lists_all_forms(text):
+    with pytest.raises(InputError, match="valid are digits, folder:PATH, csv:FILE"):
+        parse_spec(text)
+
+
+def test_a_bare_path_is_told_its_scheme(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'folder:"):
+        parse_spec(str(tmp_path))
+    with pytest.raises(InputError, match=r"did you mean 'csv:a\.csv'"):
+        parse_spec("a.csv")
+
+
+def test_an_unknown_option_gets_the_nearest():
+    with pytest.raises(InputError, match=r"no option 'labels'.*did you mean 'label'"):
+        parse_spec("csv:a.csv?labels=x")
+    with pytest.raises(InputError, match="valid: none"):
+        parse_spec("folder:a?label=x")
+
+
+@pytest.mark.parametrize("scheme", FORMATS)
+def test_every_usage_begins_with_its_scheme(scheme):
+    assert FORMATS[scheme].usage.partition(":")[0] == scheme

@@ -1,0 +1,175 @@
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+
+from jft import metrics
+from jft.errors import InputError
+from jft.tasks import Regression
+
+RNG = np.random.default_rng(0)
+MEAN, STD = (1000.0, -0.5), (250.0, 0.01)
+TASK = Regression(("weight", "angle"), MEAN, STD)
+LABEL = (RNG.normal(size=(20, 2)) * STD + MEAN).astype(np.float32)
+LABEL[4] = np.nan
+LABEL[7, 0] = np.nan
+LOGITS = RNG.normal(size=(20, 2)).astype(np.float32)
+ONES = np.ones(20, np.float32)
+EACH = {
+    "mse": lambda d: d**2,
+    "mae": abs,
+    "huber": lambda d: np.where(abs(d) <= 1, d**2 / 2, abs(d) - 0.5),
+}
+
+
+def standard(label: np.ndarray) -> np.ndarray:
+    return (label.astype(np.float64) - MEAN) / STD
+
+
+@pytest.mark.parametrize("name", Regression.losses)
+def test_the_loss_is_the_mean_over_known_numbers_in_standard_deviations(name):
+    task = Regression(("weight", "angle"), MEAN, STD, loss_name=name)
+    target = task.target(LABEL, 2)
+    # -0.5 / 0.01 leaves 2 digits fewer than float32's 7; 50 * 6e-8 twice.
+    np.testing.assert_allclose(target, standard(LABEL), rtol=1e-5, atol=1e-5)
+    errors = EACH[name](LOGITS - standard(LABEL))
+    errors[4] = 0
+    loss, grad = jax.value_and_grad(lambda x: task.loss(x, target).sum())(LOGITS)
+    expected = np.nanmean(errors, axis=1)
+    np.testing.assert_allclose(
+        task.loss(LOGITS, target), expected, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(loss, expected.sum(), rtol=1e-4)
+    np.testing.assert_array_equal(np.asarray(grad) != 0, ~np.isnan(LABEL))
+
+
+@pytest.mark.parametrize("name", Regression.losses)
+def test_loss_and_gradient_of_extreme_predictions_are_finite(name):
+    task = Regression(("weight", "angle"), MEAN, STD, loss_name=name)
+    target = task.target(LABEL, 2)
+    for value in (1e4, -1e4):
+        logits = np.full_like(LOGITS, value)
+        loss, grad = jax.jit(jax.value_and_grad(lambda x: task.loss(x, target).sum()))(
+            logits
+        )
+        assert loss > 1e4
+        assert np.isfinite(grad).all()
+
+
+def record_of(logits, label, weight=ONES, task=TASK) -> dict[str, Any]:
+    batches = [
+        jax.jit(task.sums)(*parts)
+        for parts in zip(
+            *(np.split(v, [7, 14]) for v in (logits, label, weight)), strict=True
+        )
+    ]
+    return metrics.collect(task, batches)
+
+
+def test_metrics_are_those_of_scikit_learn_in_the_units_of_the_data():
+    record = record_of(LOGITS, LABEL)
+    found = np.asarray(TASK.predict(LOGITS), np.float64)
+    np.testing.assert_allclose(found, LOGITS * np.array(STD) + MEAN, rtol=1e-6)
+    for k, name in enumerate(TASK.class_names):
+        known = ~np.isnan(LABEL[:, k])
+        pair = LABEL[known, k].astype(np.float64), found[known, k]
+        # The labels' rounding to float32, of 1e-3 of a standard deviation at most.
+        expected = {
+            "each_mae": mean_absolute_error(*pair),
+            "each_rmse": np.sqrt(mean_squared_error(*pair)),
+            "each_r2": r2_score(*pair),
+        }
+        for metric, value in expected.items():
+            assert record[metric][name] == pytest.approx(value, rel=1e-4)
+    for metric in ("mae", "rmse", "r2"):
+        mean = np.mean([*record[f"each_{metric}"].values()])
+        assert record[metric] == pytest.approx(mean, rel=1e-12)
+
+
+def test_r2_keeps_its_digits_far_from_zero():
+    # In the data's units float32 sums of squares would be off by more than the spread.
+    label = (1e5 + RNG.normal(size=(20, 1))).astype(np.float32)
+    task = Regression(("height",), (float(label.mean()),), (float(label.std()),))
+    logits = np.asarray(task.target(label, 1)) + np.float32(0.1)
+    squares, n = np.sum(label**2), np.float32(20)
+    naive = squares - np.sum(label) ** 2 / n
+    assert abs(naive / (label.astype(np.float64).var() * 20) - 1) > 0.5
+    expected = r2_score(standardised := np.asarray(task.target(label, 1)), logits)
+    assert standardised.std() == pytest.approx(1, rel=1e-2)
+    assert record_of(logits, label, task=task)["r2"] == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_one_output_is_not_listed_one_by_one():
+    task = Regression(("height",), (0.0,), (1.0,))
+    record = record_of(LOGITS[:, :1], LOGITS[:, 1:], task=task)
+    assert set(record) == {"n", "loss", "mae", "rmse", "r2"}
+
+
+def test_labels_of_one_value_have_an_r2_of_1_or_0_as_in_scikit_learn():
+    task = Regression(("height",), (0.3,), (0.7,))
+    label = np.full((20, 1), 5.3, np.float32)
+    right = np.asarray(task.target(label, 1))
+    assert record_of(right, label, task=task)["r2"] == 1
+    assert record_of(right + np.float32(1), label, task=task)["r2"] == 0
+    label = label.round()  # which scikit-learn's own sums have no rounding of
+    assert (r2_score(label, label), r2_score(label, label + 1)) == (1, 0)
+
+
+def test_where_nothing_is_known_all_metrics_are_numbers():
+    record = record_of(LOGITS, np.full_like(LABEL, np.nan))
+    assert all(record[name] == 0 for name in ("loss", "mae", "rmse", "r2"))
+    assert record["each_r2"] == {}
+
+
+def test_a_prediction_that_is_not_a_number_shows_in_the_score():
+    logits = LOGITS.copy()
+    logits[3, 0] = np.nan
+    record = record_of(logits, LABEL)
+    assert np.isnan(record["r2"])
+    assert np.isfinite(record["each_r2"]["angle"])
+
+
+def test_padding_adds_nothing_and_a_weight_of_2_is_twice_the_example():
+    weight = (np.arange(20) % 3).astype(np.float32)
+    twice = np.repeat(np.arange(20), np.arange(20) % 3)
+    logits = np.where(weight[:, None] > 0, LOGITS, np.float32(np.nan))
+    weighted = record_of(logits, LABEL, weight)
+    repeated = metrics.collect(
+        TASK,
+        [
+            jax.jit(TASK.sums)(
+                LOGITS[twice], LABEL[twice], np.ones(len(twice), np.float32)
+            )
+        ],
+    )
+    for metric in ("each_mae", "each_rmse", "each_r2"):
+        # Summed in float32 in another order.
+        assert weighted.pop(metric) == pytest.approx(repeated.pop(metric), rel=1e-5)
+    assert weighted == pytest.approx(repeated, rel=1e-5)
+
+
+def test_a_blend_of_labels_is_the_blend_of_their_targets():
+    mixed = 0.25 * LABEL + 0.75 * LABEL[::-1]
+    target = TASK.target(LABEL, 2)
+    blend = 0.25 * target + 0.75 * target[::-1]
+    # -0.5 / 0.01 in float32, as above.
+    np.testing.assert_allclose(TASK.target(mixed, 2), blend, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"std": (1.0, 0.0)}, "above 0"),
+        ({"std": (1.0,)}, "1 numbers for 2"),
+        ({"mean": (np.nan, 0.0)}, "finite"),
+        ({"loss_name": "focal"}, "its losses: mse, mae, huber"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    valid = {"class_names": ("a", "b"), "mean": MEAN, "std": STD}
+    with pytest.raises(InputError, match=message):
+        Regression(**(valid | settings))
