@@ -1,9 +1,17 @@
 """Road cracks: a U-Net on the bundled ResNet-20, from 94 images with masks.
 
-    python -m jft.train --config configs/crackforest_unet.py --data masks:PATH
+CrackForest (Shi et al. 2016, https://github.com/cuilimeng/CrackForest-dataset;
+non-commercial research), 480x320 pixels seen at 192x128. Command (`PATH` holds
+`train/images`, `train/masks`, `test/images` and `test/masks`):
 
-PATH is CrackForest (Shi et al. 2016, https://github.com/cuilimeng/CrackForest-dataset;
-non-commercial research) as `train/images`, `train/masks`, `test/images`, `test/masks`.
+    python -m jft.train --config configs/crackforest_unet.py \
+        --data 'masks:PATH?classes=background,crack'
+
+Expected: mIoU 72.86 % (72.84 to 73.00, 3 seeds) on the 24 test images, F1 of the cracks
+0.641 (0.641 to 0.643). To call everything background gives an mIoU of 49.1 % and an F1
+of 0: 1.8 % of the pixels are crack.
+Hardware: 2 CPU cores, shared with other work.
+Time: 10 min 24 s there.
 """
 
 from jft.config import (

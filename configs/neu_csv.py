@@ -7,6 +7,7 @@ Command (`neu.csv` begins `path,label,split`, and its paths are relative to `PAT
 Expected: what configs/neu_steel.py says, to the bit, if the table lists the images of
 each split in that order (by class, then by name).
 Hardware: 2 CPU cores.
+Time: as that one.
 """
 
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig

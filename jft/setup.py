@@ -157,6 +157,7 @@ def prepare(
         weights.preprocess,
         canvas=config.augment.resized_crop > 0,
         cache=config.cache,
+        processes=config.workers,
     )
     report(splits.report.to_json())
     require_readable(splits)

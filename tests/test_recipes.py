@@ -52,9 +52,10 @@ def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPat
     configs = [parsed(args, monkeypatch) for args in commands(text)]
     named = "folder:PATH_WITH_ONE_FOLDER_A_CLASS"
     data = [config.data for config in configs]
-    flowers, digits = ["folder:flowers"], ["digits"]
-    assert data == [named, *flowers * 2, *digits * 6, *data[9:]]
-    assert set(data[9:]) == {"folder:flowers"}
+    flowers, cracks = "folder:flowers", "masks:cracks"
+    assert data[:4] == [named, flowers, cracks, flowers]
+    assert data[4:10] == ["digits"] * 6
+    assert set(data[10:]) == {flowers}
     for config in configs:
         if config.data == "digits":
             preflight.check(config)

@@ -49,6 +49,12 @@ def random_flip(picture: Picture, key: jax.Array, axis: int) -> Picture:
         axis: 1 mirrors left-right, 0 turns upside down.
     """
     mirrored = jax.random.bernoulli(key)
-    return picture.moved(
-        lambda array, _: jnp.where(mirrored, jnp.flip(array, axis), array)
-    )
+
+    def move(array: jax.Array, _: int) -> jax.Array:
+        # Not a choice of two arrays: XLA would work out both, with all that came
+        # before, in the loop that chooses.
+        places = jnp.arange(array.shape[axis], dtype=jnp.int32)
+        places = jnp.where(mirrored, places[::-1], places)
+        return jnp.take(array, places, axis)
+
+    return picture.moved(move)

@@ -10,15 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from jft.data.decode import DecodeError
 from jft.data.geometry import Square
-from jft.data.listing import ClassMaps, Encoded, Listing
+from jft.data.listing import ClassMaps, Encoded, Listing, stamp
 from jft.data.squares import INDEX, Mapped, SquareFile, written
 from jft.errors import InputError
 
@@ -30,15 +29,6 @@ Put = Callable[[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None], None]
 
 
 Shapes = dict[str, tuple[int, ...]]  # of each array
-
-
-@runtime_checkable
-class Stamped(Protocol):
-    """What can tell whether it has changed without being read."""
-
-    def stamp(self, index: int, /) -> str:
-        """Return what changes with the file behind `[index]`."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +117,7 @@ def name_of(listing: Listing, square: Square, identity: str) -> str:
     if not isinstance(listing.labels, np.ndarray):
         parts.append(listing.labels)
     for i, key in enumerate(listing.keys):
-        add(key, *(_stamp(part, i) for part in parts))
+        add(key, *(stamp(part, i) for part in parts))
     return digest.hexdigest()
 
 
@@ -136,21 +126,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _stamp(part: Encoded | ClassMaps, index: int) -> str:
-    """Return size and time of change of a file; the hash of what is no file."""
-    if isinstance(part, Stamped):
-        return part.stamp(index)
-    try:
-        item = part[index]
-        if isinstance(item, Path):
-            status = item.stat()
-            return f"{status.st_size} {status.st_mtime_ns}"
-    except (DecodeError, OSError) as error:
-        return str(error)
-    content = item.tobytes() if isinstance(item, np.ndarray) else item
-    return f"{np.shape(item)} {hashlib.sha256(content).hexdigest()}"
 
 
 def _open(path: Path, shapes: Shapes) -> Stored | None:

@@ -35,9 +35,11 @@ class Square:
 
     @property
     def at_least(self) -> int | None:
-        """How many pixels a side has to have for the resize; None for all there are."""
-        side = self.preprocess.size if self.whole else self.preprocess.resized
-        return side if self.fast else None
+        """How many pixels a side has to have for the resize; None for all there are.
+
+        Where a mask counts the pixels, all are needed.
+        """
+        return self.preprocess.resized if self.fast and not self.whole else None
 
     def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the square [S, S, 3] of an RGB image [H, W, 3]."""

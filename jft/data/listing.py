@@ -5,10 +5,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from jft.data.decode import DecodeError
 
 TaskName = Literal["classification", "multilabel", "segmentation", "regression"]
 
@@ -69,6 +71,15 @@ class ClassMaps(Protocol):
         Raises:
             DecodeError: Its file holds no mask, or one with a value that is no class.
         """
+        ...
+
+
+@runtime_checkable
+class Stamped(Protocol):
+    """What can tell whether it has changed without being read."""
+
+    def stamp(self, index: int, /) -> str:
+        """Return what changes with the file behind `[index]`."""
         ...
 
 
@@ -144,3 +155,18 @@ def _size(file: File) -> int:
     if not isinstance(file, Path):
         return len(file)
     return file.stat().st_size if file.exists() else -1
+
+
+def stamp(part: Encoded | ClassMaps, index: int) -> str:
+    """Return size and time of change of a file; the hash of what is no file."""
+    if isinstance(part, Stamped):
+        return part.stamp(index)
+    try:
+        item = part[index]
+        if isinstance(item, Path):
+            status = item.stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+    except (DecodeError, OSError) as error:
+        return str(error)
+    content = item.tobytes() if isinstance(item, np.ndarray) else item
+    return f"{np.shape(item)} {hashlib.sha256(content).hexdigest()}"

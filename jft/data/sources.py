@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from jft.data.cache import Cache, temporary
 from jft.data.geometry import Square
-from jft.data.cache import Cache
 from jft.data.images import Examples, Images, Labels, Masks, read_all
 from jft.data.listing import Dataset, Listing, TaskName
 from jft.data.spec import parse_spec
@@ -158,6 +158,7 @@ def open_splits(
     *,
     canvas: bool = False,
     cache: str | None = None,
+    processes: int = 0,
     workers: int | None = None,
 ) -> Splits:
     """Check the images of a data set; every file is decoded once.
@@ -171,6 +172,8 @@ def open_splits(
         canvas: Leave around the training images what a crop at random is taken from:
             their sides are `preprocess.resized` instead of S.
         cache: Folder that keeps what was decoded, for later runs.
+        processes: How many will read the images beside this one. They map a file into
+            memory, of which there is one, instead of copying an array.
         workers: Threads that decode; None for one per core.
 
     Raises:
@@ -188,7 +191,10 @@ def open_splits(
         wide = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
     found = sum(len(listing.keys) for listing in dataset.splits.values())
     keep = found * wide.size**2 * (4 if whole else 3) <= IN_MEMORY_BYTES
-    kept = Cache(Path(cache).expanduser(), dataset.fingerprint) if cache else None
+    folder = Path(cache).expanduser() if cache else None
+    if folder is None and keep and processes:
+        folder = temporary()
+    kept = Cache(folder, dataset.fingerprint) if folder else None
     read = {
         split: read_all(
             listing,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.listing import ClassMaps, Encoded, File, Listing
+from jft.data.listing import ClassMaps, Encoded, File, Listing, stamp
 
 TEST_SHARE = 0.2
 
@@ -78,3 +78,7 @@ class SomeMasks:
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one mask [H, W]."""
         return self.masks[int(self.places[index])]
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with the mask's file."""
+        return stamp(self.masks, int(self.places[index]))

@@ -39,9 +39,14 @@ class Mapped:
         return len(self.places)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return one square; `InputError` if the file is damaged, which is noted."""
+        """Return one square; `InputError` if the file is damaged, which is noted.
+
+        Each square is checked when it is first read.
+        """
         place = int(self.places[index])
         square = self._array[place]
+        if self._sound[place]:
+            return square
         if zlib.crc32(square) != self.sums[place]:
             with suppress(OSError):  # without its index the next run builds it anew
                 (self.path.parent / INDEX).unlink()
@@ -49,15 +54,22 @@ class Mapped:
                 f"the cache {str(self.path.parent)!r} is damaged; run again: it will "
                 "be built anew, and the run goes on from its last checkpoint"
             )
+        self._sound[place] = True
         return square
 
     @cached_property
     def _array(self) -> npt.NDArray[np.uint8]:
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
 
+    @cached_property
+    def _sound(self) -> npt.NDArray[np.bool_]:
+        """Which squares this process has checked; a sum takes as long as a copy."""
+        return np.zeros(len(self.sums), np.bool_)
+
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open file out of what goes to other processes."""
-        return {k: v for k, v in self.__dict__.items() if k != "_array"}
+        """Leave the open file, and what was checked, to this process."""
+        own = ("_array", "_sound")
+        return {k: v for k, v in self.__dict__.items() if k not in own}
 
 
 class SquareFile:

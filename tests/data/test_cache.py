@@ -115,6 +115,22 @@ def test_a_cache_gives_the_bytes_that_memory_gives(
         assert_same(read(some, cache, square), kept)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_photograph_with_a_mask_is_decoded_whole(tmp_path: Path, keep: bool):
+    # Ten times the size asked for: without a mask it is decoded at 1/4 of its size.
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    files = Paths(tmp_path, ("a.jpg",))
+    maps = Maps((np.ones((80, 90), np.uint8),))
+    slow = Square(Preprocess(size=8), whole=True)
+    found = [
+        read_all(Listing(("a",), files, maps), square, keep=keep)
+        for square in (slow, replace(slow, fast=True))
+    ]
+    assert len(found[0].images) == 1
+    assert_same(*found)
+
+
 def test_a_warm_cache_decodes_nothing(
     masked: Listing, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ):
@@ -248,8 +264,19 @@ def cut(path: Path) -> None:
         lambda folder: cut(folder / "index.npz"),
         lambda folder: flip(folder / "index.npz", 100),
         lambda folder: (folder / "index.npz").write_bytes(b""),
+        lambda folder: np.save(folder / "images.npy", np.zeros((N, 9, 9, 3), "u1")),
     ],
-    ids=["cut", "magic", "header", "missing", "no index", "index cut", "flip", "empty"],
+    ids=[
+        "cut",
+        "magic",
+        "header",
+        "missing",
+        "no index",
+        "index cut",
+        "flip",
+        "empty",
+        "of 9",
+    ],
 )
 def test_a_damaged_cache_is_built_anew(
     listing: Listing, cache: Cache, damage: Callable[[Path], None]

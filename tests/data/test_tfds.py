@@ -116,6 +116,8 @@ def test_names_and_fingerprints_do_not_depend_on_the_form_or_the_place(tmp_path:
 def test_validation_stands_in_for_test_and_else_a_fifth_is_held_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    all_three = form.Prepared(home, "x", "parquet", ("train", "validation", "test"))
+    assert form.split_names(all_three, {}) == {"train": "train", "test": "test"}
     dataset = load("pets", home, label="label")
     assert sorted(numbers(dataset, "test", made.Pets)) == [*range(12, 18)]
     monkeypatch.setenv("TFDS_DATA_DIR", str(home))

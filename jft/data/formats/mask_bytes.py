@@ -13,7 +13,7 @@ from jft.data.decode import DecodeError
 from jft.data.formats.mask_files import Coding, read_pixels
 from jft.data.formats.mask_options import read_options
 from jft.data.formats.mask_values import VOID_VALUE, Found, given, inferred
-from jft.data.listing import Encoded
+from jft.data.listing import Encoded, stamp
 from jft.errors import InputError
 
 
@@ -39,6 +39,10 @@ class EncodedMasks:
         if isinstance(file, np.ndarray):
             raise DecodeError("the mask is no file")
         return self.coding.places(file)
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with the mask's file."""
+        return stamp(self.files, index)
 
 
 def find_coding(

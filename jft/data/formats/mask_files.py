@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jft.data.decode import FORMATS, MAX_PIXELS, DecodeError, open_file
+from jft.data.listing import Paths, stamp
 from jft.types import VOID
 
 MAX_CLASSES = 254
@@ -221,3 +222,7 @@ class MaskPaths:
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one mask [H, W]; `DecodeError` if it cannot be used."""
         return self.coding.places(self.root / self.names[index])
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with the mask's file."""
+        return stamp(Paths(self.root, self.names), index)
