@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from jft import config as configs
-from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from jft.config import (
+    AugmentConfig,
+    ModelConfig,
+    OptimConfig,
+    TaskConfig,
+    TrainConfig,
+)
 from jft.errors import InputError
 
 DEFAULT = TrainConfig()
@@ -107,14 +113,20 @@ def test_flat_names_are_the_dotted_paths_of_all_settings():
     assert values["augment.crop_padding"] == 4
     assert values["optim.learning_rate"] == 0.1 + 0.2
     assert values["epochs"] == 3
-    groups = {"model": ModelConfig, "augment": AugmentConfig, "optim": OptimConfig}
+    groups = {
+        "task": TaskConfig,
+        "model": ModelConfig,
+        "augment": AugmentConfig,
+        "optim": OptimConfig,
+    }
     single = {f.name for f in dataclasses.fields(TrainConfig)} - set(groups)
     dotted = {f"{g}.{f.name}" for g in groups for f in dataclasses.fields(groups[g])}
     assert set(values) == single | dotted
 
 
 def test_only_where_and_how_fast_a_run_happens_is_logistics():
-    assert set(configs.LOGISTICS) == {"workdir", "workers", "checkpoint_every"}
+    expected = {"workdir", "workers", "cache", "checkpoint_every"}
+    assert set(configs.LOGISTICS) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)

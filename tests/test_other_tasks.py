@@ -21,6 +21,8 @@ from jft.models import ModelSpec
 from jft.predict import main as predict
 from jft.watch import Watch
 
+pytestmark = pytest.mark.thorough
+
 N = 24  # images, of which every third is for testing
 
 

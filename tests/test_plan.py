@@ -124,7 +124,9 @@ def test_a_dry_run_fails_if_a_frozen_part_is_alive(
     monkeypatch: pytest.MonkeyPatch,
 ):
     # What a logged norm of all gradients does: the loss is differentiated by all.
-    monkeypatch.setattr("jft.step.trained", lambda params, rates: tree.flatten(params))
+    monkeypatch.setattr(
+        "jft.step.training.trained", lambda params, rates: tree.flatten(params)
+    )
     args = ["--data", rules.data, "--model.name=tiny", "--weights=none"]
     args += ["--devices=jit"]
     status = main([*args, "--freeze", "until:stage1", "--batch-size=6", "--dry-run"])

@@ -23,6 +23,7 @@ from jft.models.variants import VGGVariant
 from jft.pretrained import Pretrained
 from jft.state import begin
 from jft.step import TrainState, make_train_step
+from jft.tasks import Classification
 from jft.weights.export import to_layout
 from jft.weights.files import read_tensors
 from jft.weights.load import LoadReport, place
@@ -160,7 +161,9 @@ def test_a_torchvision_vgg_file_gives_the_logits_of_torch():
 
 def train(name: str) -> Iterator[tuple[TrainState, float]]:
     """Yield the state and the loss of each training step."""
-    built = network(name)
+    built, images = network(name), reference.images(*reference.TRAINING[name])
+    size = dataclasses.replace(built.preprocess, size=images.shape[1])
+    built = dataclasses.replace(built, preprocess=size)
     config = TrainConfig(
         freeze="none",
         epochs=1,
@@ -172,11 +175,12 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
             schedule="constant",
         ),
     )
-    start = begin(config, built, get_devices("jit", 1), steps_per_epoch=reference.STEPS)
+    devices, steps = get_devices("jit", 1), reference.STEPS
+    start = begin(config, built, devices, Classification(), steps_per_epoch=steps)
     state = start.state
     count = reference.TRAINING[name][0]
     batch = {
-        "image": jnp.asarray(reference.images(*reference.TRAINING[name])),
+        "image": jnp.asarray(images),
         "label": jnp.asarray(reference.labels(count)),
         "weight": jnp.ones(count),
         "id": jnp.arange(count, dtype=jnp.int32),
