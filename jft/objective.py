@@ -47,7 +47,7 @@ def make_task(config: TrainConfig, train: Source) -> Task:
     loss = kind.losses[0] if rules.loss == "auto" else rules.loss
     if kind is Regression:
         mean, std = _moments(train)
-        return Regression(class_names=names, mean=mean, std=std, loss_name=loss)
+        return kind(class_names=names, mean=mean, std=std, loss_name=loss)
     weights = None
     if rules.class_weights == "balanced":
         weights = balanced_weights(class_counts(train))
