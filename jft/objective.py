@@ -7,7 +7,7 @@ from jft.config import TrainConfig
 from jft.data.listing import TaskName
 from jft.data.sources import Source
 from jft.errors import InputError
-from jft.tasks import TASKS, VOID, Regression, Task, balanced_weights
+from jft.tasks import TASKS, VOID, Task, balanced_weights
 
 
 def check_task(config: TrainConfig, task: TaskName) -> None:
@@ -45,7 +45,7 @@ def make_task(config: TrainConfig, train: Source) -> Task:
     """
     names, rules, kind = train.class_names, config.task, TASKS[train.task]
     loss = kind.losses[0] if rules.loss == "auto" else rules.loss
-    if kind is Regression:
+    if train.task == "regression":
         mean, std = _moments(train)
         return kind(class_names=names, mean=mean, std=std, loss_name=loss)
     weights = None
