@@ -19,6 +19,8 @@ from jft.pretrained import load_pretrained
 from jft.weights.export import write_weights
 from jft.weights.files import read_tensors
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,8 @@ from jft.pretrained import load_pretrained
 from jft.weights.export import write_weights
 from jft.weights.files import read_tensors
 
+pytestmark = pytest.mark.thorough
+
 HEAD = {"params/head/kernel", "params/head/bias"}
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.9, 1.0)
 

@@ -14,6 +14,8 @@ from jft.models import ModelSpec
 from jft.step import gradients as gradients_of
 from jft.step import make_train_step, prepare, trained
 
+pytestmark = pytest.mark.thorough
+
 # Gradients of size 1 in float32, added up in another order: as tests/test_step.py.
 CLOSE = {"rtol": 0, "atol": 1e-6}
 PLAIN = {"schedule": "constant"}

@@ -21,6 +21,8 @@ from jft.augment.policy import OPERATIONS, apply_policy, draw, magnitudes
 from jft.augment.resized import random_resized_crop
 from jft.config import AugmentConfig
 
+pytestmark = pytest.mark.thorough
+
 VOID = 255
 CANVAS, SIZE, STEP = 20, 14, 12
 KEY, EPOCH = jax.random.key(0), np.int32(4)

@@ -20,6 +20,8 @@ from jft.augment.policy import (
 )
 from jft.config import AugmentConfig
 
+pytestmark = pytest.mark.thorough
+
 TRIVIAL = AugmentConfig(policy="trivial")
 RAND = AugmentConfig(policy="rand", rand_operations=3, rand_magnitude=12)
 MANY = 6000

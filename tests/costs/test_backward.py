@@ -23,6 +23,8 @@ from steps import (
 from jft import tree
 from jft.costs import Cost, alive, expected_backward, full_backward
 
+pytestmark = pytest.mark.thorough
+
 HELD = [
     *(("basic", rule) for rule in RULES if rule != "none"),
     *(("vgg", rule) for rule in ("all but the head", "all but biases")),

@@ -16,6 +16,8 @@ from jft.models.layers import Conv
 from jft.models.norm import BatchNorm
 from jft.models.training import TrainBatch
 
+pytestmark = pytest.mark.thorough
+
 HALF = TrainMode(dtype="bfloat16")
 
 

@@ -29,6 +29,8 @@ from jft.weights.files import read_tensors
 from jft.weights.load import LoadReport, place
 from jft.weights.names import layout_of
 
+pytestmark = pytest.mark.thorough
+
 ORACLE = Path(__file__).with_name("oracle.npz")
 
 # All tolerances are shares of the largest number compared. The file was computed in
