@@ -68,7 +68,9 @@ def class_counts(source: Source) -> npt.NDArray[np.float64]:
         if source.task == "multilabel":
             found = (label == 1).astype(np.float64)
         else:
-            found = np.bincount(label[label != VOID].ravel(), minlength=classes)
+            # Only in masks is 255 no class.
+            known = label[label != VOID] if source.task == "segmentation" else label
+            found = np.bincount(known.ravel(), minlength=classes)
         counts += source.weight(i) * found
     return counts
 

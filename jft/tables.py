@@ -192,7 +192,7 @@ def class_table(tables: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     heads = (f"{name:>{w}}" for name, w in zip(tables, widths, strict=True))
     lines = ["  ".join([f"{'class':<{width}}", *heads])]
     for name in names:
-        values = (number(table[name]) for table in tables.values())
+        values = (number(table.get(name)) for table in tables.values())
         cells = (f"{value:>{w}}" for value, w in zip(values, widths, strict=True))
         lines.append("  ".join([f"{name:<{width}}", *cells]))
     return lines
