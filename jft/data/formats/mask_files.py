@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jft.data.decode import FORMATS, MAX_PIXELS, DecodeError, open_file
-from jft.data.listing import Paths, stamp
+from jft.data.listing import Encoded, File, stamp
 from jft.types import VOID
 
 MAX_CLASSES = 254
@@ -33,7 +32,7 @@ class Pixels:
     lossy: bool
 
 
-def read_pixels(file: Path | bytes, *, colour: bool | None = None) -> Pixels:
+def read_pixels(file: File, *, colour: bool | None = None) -> Pixels:
     """Read a mask file; one with a palette gives the places in it, not its colours.
 
     Args:
@@ -45,6 +44,8 @@ def read_pixels(file: Path | bytes, *, colour: bool | None = None) -> Pixels:
     Raises:
         DecodeError: It holds no mask: damaged, transparent in part, or float.
     """
+    if isinstance(file, np.ndarray):
+        raise DecodeError("the mask is no file")
     try:
         with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -158,7 +159,7 @@ class Coding:
     colour: bool = False
     nearest: bool = False
 
-    def places(self, file: Path | bytes) -> npt.NDArray[np.uint8]:
+    def places(self, file: File) -> npt.NDArray[np.uint8]:
         """Return the class places [H, W] of a mask file, `VOID` where none counts.
 
         Raises:
@@ -202,27 +203,25 @@ def _nearest(
 
 
 @dataclass(frozen=True, eq=False)
-class MaskPaths:
-    """Masks by the paths of their files.
+class CodedMasks:
+    """Masks by their files.
 
     Attributes:
-        root: Where they lie.
-        names: Their paths within it.
+        files: The mask files.
         coding: Which of their values is which class.
     """
 
-    root: Path
-    names: tuple[str, ...]
+    files: Encoded
     coding: Coding
 
     def __len__(self) -> int:
         """Return the number of masks."""
-        return len(self.names)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one mask [H, W]; `DecodeError` if it cannot be used."""
-        return self.coding.places(self.root / self.names[index])
+        return self.coding.places(self.files[index])
 
     def stamp(self, index: int) -> str:
         """Return what changes with the mask's file."""
-        return stamp(Paths(self.root, self.names), index)
+        return stamp(self.files, index)

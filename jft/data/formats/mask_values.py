@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from jft.data.decode import DecodeError
 from jft.data.formats.describe import few
 from jft.data.formats.mask_files import MAX_CLASSES, Coding, read_pixels, written
+from jft.data.listing import Encoded
 from jft.errors import InputError
 
 VOC_NAMES = (
@@ -92,48 +93,64 @@ class Found:
         )
 
 
-def find_values(files: Sequence[Path]) -> Found:
+def find_values(masks: Sequence[Encoded]) -> Found:
     """Read all masks and collect their values; those that cannot be read are left out.
+
+    Args:
+        masks: The mask files of each split.
 
     Raises:
         InputError: None can be read.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = list(pool.map(_distinct, files))
-        good = [
-            (file, one)
-            for file, one in zip(files, read, strict=True)
-            if not isinstance(one, str)
-        ]
-        if not good:
-            raise InputError(f"no mask can be read: {files[0].name!r}: {read[0]}")
-        colour = any(
-            coloured and any(value != (value & 0xFF) * 0x010101 for value in values)
-            for _, (values, coloured, _) in good
-        )
-        # Greys may be saved as RGB, and a palette may stand beside RGB.
-        again = pool.map(
-            lambda pair: (
-                _distinct(pair[0], colour) if pair[1][1] != colour else pair[1]
-            ),
-            good,
-        )
-        values = [one[0] for one in again if not isinstance(one, str)]
-    masks = Counter(value for some in values for value in some)
-    return Found(masks, colour, any(lossy for _, (*_, lossy) in good))
+    counts, coloured, kinds, lossy = Counter[int](), False, set[bool](), False
+    why = ""
+    for pixels in _distinct(masks, None):
+        if isinstance(pixels, str):
+            why = why or pixels
+            continue
+        counts.update(pixels.values)
+        kinds.add(pixels.colour)
+        lossy |= pixels.lossy
+        greys = all(value == (value & 0xFF) * 0x010101 for value in pixels.values)
+        coloured |= pixels.colour and not greys
+    if not kinds:
+        raise InputError(f"no mask can be read: {why}")
+    # Greys may be saved as RGB, and a palette may stand beside RGB.
+    if kinds != {coloured}:
+        again = (x for x in _distinct(masks, coloured) if not isinstance(x, str))
+        counts = Counter(value for pixels in again for value in pixels.values)
+    return Found(counts, coloured, lossy)
+
+
+@dataclass(frozen=True)
+class _Distinct:
+    """The distinct values of a mask, and whether they are colours, and lossy."""
+
+    values: list[int]
+    colour: bool
+    lossy: bool
 
 
 def _distinct(
-    file: Path, colour: bool | None = None
-) -> tuple[list[int], bool, bool] | str:
-    """Return a mask's values, whether they are colours and lossy; or what is wrong."""
-    try:
-        pixels = read_pixels(file, colour=colour)
-    except DecodeError as error:
-        return str(error)
-    flat = pixels.values.ravel()
-    ends = np.r_[True, flat[1:] != flat[:-1]]  # runs are long, and sorting is slow
-    return np.unique(flat[ends]).tolist(), pixels.colour, pixels.lossy
+    masks: Sequence[Encoded], colour: bool | None
+) -> Iterator[_Distinct | str]:
+    """Yield the distinct values of each mask, or what is wrong with it."""
+
+    def read(where: tuple[Encoded, int]) -> _Distinct | str:
+        name = ""
+        try:
+            file = where[0][where[1]]
+            name = f"{file.name!r}: " if isinstance(file, Path) else ""
+            pixels = read_pixels(file, colour=colour)
+        except DecodeError as error:
+            return f"{name}{error}"
+        flat = pixels.values.ravel()
+        ends = np.r_[True, flat[1:] != flat[:-1]]  # runs are long, and sorting is slow
+        return _Distinct(np.unique(flat[ends]).tolist(), pixels.colour, pixels.lossy)
+
+    places = [(some, i) for some in masks for i in range(len(some))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(read, places)
 
 
 def given(wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:

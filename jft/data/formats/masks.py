@@ -7,7 +7,7 @@ from typing import Literal
 
 from jft.data.formats.describe import identity, require_choice, size_of
 from jft.data.formats.folder import require_folder
-from jft.data.formats.mask_files import Coding, MaskPaths
+from jft.data.formats.mask_files import CodedMasks, Coding
 from jft.data.formats.mask_layout import Layout, find_layout
 from jft.data.formats.mask_options import read_class_file, read_options
 from jft.data.formats.mask_values import (
@@ -54,7 +54,7 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         splits[split] = Listing(
             keys=images,
             images=Paths(root, images),
-            labels=MaskPaths(root, masks, coding),
+            labels=CodedMasks(Paths(root, masks), coding),
         )
         # Both sizes in one number: images stay far below 2^40 bytes.
         sizes[split] = [
@@ -76,8 +76,8 @@ def _coding(
     """Return what the values mean: by the options, a class list file, or themselves."""
     if wanted.values is not None:
         return given(wanted)
-    files = [root / mask for pairs in layout.pairs.values() for _, mask in pairs]
-    found = find_values(files)
+    masks = [tuple(mask for _, mask in pairs) for pairs in layout.pairs.values()]
+    found = find_values([Paths(root, names) for names in masks])
     if wanted.names is None and (listed := read_class_file(root, colour=found.colour)):
         if listed.values is not None:
             return given(listed)

@@ -1,12 +1,13 @@
 """From what a form of data found in its files to a data set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jft.data.formats.describe import identity, read_text
-from jft.data.formats.mask_bytes import EncodedMasks, find_coding
+from jft.data.formats.mask_files import CodedMasks, Coding
 from jft.data.formats.mask_options import read_options
+from jft.data.formats.mask_values import VOID_VALUE, find_values, given, inferred
 from jft.data.formats.value_labels import Array, Split, Values
 from jft.data.listing import ClassMaps, Dataset, Encoded, Listing, TaskName
 from jft.errors import InputError
@@ -58,7 +59,7 @@ class Parts:
         """
         coding, names = find_coding([*files.values()], options, names)
         labels: dict[Split, ClassMaps] = {
-            split: EncodedMasks(some, coding) for split, some in files.items()
+            split: CodedMasks(some, coding) for split, some in files.items()
         }
         return self._dataset("segmentation", names, labels, (names, coding))
 
@@ -81,6 +82,35 @@ class Parts:
             fingerprint=identity(splits, self.checks, meaning),
             skipped=self.skipped,
         )
+
+
+def find_coding(
+    files: Sequence[Encoded], options: Mapping[str, str], names: tuple[str, ...] | None
+) -> tuple[Coding, tuple[str, ...]]:
+    """Return which values are which class, and the class names.
+
+    All masks are read once, unless the options tell their `values`. Numbers without
+    gaps that begin at 1 or above are classes too, called by their numbers, since
+    their file names none; 255 is void. All else is as `masks:PATH` has it.
+
+    Args:
+        files: The masks of each split.
+        options: May have `values`, `void` and `nearest`.
+        names: What the classes 0, 1, ... are called; None if nobody says.
+
+    Raises:
+        InputError: The values could be anything; they are listed.
+    """
+    wanted = read_options({k: v for k, v in options.items() if k != "classes"})
+    wanted = replace(wanted, names=names)
+    if wanted.values is not None:
+        return given(wanted)
+    found = find_values(files)
+    numbers = sorted({*found.masks} - {VOID_VALUE})
+    counted = list(range(numbers[0], numbers[0] + len(numbers))) if numbers else []
+    if wanted.names is None and numbers == counted[:254] and numbers[:1] != [0]:
+        wanted = replace(wanted, names=tuple(map(str, numbers)), source="the masks")
+    return inferred(found, wanted)
 
 
 def class_names(options: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -110,5 +140,5 @@ def require_mask_options(options: Mapping[str, str]) -> None:
 
 def require_no_mask_options(options: Mapping[str, str]) -> None:
     """Raise `InputError` if an option is given that only masks have."""
-    if given := [name for name in ("values", "void", "nearest") if name in options]:
-        raise InputError(f"{given[0]}= is for masks, and the labels here are none")
+    if said := [name for name in ("values", "void", "nearest") if name in options]:
+        raise InputError(f"{said[0]}= is for masks, and the labels here are none")
