@@ -40,6 +40,8 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     if words[:1] not in (["check"], ["-h"], ["--help"]):
         print("usage: python -m jft.data check SOURCE", file=sys.stderr)
+        if words:
+            print(f"{words[0]!r} is no command; valid: check", file=sys.stderr)
         return 2
     flags = parse(Flags, "data check", words[words[0] == "check" :])
     return guarded(lambda: check(flags))

@@ -1,9 +1,11 @@
 """Images and masks of a listing: read once to see what is good, then kept or not."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,72 +17,59 @@ from jft.data.listing import ClassMaps, Encoded, Listing
 from jft.data.squares import Mapped
 from jft.errors import InputError
 
+Part = TypeVar("Part", Encoded, ClassMaps)
+
 _CHUNK = 64  # images per task of the pool, so that the cost of a task vanishes
 
 
 @dataclass(frozen=True, eq=False)
-class Files:
-    """Images decoded at each access; indexed like an array [N, S, S, 3] of them.
+class _Reread(ABC, Generic[Part]):
+    """Squares that are made at each access; indexed like an array of them.
 
     Attributes:
-        encoded: The image files.
+        source: Images or masks as they are given.
         keys: What they are called.
         places: Where the N examples are among them.
-        square: How each is brought to [S, S, 3].
+        square: How each is brought to its square.
     """
 
-    encoded: Encoded
+    source: Part
     keys: tuple[str, ...]
     places: npt.NDArray[np.int64]
     square: Square
 
     def __len__(self) -> int:
-        """Return the number of images N."""
+        """Return the number of examples N."""
         return len(self.places)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return image `index` [S, S, 3]; `InputError` if its file has changed."""
+        """Return square `index`; `InputError` if its file has changed."""
         place = int(self.places[index])
         try:
-            return self.square.image(
-                decode(self.encoded[place], at_least=self.square.at_least)
-            )
+            return self._read(place)
         except DecodeError as error:
-            raise InputError(changed(self.keys[place], error)) from error
+            raise InputError(
+                f"{self.keys[place]!r} could be read when the run began, "
+                f"but now: {error}"
+            ) from error
+
+    @abstractmethod
+    def _read(self, place: int) -> npt.NDArray[np.uint8]: ...
 
 
-@dataclass(frozen=True, eq=False)
-class MaskFiles:
-    """Masks read at each access; indexed like an array [N, S, S] of them.
+class Files(_Reread[Encoded]):
+    """Images that are decoded at each access, [N, S, S, 3]."""
 
-    Attributes:
-        maps: The masks.
-        keys: What they are called.
-        places: Where the N examples are among them.
-        square: How each is brought to [S, S].
-    """
-
-    maps: ClassMaps
-    keys: tuple[str, ...]
-    places: npt.NDArray[np.int64]
-    square: Square
-
-    def __len__(self) -> int:
-        """Return the number of masks N."""
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return mask `index` [S, S]; `InputError` if its file has changed."""
-        place = int(self.places[index])
-        try:
-            return self.square.mask(self.maps[place])
-        except DecodeError as error:
-            raise InputError(changed(self.keys[place], error)) from error
+    def _read(self, place: int) -> npt.NDArray[np.uint8]:
+        square = self.square
+        return square.image(decode(self.source[place], at_least=square.at_least))
 
 
-def changed(key: str, error: Exception) -> str:
-    """Say that a file is no longer what it was."""
-    return f"{key!r} could be read when the run began, but now: {error}"
+class MaskFiles(_Reread[ClassMaps]):
+    """Masks that are read at each access, [N, S, S]."""
+
+    def _read(self, place: int) -> npt.NDArray[np.uint8]:
+        return self.square.mask(self.source[place])
 
 
 Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.uint8]

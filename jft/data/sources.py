@@ -180,31 +180,17 @@ def open_splits(
         InputError: As `list_data`; or the cache cannot be written.
     """
     dataset = list_data(data) if isinstance(data, str) else data
-    whole = dataset.task == "segmentation"
-    if dataset.framed:
-        preprocess = dataclasses.replace(
-            preprocess, crop_fraction=1.0, interpolation="bilinear"
-        )
-    wide = preprocess
-    if canvas and not whole:
-        side = preprocess.resized
-        wide = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
+    squares = _squares(dataset, preprocess, canvas)
     found = sum(len(listing.keys) for listing in dataset.splits.values())
-    keep = found * wide.size**2 * (4 if whole else 3) <= IN_MEMORY_BYTES
+    channels = 4 if dataset.task == "segmentation" else 3
+    size = squares["train"].preprocess.size
+    keep = found * size**2 * channels <= IN_MEMORY_BYTES
     folder = Path(cache).expanduser() if cache else None
     if folder is None and keep and processes:
         folder = temporary()
     kept = Cache(folder, dataset.fingerprint) if folder else None
     read = {
-        split: read_all(
-            listing,
-            Square(preprocess, whole)
-            if split == "test"
-            else Square(wide, whole, fast=True),
-            keep=keep,
-            workers=workers,
-            cache=kept,
-        )
+        split: read_all(listing, squares[split], keep=keep, workers=workers, cache=kept)
         for split, listing in dataset.splits.items()
     }
     rejected = [
@@ -220,6 +206,22 @@ def open_splits(
         fingerprint=dataset.fingerprint,
         name=dataset.name,
     )
+
+
+def _squares(
+    dataset: Dataset, preprocess: Preprocess, canvas: bool
+) -> dict[Literal["train", "test"], Square]:
+    """Return how the images of each split become squares."""
+    whole = dataset.task == "segmentation"
+    if dataset.framed:
+        preprocess = dataclasses.replace(
+            preprocess, crop_fraction=1.0, interpolation="bilinear"
+        )
+    test = Square(preprocess, whole)
+    if canvas and not whole:
+        side = preprocess.resized
+        preprocess = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
+    return {"train": Square(preprocess, whole, fast=True), "test": test}
 
 
 def _source(examples: Examples, dataset: Dataset) -> Source:
