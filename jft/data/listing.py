@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jft.data.decode import DecodeError
 
 TaskName = Literal["classification", "multilabel", "segmentation", "regression"]
-
+Split = Literal["train", "test"]
 
 File = Path | bytes | npt.NDArray[np.uint8]
 """An image as it is given: a path, a file's bytes, or pixels [H, W, 3] already."""
@@ -120,15 +120,15 @@ class Dataset:
     name: str
     task: TaskName
     class_names: tuple[str, ...]
-    splits: Mapping[Literal["train", "test"], Listing]
+    splits: Mapping[Split, Listing]
     fingerprint: str
     skipped: int = 0
     framed: bool = False
 
 
 def fingerprint(
-    splits: Mapping[Literal["train", "test"], Listing],
-    sizes: Mapping[Literal["train", "test"], Sequence[int]] | None = None,
+    splits: Mapping[Split, Listing],
+    sizes: Mapping[Split, Sequence[int]] | None = None,
 ) -> str:
     """Hash split, key, label, weight and size of each example; NUL ends a field.
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from jft.data.cache import Cache, temporary
 from jft.data.geometry import Square
 from jft.data.images import Examples, Images, Labels, Masks, read_all
-from jft.data.listing import Dataset, Listing, TaskName
+from jft.data.listing import Dataset, Listing, Split, TaskName
 from jft.data.spec import parse_spec
 from jft.data.split import held_out, part
 from jft.errors import InputError
@@ -136,7 +136,7 @@ def list_data(spec: str) -> Dataset:
     mask = held_out(whole.keys, _strata(whole))
     if not mask.any() or mask.all():
         raise InputError(f"{spec!r}: a split needs a class of at least two images")
-    splits: dict[Literal["train", "test"], Listing] = {
+    splits: dict[Split, Listing] = {
         "train": part(whole, np.flatnonzero(~mask)),
         "test": part(whole, np.flatnonzero(mask)),
     }
@@ -210,7 +210,7 @@ def open_splits(
 
 def _squares(
     dataset: Dataset, preprocess: Preprocess, canvas: bool
-) -> dict[Literal["train", "test"], Square]:
+) -> dict[Split, Square]:
     """Return how the images of each split become squares."""
     whole = dataset.task == "segmentation"
     if dataset.framed:

@@ -6,16 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.check.look import Seen, SplitName
-from jft.data.listing import Dataset, Listing
+from jft.data.check.look import Seen
+from jft.data.listing import Dataset, Listing, Split
 from jft.types import VOID
 
 OUTLIER = 6.0  # robust standard deviations from the median
 
 
-def spread(
-    dataset: Dataset, seen: Mapping[SplitName, Sequence[Seen]]
-) -> dict[str, Any]:
+def spread(dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]) -> dict[str, Any]:
     """Return what the report says of the labels of the examples that can be read.
 
     Returns:

@@ -5,21 +5,19 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from jft.data.decode import FORMATS, DecodeError, decode, open_file
-from jft.data.listing import ClassMaps, Dataset, File, Listing
+from jft.data.listing import ClassMaps, Dataset, File, Listing, Split
 
 SIDE = 16  # of the grey thumbnail that is kept of each image, in pixels
 _WAVES, _SAMPLES = 8, 32
 _CHUNK = 64
 _LARGE_PIXELS = 2**23  # of larger images, not every pixel goes into the thumbnail
 
-SplitName = Literal["train", "test"]
 _CHANNELS = {
     **{"1": "black and white", "L": "grey", "I": "grey", "F": "grey", "LA": "grey"},
     **{"P": "palette", "PA": "palette", "RGB": "colour", "RGBA": "colour"},
@@ -55,7 +53,7 @@ class Seen:
     reason: str = ""
 
 
-def look_at_splits(dataset: Dataset) -> dict[SplitName, list[Seen]]:
+def look_at_splits(dataset: Dataset) -> dict[Split, list[Seen]]:
     """Look at every example of every split."""
     return {split: look_at_all(some) for split, some in dataset.splits.items()}
 

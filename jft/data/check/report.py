@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from jft.data.check.labels import known_labels, spread
-from jft.data.check.look import Seen, SplitName
+from jft.data.check.look import Seen
 from jft.data.check.similar import is_flat, near, same
-from jft.data.listing import Dataset
+from jft.data.listing import Dataset, Split
 
 
 def describe(
-    data: str, dataset: Dataset, seen: Mapping[SplitName, Sequence[Seen]]
+    data: str, dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
 ) -> dict[str, Any]:
     """Put together what was found; no judgement yet.
 
@@ -73,10 +73,10 @@ def _sizes(seen: Sequence[Seen]) -> dict[str, Any]:
 
 
 def _duplicates(
-    dataset: Dataset, seen: Mapping[SplitName, Sequence[Seen]]
+    dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return groups of identical images, and pairs of those that look the same."""
-    places: list[tuple[SplitName, int]] = [
+    places: list[tuple[Split, int]] = [
         (split, i) for split, some in seen.items() for i in range(len(some))
     ]
     every = [one for some in seen.values() for one in some]
@@ -87,7 +87,7 @@ def _duplicates(
     }
 
 
-def _group(dataset: Dataset, places: Sequence[tuple[SplitName, int]]) -> dict[str, Any]:
+def _group(dataset: Dataset, places: Sequence[tuple[Split, int]]) -> dict[str, Any]:
     """Name the images of a group, and tell whether splits or labels differ within."""
     paths = [
         {"path": dataset.splits[split].keys[i], "split": split} for split, i in places

@@ -7,10 +7,10 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from jft.data.check.labels import known_labels
-from jft.data.check.look import Seen, SplitName
+from jft.data.check.look import Seen
 from jft.data.decode import decode
 from jft.data.geometry import letterbox
-from jft.data.listing import Dataset, Listing
+from jft.data.listing import Dataset, Listing, Split
 from jft.types import VOID
 
 COLUMNS = 6
@@ -35,7 +35,7 @@ Row = tuple[str, str, list[int]]  # a name, what stands below it, places in the 
 
 
 def contact_sheet(
-    dataset: Dataset, seen: Mapping[SplitName, Sequence[Seen]]
+    dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
 ) -> Image.Image:
     """Draw up to six training images of each class, spread over the whole split.
 

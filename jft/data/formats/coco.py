@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +13,10 @@ from jft.data.formats.coco_shapes import Shape, paint
 from jft.data.formats.describe import few, identity, require_file, size_of
 from jft.data.formats.folder import require_folder
 from jft.data.formats.mask_files import MAX_CLASSES
-from jft.data.listing import Dataset, Listing, Paths
+from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.errors import InputError, nearest
 
 BACKGROUND = "background"
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True, eq=False)

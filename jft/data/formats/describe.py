@@ -5,9 +5,8 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-from jft.data.listing import Listing, fingerprint
+from jft.data.listing import Listing, Split, fingerprint
 from jft.errors import InputError, nearest
 
 
@@ -73,8 +72,8 @@ def size_of(path: Path) -> int:
 
 
 def identity(
-    splits: Mapping[Literal["train", "test"], Listing],
-    sizes: Mapping[Literal["train", "test"], Sequence[int]],
+    splits: Mapping[Split, Listing],
+    sizes: Mapping[Split, Sequence[int]],
     meaning: object,
 ) -> str:
     """Return hex SHA-256 over what was listed, and over what its labels mean.

@@ -1,13 +1,13 @@
 """Image folders: `train/CLASS/...` beside `val/CLASS/...`, or class folders alone."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
-from jft.data.listing import Dataset, Listing, Paths, fingerprint
+from jft.data.listing import Dataset, Listing, Paths, Split, fingerprint
 from jft.errors import InputError, nearest
 
 # No .gif: in image folders these are animations, whose first frame is rarely meant.
@@ -18,7 +18,6 @@ EXTENSIONS = (
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("val", "valid", "validation", "test", "testing")
 
-Split = Literal["train", "test"]
 Entries = list[tuple[str, int]]  # the path relative to the data folder, and the label
 
 
@@ -56,10 +55,10 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
 def list_splits(root: Path) -> tuple[dict[Split, Entries], tuple[str, ...], int]:
     """Return the entries of the splits, the class names, the number skipped."""
     folders, loose = _list_folders(root)
-    given = _given_splits(root, folders)
+    given = split_folders(folders, str(root))
     if given:
-        train, names, skipped = _list_classes(root, given[0])
-        test, test_names, test_skipped = _list_classes(root, given[1])
+        train, names, skipped = _list_classes(root, given["train"])
+        test, test_names, test_skipped = _list_classes(root, given["test"])
         _require_same_classes(given, names, test_names)
         return {"train": train, "test": test}, names, loose + skipped + test_skipped
     entries, names, skipped = _list_classes(root, "")
@@ -84,17 +83,22 @@ def list_images(folder: Path) -> tuple[list[str], int]:
     return sorted(images), skipped
 
 
-def _given_splits(root: Path, folders: list[str]) -> tuple[str, str] | None:
-    """Return the folders of the train and test splits, or None if neither is given."""
+def split_folders(folders: Sequence[str], where: str) -> dict[Split, str]:
+    """Return the folders of both splits, or none; `InputError` if one is alone.
+
+    Args:
+        folders: Names of the folders there are.
+        where: What they are in, for the error.
+    """
     by_name = {name.lower(): name for name in folders}
     train = [by_name[name] for name in TRAIN_FOLDERS if name in by_name]
     test = [by_name[name] for name in TEST_FOLDERS if name in by_name]
     if bool(train) != bool(test):
         raise InputError(
-            f"{str(root)!r} has {(train or test)[0]!r} but not the other split; valid "
-            f"are one of {TRAIN_FOLDERS} with one of {TEST_FOLDERS}, or class folders"
+            f"{where!r} has {(train or test)[0]!r} but not the other split; valid are "
+            f"one of {TRAIN_FOLDERS} with one of {TEST_FOLDERS}, or neither"
         )
-    return (train[0], test[0]) if train else None
+    return {"train": train[0], "test": test[0]} if train else {}
 
 
 def _list_classes(root: Path, split: str) -> tuple[Entries, tuple[str, ...], int]:
@@ -126,11 +130,11 @@ def _list_folders(folder: Path) -> tuple[list[str], int]:
 
 
 def _require_same_classes(
-    splits: tuple[str, str], train: tuple[str, ...], test: tuple[str, ...]
+    splits: Mapping[Split, str], train: tuple[str, ...], test: tuple[str, ...]
 ) -> None:
     """Raise `InputError` naming each class folder that only one of the splits has."""
-    only = [(name, splits[0], test) for name in train if name not in test]
-    only += [(name, splits[1], train) for name in test if name not in train]
+    only = [(name, splits["train"], test) for name in train if name not in test]
+    only += [(name, splits["test"], train) for name in test if name not in train]
     lines = [f"\n  {name!r} only in {at!r}{nearest(name, o)}" for name, at, o in only]
     if lines:
         raise InputError("the splits differ in their classes:" + "".join(sorted(lines)))

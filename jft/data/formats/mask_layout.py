@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from jft.data.formats.describe import few, read_text
 from jft.data.formats.folder import (
@@ -13,7 +12,9 @@ from jft.data.formats.folder import (
     TRAIN_FOLDERS,
     list_images,
     require_folder,
+    split_folders,
 )
+from jft.data.listing import Split
 from jft.errors import InputError
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -29,7 +30,6 @@ SUFFIXES = (
 LISTS = ("ImageSets", "Segmentation")
 _MASK_TYPES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 
-Split = Literal["train", "test"]
 Pairs = list[tuple[str, str]]  # paths of image and mask within the data
 
 
@@ -80,7 +80,7 @@ def find_layout(root: Path, options: Mapping[str, str]) -> Layout:
         layout = _by_folder(root, matched, whole[0], skip)
         voc = whole[1].lower() == "segmentationclass"
         return Layout(layout.pairs, layout.skipped, voc)
-    folders = _given_splits([name for name in _folders(root).values()], str(root))
+    folders = split_folders([name for name in _folders(root).values()], str(root))
     if not folders:
         matched = _side_by_side(root, "")
         return Layout({"train": _used(root, matched, skip)}, _left(matched))
@@ -218,7 +218,7 @@ def _by_folder(root: Path, matched: _Matched, images: str, skip: bool) -> Layout
     """Split pairs by the first folder within that of the images, if there are such."""
     pairs = _used(root, matched, skip)
     firsts = [Path(os.path.relpath(image, images)).parts[0] for image, _ in pairs]
-    folders = _given_splits([*_folders(root / images).values()], str(root / images))
+    folders = split_folders([*_folders(root / images).values()], str(root / images))
     if not folders:
         return Layout({"train": pairs}, _left(matched))
     chosen: dict[Split, Pairs] = {
@@ -230,19 +230,6 @@ def _by_folder(root: Path, matched: _Matched, images: str, skip: bool) -> Layout
             raise InputError(f"{str(root / images / name)!r} has no image with a mask")
     rest = len(pairs) - sum(map(len, chosen.values()))
     return Layout(chosen, _left(matched) + rest)
-
-
-def _given_splits(folders: Sequence[str], where: str) -> dict[Split, str]:
-    """Return the folders of both splits, or none; `InputError` if one is alone."""
-    by_name = {name.lower(): name for name in folders}
-    train = [by_name[name] for name in TRAIN_FOLDERS if name in by_name]
-    test = [by_name[name] for name in TEST_FOLDERS if name in by_name]
-    if bool(train) != bool(test):
-        raise InputError(
-            f"{where!r} has {(train or test)[0]!r} but not the other split; valid are "
-            f"one of {TRAIN_FOLDERS} with one of {TEST_FOLDERS}, or neither"
-        )
-    return {"train": train[0], "test": test[0]} if train else {}
 
 
 def _read_lists(root: Path) -> dict[Split, list[str]]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from jft.data.formats.describe import identity, require_choice, size_of
 from jft.data.formats.folder import require_folder
@@ -20,7 +19,7 @@ from jft.data.formats.mask_values import (
     given,
     inferred,
 )
-from jft.data.listing import Dataset, Listing, Paths
+from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.errors import InputError
 
 
@@ -47,8 +46,8 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     root = Path(place)
     layout = find_layout(root, options)
     coding, names = _coding(root, layout, read_options(options))
-    splits: dict[Literal["train", "test"], Listing] = {}
-    sizes: dict[Literal["train", "test"], list[int]] = {}
+    splits: dict[Split, Listing] = {}
+    sizes: dict[Split, list[int]] = {}
     for split, pairs in layout.pairs.items():
         images, masks = zip(*pairs, strict=True)
         splits[split] = Listing(

@@ -16,8 +16,8 @@ from jft.data.formats.parts import (
     require_no_mask_options,
 )
 from jft.data.formats.shard_files import Shards, find_shards
-from jft.data.formats.value_labels import Split, Values
-from jft.data.listing import Dataset, Encoded, File
+from jft.data.formats.value_labels import Values
+from jft.data.listing import Dataset, Encoded, File, Split
 from jft.errors import InputError, nearest
 
 TASKS = ("auto", "regression")

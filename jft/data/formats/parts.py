@@ -8,8 +8,8 @@ from jft.data.formats.describe import identity, read_text
 from jft.data.formats.mask_files import CodedMasks, Coding
 from jft.data.formats.mask_options import read_options
 from jft.data.formats.mask_values import VOID_VALUE, find_values, given, inferred
-from jft.data.formats.value_labels import Array, Split, Values
-from jft.data.listing import ClassMaps, Dataset, Encoded, Listing, TaskName
+from jft.data.formats.value_labels import Array, Values
+from jft.data.listing import ClassMaps, Dataset, Encoded, Listing, Split, TaskName
 from jft.errors import InputError
 
 

@@ -7,13 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from jft.data.formats.describe import few, require_file
 from jft.data.formats.folder import TEST_FOLDERS, TRAIN_FOLDERS, require_folder
+from jft.data.listing import Split
 from jft.errors import InputError, nearest
-
-Split = Literal["train", "test"]
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")

@@ -20,8 +20,8 @@ from jft.data.formats.parts import (
 )
 from jft.data.formats.shard_files import Shards, find_shards
 from jft.data.formats.tar_index import Member, Members, read_members
-from jft.data.formats.value_labels import Split, Values
-from jft.data.listing import Dataset
+from jft.data.formats.value_labels import Values
+from jft.data.listing import Dataset, Split
 from jft.errors import InputError, nearest
 
 TASKS = ("auto", "regression")

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,8 @@ from jft.data.formats.describe import (
 from jft.data.formats.folder import TEST_FOLDERS, TRAIN_FOLDERS, require_folder
 from jft.data.formats.table_labels import TASKS, encode_labels
 from jft.data.formats.table_rows import Rows, number, read_rows
-from jft.data.listing import Dataset, Listing, Paths
+from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.errors import InputError
-
-Split = Literal["train", "test"]
 
 PATH_NAMES = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image"),

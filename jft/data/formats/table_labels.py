@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from jft.data.formats.describe import few
 from jft.data.formats.table_rows import Rows, number
-from jft.data.listing import TaskName
+from jft.data.listing import Split, TaskName
 from jft.errors import InputError
 
 TASKS = ("classification", "multilabel", "regression")
@@ -18,7 +17,7 @@ _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _UNKNOWN = ("", "nan")
 _KNOWN_LABELS = {0.0: 0, 1.0: 1, -1.0: -1}
 
-Members = Mapping[Literal["train", "test"], npt.NDArray[np.int64]]
+Members = Mapping[Split, npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,8 @@ from jft.data.formats.tfds_records import (
     find_pieces,
     open_builder,
 )
-from jft.data.formats.value_labels import Split, Values
-from jft.data.listing import Dataset, Encoded
+from jft.data.formats.value_labels import Values
+from jft.data.listing import Dataset, Encoded, Split
 from jft.errors import InputError
 
 

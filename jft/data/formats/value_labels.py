@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from jft.data.formats.describe import few
-from jft.data.listing import TaskName
+from jft.data.listing import Split, TaskName
 from jft.errors import InputError
 
-Split = Literal["train", "test"]
 Array = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
 
