@@ -5,8 +5,10 @@ batches of 64 random resized crops of 224 x 224 with flips, uint8, on the device
 take turns, each reads all files several times in a turn, and a turn begins with nothing
 read ahead:
 
-    jft, files      decodes each time: a first epoch, or data larger than memory
-    jft, cache      reads decoded squares of 256 x 256 from a warm --cache
+    jft, memory     as a run without options does: decoded once to squares of 256 x 256,
+                    which are kept, up to 2 GiB of them (10,900 images)
+    jft, cache      the same from a warm --cache, which has no such limit
+    jft, files      decodes each time: more images than that, and no cache
     others          as `input_others.py` has them; torch and tf.data from other Pythons
     decoding alone  the bound: simplejpeg on all cores, and nothing is done with it
 
@@ -38,7 +40,7 @@ from turns import Step, Worker, serve
 
 CANVAS = 256
 LAG = 2  # batches on the device while the next is sent, as in training
-OURS = ("jft, files", "jft, cache")
+MEMORY, CACHE, FILES = OURS = ("jft, memory", "jft, cache", "jft, files")
 BOUND = "decoding alone"
 
 
@@ -94,10 +96,10 @@ class Photographs:
         return np.zeros(len(self), np.intp)
 
 
-def ours(folder: Path, passes: int, *, cached: bool) -> Step:
+def ours(folder: Path, passes: int, way: str) -> Step:
     """Return a reading of all files by jft, augmented on the device.
 
-    Its facts are the seconds of a first and of a second start.
+    With a cache its facts are the seconds of a first and of a second start.
     """
     from jft.data.cache import Cache
     from jft.data.geometry import Square
@@ -108,15 +110,15 @@ def ours(folder: Path, passes: int, *, cached: bool) -> Step:
     names = tuple(sorted(path.name for path in folder.glob("*.jpg")))
     listing = Listing(names, Paths(folder, names), np.zeros(len(names), np.int32))
     square = Square(Preprocess(size=CANVAS, crop_fraction=1.0), fast=True)
-    cache = Cache(folder / "cache", "input_rate") if cached else None
+    cache = Cache(folder / "cache", "input_rate") if way == CACHE else None
     starts: list[float] = []
     images: Any = None
-    for _ in range(2):
+    for _ in range(2 if cache else 1):
         began = time.perf_counter()
-        images = read_all(listing, square, keep=False, cache=cache).images
+        images = read_all(listing, square, keep=way == MEMORY, cache=cache).images
         starts.append(round(time.perf_counter() - began, 3))
-    facts = {"seconds of first start": starts[0], "of second": starts[1]}
-    return Step(_loop(Photographs(images), passes), facts if cached else {})
+    facts = dict(zip(("seconds of first start", "of second"), starts, strict=False))
+    return Step(_loop(Photographs(images), passes), facts if cache else {})
 
 
 def _loop(source: Photographs, passes: int) -> Any:
@@ -167,7 +169,7 @@ def build(way: str, folder: Path, passes: int) -> Step:
     """Return one of the ways that need jft."""
     if way == BOUND:
         return decoding(folder, passes)
-    return ours(folder, passes, cached=way == OURS[1])
+    return ours(folder, passes, way)
 
 
 def commands(folder: str, torch: str | None, tf: str | None) -> Iterator[Any]:
