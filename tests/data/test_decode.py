@@ -408,6 +408,20 @@ def test_without_simplejpeg_too_scans_have_an_end():
         decode(many)
 
 
+def test_decoding_smaller_hardly_changes_what_a_resize_makes_of_a_photograph():
+    rng = np.random.default_rng(0)
+    rows, columns = np.fft.fftfreq(600)[:, None], np.fft.rfftfreq(800)
+    fall = 1 / np.maximum(np.hypot(rows, columns), 1 / 800) ** 1.45  # as in photographs
+    waves = np.fft.irfft2(np.exp(2j * np.pi * rng.random((3, *fall.shape))) * fall)
+    levels = np.moveaxis(waves / waves.std() * 55 + 120, 0, -1)
+    data = jpeg(np.clip(levels, 0, 255).astype(np.uint8), quality=90)
+    preprocess = Preprocess(size=150, crop_fraction=1.0)
+    whole, halved = (decode(data), decode(data, at_least=150))
+    assert halved.shape == (300, 400, 3)
+    apart = centre(whole, preprocess).astype(int) - centre(halved, preprocess)
+    assert 0 < np.abs(apart).mean() < 1
+
+
 @pytest.mark.parametrize(
     ("at_least", "shape"),
     [

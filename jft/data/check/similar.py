@@ -9,7 +9,7 @@ import numpy.typing as npt
 from jft.data.check.look import Seen
 
 # On neu_cls, CIFAR-10 and crackforest these find 89 % to 99 % of the copies that are
-# compressed again at quality 30 or halved, and no pair else: `benchmarks/duplicates.py`.
+# compressed again at quality 30 or halved, and no pair else (benchmarks/duplicates.py).
 NEAR_BITS = 4
 NEAR_LEVELS = 5.0
 FLAT_LEVELS = 2.0  # standard deviation below which an image shows nothing to compare
