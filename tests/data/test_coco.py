@@ -321,3 +321,23 @@ def test_the_listing_travels_and_the_fingerprint_is_of_the_content(tmp_path):
     np.testing.assert_array_equal(again.labels[0], data[0].splits["train"].labels[0])
     other = load(tmp_path / "c", content(annotation([[1, 1, 5, 1, 5, 5, 1, 5]])))
     assert other.fingerprint != data[0].fingerprint
+
+
+def test_a_warm_cache_draws_no_outlines_unless_the_file_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache, size = str(tmp_path / "cache"), Preprocess(size=8)
+    file = write(tmp_path, content())
+
+    def masks(outline: object) -> list[int]:
+        file.write_text(json.dumps(content(annotation(outline), count=3)))
+        splits = open_splits(f"coco:{file}", size, cache=cache)
+        return [
+            int(np.sum(m == 2)) for s in (splits.train, splits.test) for m in s.labels
+        ]
+
+    first = masks(SQUARE)
+    with monkeypatch.context() as patch:
+        patch.setattr("jft.data.formats.coco.paint", None)
+        assert masks(SQUARE) == first
+    assert masks([[1, 1, 3, 1, 3, 4, 1, 4]]) != first
