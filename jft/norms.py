@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from jft import tree
 from jft.errors import InputError, nearest
 from jft.models import ModelSpec
+from jft.models.variants import ResNetV2Variant
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -34,8 +36,7 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
         return dict.fromkeys(model.stages, _mode(text, text))
     pairs = [entry.partition("=") for entry in text.split(",")]
     stages = [stage.strip() for stage, _, _ in pairs]
-    plain = ("pre_logits", *(("head",) if model.decoder == "none" else ()))
-    normalising = [stage for stage in model.stages if stage not in plain]
+    normalising = _normalising(model)
     for stage in stages:
         if stage not in normalising:
             raise InputError(
@@ -48,6 +49,17 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
         stage: _mode(m.strip(), text)
         for stage, (_, _, m) in zip(stages, pairs, strict=True)
     }
+
+
+def _normalising(model: ModelSpec) -> list[str]:
+    """Return the stages that normalise by batches."""
+    head = [] if model.decoder == "none" else ["head"]
+    if not dataclasses.replace(model, decoder="none").batch_norm:
+        return head
+    plain = ["pre_logits", "head"]
+    if isinstance(model.variant, ResNetV2Variant):
+        plain.append("stem")  # a convolution alone
+    return [*(stage for stage in model.stages if stage not in plain), *head]
 
 
 def _mode(mode: str, text: str) -> str:

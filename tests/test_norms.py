@@ -72,6 +72,23 @@ def test_a_network_without_statistics_has_no_choice(model: str):
         norms.parse("stored", MODELS[model])
 
 
+@pytest.mark.parametrize(
+    ("model", "stage"),
+    [
+        ("vgg16", "stage1"),
+        ("resnetv2_50x1_bit", "stage4"),
+        ("keras_resnet50v2", "stem"),
+    ],
+)
+def test_a_decoder_normalises_where_the_stages_before_it_may_not(
+    model: str, stage: str
+):
+    spec = MODELS[model].adapted(decoder="unet")
+    assert norms.parse("head=stored", spec) == {"head": "stored"}
+    with pytest.raises(InputError, match=f"normalises in no stage '{stage}'"):
+        norms.parse(f"{stage}=stored", spec)
+
+
 def test_layers_with_statistics_are_found_by_their_means():
     stats = {"stem": {"norm": {"mean": 0, "var": 1}}, "stage1": {"norm": {"mean": 0}}}
     assert norms.with_statistics(stats) == ["stem/norm", "stage1/norm"]

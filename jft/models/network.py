@@ -81,7 +81,7 @@ class Network(nn.Module):
                 skips = [passed[skip] for skip in self.skips]
                 return self.decode(x, skips, size, batch)
             passed[name] = self.run(name, x, batch)
-            x = self.pool(name, passed[name])
+            x = passed[f"{name}/pooled"] = self.pool(name, passed[name])
         return x
 
     def run(self, name: str, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
@@ -95,7 +95,10 @@ class Network(nn.Module):
 
     @property
     def skips(self) -> tuple[str, ...]:
-        """The parts whose features are the last ones of their size, largest first."""
+        """The parts whose features are the last ones of their size, largest first.
+
+        `PART/pooled` stands for them after the part's pooling.
+        """
         raise NotImplementedError
 
     @property

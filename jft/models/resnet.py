@@ -12,10 +12,11 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jft.models.layers import Conv, ConvNorm, drop, max_pool, rematerialised
 from jft.models.network import Network
-from jft.models.segment import DILATED
+from jft.models.segment import dilation
 from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import ResNetVariant
 
@@ -62,6 +63,22 @@ def halve(x: jax.Array) -> jax.Array:
     return means.astype(x.dtype)
 
 
+def level(x: jax.Array, spread: int) -> jax.Array:
+    """Return the means that `halve` takes, at every pixel [B, H, W, C].
+
+    Args:
+        x: Features.
+        spread: Pixels from one to the next of those that a mean is over.
+    """
+    means = x.astype(jnp.float32)
+    for axis in (1, 2):
+        places = np.arange(x.shape[axis])
+        # Behind the edge there is none, and a mean is over the others.
+        next_ones = np.where(places + spread < len(places), places + spread, places)
+        means = (means + jnp.take(means, next_ones, axis=axis)) / 2
+    return means.astype(x.dtype)
+
+
 class Block(nn.Module):
     """A residual block: basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1).
 
@@ -71,7 +88,8 @@ class Block(nn.Module):
         variant: Which kind.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
-        dilation: Of its 3x3 convolutions.
+        dilations: How far 3x3 kernels are spread up to the convolution with the stride,
+            that included, and behind it.
     """
 
     features: int
@@ -79,21 +97,21 @@ class Block(nn.Module):
     variant: ResNetVariant
     norm: Any
     mode: BlockMode
-    dilation: int = 1
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
         y = x
         plan = self.plan()
-        for i, (features, size, stride, groups) in enumerate(plan, start=1):
+        for i, (features, size, stride, groups, spread) in enumerate(plan, start=1):
             conv = Conv(
                 features,
                 size,
                 stride,
                 groups,
                 use_bias=self.variant.conv_bias,
-                dilation=self.dilation if size > 1 else 1,
+                dilation=spread,
                 name=f"conv{i}",
             )
             y = conv(y)
@@ -103,17 +121,20 @@ class Block(nn.Module):
         y = drop(y, self.mode.drop_path, batch, self.mode.number, whole=True)
         return nn.relu(y + self.shortcut(x, y.shape[-1], batch))
 
-    def plan(self) -> list[tuple[int, int, int, int]]:
-        """Return each convolution's channels, kernel size, stride and groups."""
+    def plan(self) -> list[tuple[int, int, int, int, int]]:
+        """Return each convolution's channels, size, stride, groups and dilation."""
         variant, features, stride = self.variant, self.features, self.stride
+        before, after = self.dilations
         if variant.block == "basic":
-            return [(features, 3, stride, 1), (features, 3, 1, 1)]
+            return [(features, 3, stride, 1, before), (features, 3, 1, 1, after)]
         inner = features * variant.group_width // 64 * variant.groups
-        first, second = (stride, 1) if variant.stride_first else (1, stride)
+        first, second, spread = 1, stride, before
+        if variant.stride_first:
+            first, second, spread = stride, 1, after
         return [
-            (inner, 1, first, 1),
-            (inner, 3, second, variant.groups),
-            (features * 4, 1, 1, 1),
+            (inner, 1, first, 1, 1),
+            (inner, 3, second, variant.groups, spread),
+            (features * 4, 1, 1, 1, 1),
         ]
 
     def shortcut(
@@ -125,8 +146,11 @@ class Block(nn.Module):
             return x
         if variant.shortcut == "pad":
             return pad_shortcut(x, features)
+        before, after = self.dilations
         if variant.shortcut == "pool" and stride == 2:
             x, stride = halve(x), 1
+        elif variant.shortcut == "pool" and after > before:
+            x = level(x, before)
         project = ConvNorm(
             features, 1, self.norm, stride, variant.conv_bias, name="shortcut"
         )
@@ -142,8 +166,8 @@ class Stage(nn.Module):
         stride: Step of the first block.
         variant: Which kind.
         norm: Makes a normalisation layer, given its name.
-        dilations: Of the first block, which sees the features of the stage before,
-            and of the others.
+        dilations: How far kernels are spread that see the features of the stage
+            before, and those of this one.
     """
 
     blocks: tuple[BlockMode, ...]
@@ -158,8 +182,8 @@ class Stage(nn.Module):
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
         for i, mode in enumerate(self.blocks):
             stride = self.stride if i == 0 else 1
-            dilation = self.dilations[min(i, 1)]
-            options = (self.features, stride, self.variant, self.norm, mode, dilation)
+            dilations = self.dilations[min(i, 1)], self.dilations[1]
+            options = (self.features, stride, self.variant, self.norm, mode, dilations)
             block = rematerialised(Block, mode, batch)(*options, name=f"block{i}")
             x = block(x, batch)
         return x
@@ -184,28 +208,22 @@ class ResNet(Network):
         if name == "head":
             return self.classify(jnp.mean(x, axis=(1, 2)), batch)
         depth = self.stages.index(name) - 1
-        dilation = self.dilation(depth)
+        before, dilation = self.dilation(depth - 1), self.dilation(depth)
         stage = Stage(
             self.blocks(depth),
             self.width * 2**depth,
             1 if depth == 0 or dilation > 1 else 2,
             self.variant,
             norm,
-            (self.dilation(depth - 1), dilation),
+            (before, dilation),
             name=name,
         )
         return stage(x, batch)
 
     def dilation(self, depth: int) -> int:
-        """Return how far the kernels of a stage are spread in place of its stride.
-
-        FCN and DeepLab see features of an eighth of the image's side, as torchvision's:
-        what would halve them further leaves them, and spreads all kernels behind it.
-        """
-        if self.decoder not in DILATED or depth < 0:
-            return 1
-        reduction = (4 if self.pools_stem else 1) * 2**depth
-        return max(1, reduction // 8)
+        """Return how far the kernels of a stage are spread, for a decoder."""
+        stem = 4 if self.pools_stem else 1
+        return dilation(self.decoder, stem * 2 ** max(depth, 0))
 
     @property
     def pools_stem(self) -> bool:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jft.models.layers import Conv, drop, max_pool, rematerialised
 from jft.models.network import Network
 from jft.models.norm import GroupNorm
+from jft.models.segment import dilation
 from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import ResNetV2Variant
 
@@ -29,6 +30,7 @@ class Block(nn.Module):
         variant: Which family.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
+        dilation: Of the 3x3 convolution.
     """
 
     features: int
@@ -37,12 +39,14 @@ class Block(nn.Module):
     variant: ResNetV2Variant
     norm: Any
     mode: BlockMode
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, 4 * features]."""
         standardised, out = self.variant.standardised, self.features * 4
         conv = partial(Conv, standardised=standardised)
+        wide = partial(conv, self.features, 3, self.stride, dilation=self.dilation)
         outer = partial(conv, out, 1, use_bias=not standardised)
         y = nn.relu(self.norm(name="norm1")(x, batch))
         if self.project:
@@ -51,7 +55,7 @@ class Block(nn.Module):
             x = x[:, :: self.stride, :: self.stride]
         y = conv(self.features, 1, name="conv1")(y)
         y = nn.relu(self.norm(name="norm2")(y, batch))
-        y = conv(self.features, 3, self.stride, name="conv2")(y)
+        y = wide(name="conv2")(y)
         y = nn.relu(self.norm(name="norm3")(y, batch))
         y = outer(name="conv3")(y)
         return x + drop(y, self.mode.drop_path, batch, self.mode.number, whole=True)
@@ -67,6 +71,7 @@ class Stage(nn.Module):
         last: Whether no stage follows.
         variant: Which family.
         norm: Makes a normalisation layer, given its name.
+        dilations: Of the blocks up to the one with the stride, and of those behind it.
     """
 
     blocks: tuple[BlockMode, ...]
@@ -75,16 +80,24 @@ class Stage(nn.Module):
     last: bool
     variant: ResNetV2Variant
     norm: Any
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, 4 * features]."""
         strided = len(self.blocks) - 1 if self.variant.stride_last else 0
         for i, mode in enumerate(self.blocks):
-            stride = self.stride if i == strided else 1
-            options = (self.features, stride, i == 0, self.variant, self.norm, mode)
-            block = rematerialised(Block, mode, batch)(*options, name=f"block{i}")
-            x = block(x, batch)
+            block = partial(
+                rematerialised(Block, mode, batch),
+                self.features,
+                self.stride if i == strided else 1,
+                i == 0,
+                self.variant,
+                self.norm,
+                mode,
+                self.dilations[i > strided],
+            )
+            x = block(name=f"block{i}")(x, batch)
         return nn.relu(self.norm(name="norm")(x, batch)) if self.last else x
 
 
@@ -110,24 +123,55 @@ class ResNetV2(Network):
                 standardised=standardised,
                 name="stem",
             )
-            # Zeros, where pooling alone would pad with nothing: nothing has rectified
-            # these features yet, so a zero may be the maximum.
-            x = jnp.pad(stem(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
-            return max_pool(x, 3, 2)
+            return stem(x)
         if name == "head":
             return self.classify(jnp.mean(x, axis=(1, 2)), batch)
-        depth, count = self.stages.index(name) - 1, len(self.stage_sizes)
-        still = count - 1 if variant.stride_last else 0
+        depth = self.stages.index(name) - 1
+        before, after = self.reductions[depth : depth + 2]
+        dilations = dilation(self.decoder, before), dilation(self.decoder, after)
         stage = Stage(
             self.blocks(depth),
             self.width * 2**depth,
-            1 if depth == still else 2,
-            depth == count - 1,
+            1 if before == after or dilations[1] > 1 else 2,
+            name == self.stages[-2],
             variant,
             self.norm(),
+            dilations,
             name=name,
         )
         return stage(x, batch)
+
+    def pool(self, name: str, x: jax.Array) -> jax.Array:
+        """Pool the stem's features."""
+        if name != "stem":
+            return x
+        # Zeros, where pooling alone would pad with nothing: nothing has rectified these
+        # features yet, so a zero may be the maximum.
+        return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
+
+    @property
+    def reductions(self) -> list[int]:
+        """How much smaller than the image features are: the stem's, and each stage's.
+
+        Without a decoder, that is, which may leave out some of the steps.
+        """
+        count, found = len(self.stage_sizes), [4]
+        still = count - 1 if self.variant.stride_last else 0
+        for depth in range(count):
+            found.append(found[-1] * (1 if depth == still else 2))
+        return found
+
+    @property
+    def skips(self) -> tuple[str, ...]:
+        """The parts whose features the next one halves."""
+        if self.variant.stride_last:
+            return ("stem", "stem/pooled", *self.stages[1:-3])
+        return self.stages[:-2]
+
+    @property
+    def halvings(self) -> int:
+        """How often the features are half as large as before."""
+        return len(self.skips) + 1
 
     def norm(self) -> Any:
         """Return what makes a normalisation layer, given its name."""

@@ -24,6 +24,15 @@ DILATED = ("fcn", "deeplabv3")
 """The decoders for which a ResNet keeps its features at an eighth of the image."""
 
 
+def dilation(decoder: str, reduction: int) -> int:
+    """Return how far kernels are spread that see features of 1/`reduction` the size.
+
+    Below an eighth of the image's side FCN's and DeepLab's features are not halved
+    further: what would do it leaves them, and spreads all kernels behind it.
+    """
+    return max(1, reduction // 8) if decoder in DILATED else 1
+
+
 def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Enlarge `x` [B, h, w, C] float32 to a height and width, bilinearly.
 

@@ -155,13 +155,6 @@ class ModelSpec:
                 f"{self.name} has the decoder {self.decoder}; for {decoder} name the "
                 f"network {backbone}"
             )
-        if decoder == "none":
-            return self
-        if isinstance(self.variant, ResNetV2Variant):
-            raise InputError(
-                f"{self.name} has no decoders: {decoder} is for VGGs and for ResNets "
-                "that normalise after their convolutions, such as resnet50"
-            )
         return dataclasses.replace(self, decoder=decoder)
 
     def _width_step(self) -> int:

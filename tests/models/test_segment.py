@@ -34,7 +34,8 @@ STORED = ("norm", "up1/norm1", "up1/norm2", *(f"{branch}/norm" for branch in BRA
 UNET = segments("cifar", "unet")
 NETWORKS = [
     pytest.param(segments(name, decoder), id=f"{name}-{decoder}")
-    for name in ("basic", "bottleneck", "deep", "cifar", "vgg", "vgg_bn", "keras")
+    for name in SMALL
+    if name != "grouped"
     for decoder in ("fcn", "deeplabv3", "unet")
 ]
 
@@ -137,6 +138,60 @@ def test_fcn_and_deeplab_see_an_eighth_and_spread_kernels_instead_of_steps():
     cifar = segments("cifar", "fcn", (1, 1, 1)).build(CLASSES)
     assert isinstance(cifar, ResNet)
     assert [cifar.dilation(depth) for depth in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "shape"),
+    [
+        ("resnetv2_50x1_bit", [1] * 3 + [1] * 4 + [1] + [2] * 5 + [2, 4, 4], (9, 12)),
+        ("keras_resnet50v2", [1] * 3 + [1] * 4 + [2] * 6 + [4] * 3, (9, 12)),
+    ],
+)
+def test_pre_activation_networks_spread_kernels_behind_the_step_they_leave_out(
+    name: str, expected: list[int], shape: tuple[int, int]
+):
+    model = MODELS[name].adapted(decoder="deeplabv3").build(CLASSES)
+    variables = tree.unflatten(shapes_of(model))
+    x = jax.ShapeDtypeStruct((1, 65, 96, 3), jnp.float32)
+    program = jax.make_jaxpr(lambda v, x: model.apply(v, x, stop="stage4"))
+    equations = [
+        e
+        for e in _equations(program(variables, x).jaxpr)
+        if e.primitive.name == "conv_general_dilated"
+    ]
+    wide = [e for e in equations if e.invars[1].aval.shape[0] == 3]
+    assert [e.params["rhs_dilation"][0] for e in wide] == expected
+    assert equations[-1].outvars[0].aval.shape[1:3] == shape
+
+
+@pytest.mark.parametrize("name", ["basic", "bottleneck", "deep", "keras", "keras_v2"])
+def test_spread_kernels_see_what_strided_ones_see(name: str):
+    # Every fourth pixel of the larger features is one of the smaller (Holschneider et
+    # al. 1989, the algorithm of holes).
+    plain = dataclasses.replace(SMALL[name], stage_sizes=(1, 1, 2, 2))
+    variables = variables_of(plain.build(CLASSES))
+    x = images(2, 64)
+    small, large = (
+        np.asarray(spec.build(CLASSES).apply(variables, x, stop="stage4"))
+        for spec in (plain, plain.adapted(decoder="fcn"))
+    )
+    assert large.shape[1:3] == (8, 8)
+    assert small.shape[1:3] == (2, 2)
+    # Sums in another order, of features up to about 10.
+    np.testing.assert_allclose(large[:, ::4, ::4], small, rtol=1e-4, atol=1e-4)
+
+
+def test_a_unet_on_pre_activation_networks_takes_features_of_each_size():
+    # BiT: 1024 of stage3, 512, 256, 64 of the stem; Keras's stages end with their step,
+    # so that what is a quarter of the image is the stem's after pooling.
+    for name, inputs in (
+        ("resnetv2_50x1_bit", [2048 + 1024, 256 + 512, 128 + 256, 64 + 64, 32]),
+        ("keras_resnet50v2", [2048 + 512, 256 + 256, 128 + 64, 64 + 64, 32]),
+    ):
+        shapes = shapes_of(MODELS[name].adapted(decoder="unet").build(CLASSES))
+        kernels = [shapes[f"params/head/up{i}/conv1/kernel"] for i in range(1, 6)]
+        assert [kernel.shape[2] for kernel in kernels] == inputs
+        assert "params/head/up6/conv1/kernel" not in shapes
 
 
 def _equations(jaxpr: Any) -> list[Any]:
@@ -274,26 +329,10 @@ def test_a_configuration_says_the_decoder_and_hears_it_back():
     assert config_of(configured(named)) == ModelConfig(name="fcn_resnet50")
 
 
-@pytest.mark.parametrize(
-    ("name", "decoder", "message"),
-    [
-        (
-            "resnetv2_50x1_bit",
-            "unet",
-            "resnetv2_50x1_bit has no decoders: unet is for VGGs and for ResNets that "
-            "normalise after their convolutions, such as resnet50",
-        ),
-        (
-            "deeplabv3_resnet50",
-            "none",
-            "deeplabv3_resnet50 has the decoder deeplabv3; for none name the network "
-            "resnet50",
-        ),
-    ],
-)
-def test_a_decoder_that_a_network_cannot_have_is_refused(
-    name: str, decoder: Decoder, message: str
-):
+def test_another_decoder_than_the_networks_own_is_refused():
     with pytest.raises(InputError) as caught:
-        MODELS[name].adapted(decoder=decoder)
-    assert str(caught.value) == message
+        MODELS["deeplabv3_resnet50"].adapted(decoder="none")
+    assert str(caught.value) == (
+        "deeplabv3_resnet50 has the decoder deeplabv3; for none name the network "
+        "resnet50"
+    )

@@ -1,5 +1,6 @@
 """Images with outlines of objects in COCO's JSON, of which masks are drawn."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,16 @@ class Outlines:
         return paint(self.shapes[index], height, width)
 
     def stamp(self, index: int) -> str:
-        """Return nothing: the data set's fingerprint covers the file of all outlines."""
-        return ""
+        """Return what changes with the outlines of an image."""
+        digest = hashlib.sha256(repr(self.sizes[index]).encode())
+        for shape in self.shapes[index]:
+            outline = shape.outline
+            polygons = outline if isinstance(outline, tuple) else ()
+            kind = [len(polygon) for polygon in polygons] or outline
+            digest.update(f"{shape.place} {kind!r}".encode())
+            for polygon in polygons:
+                digest.update(polygon.tobytes())
+        return digest.hexdigest()
 
 
 def check(place: str, options: Mapping[str, str]) -> None:
