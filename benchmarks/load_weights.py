@@ -1,26 +1,34 @@
 """Claim: reading ResNet-50 from safetensors costs no more than the library's reader.
 
-A file with torchvision's names and layout, read in three ways: safetensors' own
-`load_file` into NumPy arrays; `read_tensors` into NumPy arrays; and `load_pretrained`,
-which also traces the network, turns every kernel into Flax's layout, checks its values,
-puts it on the device and hashes the file. Seconds, and the growth of the process's peak
-memory as a share of the parameters' size. Each measurement is a process of its own; the
-file is in the page cache, and what JAX takes to start does not count.
+A file with torchvision's names and layout, read in five ways: safetensors' own
+`load_file` into NumPy arrays; `read_tensors` into NumPy arrays; "placed", which also
+turns every kernel into Flax's layout, checks its values, and puts all on the device,
+for a network whose shapes are known; "hashed", which is that beside a thread that
+hashes the file; and `load_pretrained`, which traces the network while that thread is at
+work. Seconds, and the growth of the process's peak memory as a share of the parameters'
+size. Each measurement is a process of its own; the file is in the page cache, and what
+JAX takes to start does not count.
 
     python benchmarks/load_weights.py
 """
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import interleave, record, rounds
 
-WAYS = ("safetensors", "read_tensors", "load_pretrained")
+from jft import tree
+from jft.models import MODELS
+
+WAYS = ("safetensors", "read_tensors", "placed", "hashed", "load_pretrained")
 
 
 def memory(field: str) -> int:
@@ -32,27 +40,8 @@ def memory(field: str) -> int:
 
 def load(how: str, path: str) -> None:
     """Load once and print seconds and the growth of peak memory in bytes."""
-    import jax
-
-    from jft.pretrained import load_pretrained
-    from jft.weights.files import read_tensors
-
-    if how == "safetensors":
-        from safetensors.numpy import load_file
-
-        def way(path: str) -> object:
-            return load_file(path)
-    elif how == "read_tensors":
-
-        def way(path: str) -> object:
-            return dict(read_tensors(path).tensors)
-    else:
-        # Starts the backend first.
-        load_pretrained("resnet50", "none", 10, width=1)
-
-        def way(path: str) -> object:
-            return jax.block_until_ready(load_pretrained("resnet50", path).variables)
-
+    way = ways(how)
+    gc.collect()  # what starting and tracing have left behind
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before, began = memory("VmRSS"), time.perf_counter()
     loaded = way(path)
@@ -60,21 +49,59 @@ def load(how: str, path: str) -> None:
     del loaded
 
 
-def write(path: Path) -> int:
-    """Write random weights in torchvision's layout; return the bytes of parameters."""
+def ways(how: str) -> Callable[[str], object]:
+    """Return what loads a file, with all that it needs imported and started."""
+    import jax
+    from safetensors.numpy import load_file
+
+    from jft.pretrained import load_pretrained
+    from jft.weights.files import read_tensors
+    from jft.weights.load import place
+    from jft.weights.opened import open_weights
+
+    if how == "safetensors":
+        return load_file
+    if how == "read_tensors":
+        return lambda path: dict(read_tensors(path).tensors)
+    # Starts the backend.
+    load_pretrained("resnet50", "none", 10, width=1)
+    wanted, spec = shapes(), MODELS["resnet50"]
+
+    def placed(tensors: Mapping[str, np.ndarray]) -> object:
+        fitting, _ = place(wanted, tensors, "the file", spec)
+        return jax.block_until_ready(jax.device_put(fitting))
+
+    def hashed(path: str) -> object:
+        opened = open_weights(path)
+        assert opened is not None
+        return placed(opened.tensors), opened.sha256
+
+    if how == "placed":
+        return lambda path: placed(read_tensors(path).tensors)
+    if how == "hashed":
+        return hashed
+    return lambda path: jax.block_until_ready(
+        load_pretrained("resnet50", path).variables
+    )
+
+
+def shapes() -> dict[str, Any]:
+    """Return shape and dtype of each variable of ResNet-50 by name."""
     import jax
     import jax.numpy as jnp
 
-    from jft import tree
-    from jft.models import MODELS
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    init = MODELS["resnet50"].build(1000).init
+    return tree.flatten(jax.eval_shape(init, jax.random.key(0), image))
+
+
+def write(path: Path) -> int:
+    """Write random weights in torchvision's layout; return the bytes of parameters."""
     from jft.weights.export import find_layout, to_layout, write_weights
 
     spec = MODELS["resnet50"]
-    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    init = spec.build(1000).init
-    shapes = tree.flatten(jax.eval_shape(init, jax.random.key(0), image))
     draw = np.random.default_rng(0)
-    variables = {n: draw.random(s.shape, np.float32) for n, s in shapes.items()}
+    variables = {n: draw.random(s.shape, np.float32) for n, s in shapes().items()}
     write_weights(
         path, to_layout(variables, find_layout("torchvision", spec), spec), {}
     )

@@ -17,7 +17,8 @@ class Flags:
 
     Attributes:
         source: Weights as --weights takes them: a file, or a name from --list.
-        destination: The file to write: .safetensors, .pth, .pt or .npz.
+        destination: The file to write: .safetensors, .pth, .pt or .npz; in the layout
+            keras also .weights.h5, or the .h5 of old, for Keras's load_weights.
         to: Names and layout: torchvision, timm, transformers, keras, bit, akamaster,
             or safetensors for jft's own. Not every network has all of them.
         model: The network, where the weights do not say it.
@@ -55,7 +56,7 @@ def table(match: str = "") -> Iterator[str]:
     rows = [row for row in published().values() if match in row.name]
     if not rows:
         raise InputError(f"no published weights have {match!r} in their name")
-    heads = ("name", "network", "top-1", "labels", "licence", "pixels")
+    heads = ("name", "network", "top-1", "labels", "licence", "pixels", "file")
     cells = [
         (
             row.name,
@@ -64,6 +65,7 @@ def table(match: str = "") -> Iterator[str]:
             row.labels,
             row.licence,
             str(row.preprocess),
+            row.file,
         )
         for row in rows
     ]

@@ -17,13 +17,13 @@ class Flags:
     Attributes:
         run: Folder of a run.
         file: What to write: .safetensors, .pth, .pt or .npz; for timm also a folder,
-            for timm.create_model("local-dir:FOLDER"). Named in the run's folder if
-            left out.
-        to: Names and layout: torchvision's, timm's, those of transformers or BiT, or
-            jft's own (safetensors), which --weights reads with classes and
+            for timm.create_model("local-dir:FOLDER"); for Keras .weights.h5 or the .h5
+            of old. Named in the run's folder if left out.
+        to: Names and layout: torchvision's, timm's, those of transformers, BiT or
+            Keras, or jft's own (safetensors), which --weights reads with classes and
             preprocessing.
         which: The parameters after the last step, or those of the epoch with the
-            highest test accuracy.
+            highest score on the test images.
         interpolate: Write a network between the pretrained (0, with the fine-tuned
             head) and the fine-tuned one (1), by WiSE-FT; python -m jft.evaluate says
             how good each is.
@@ -34,7 +34,13 @@ class Flags:
         str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")
     ] = None
     to: Literal[
-        "torchvision", "timm", "safetensors", "transformers", "akamaster", "bit"
+        "torchvision",
+        "timm",
+        "safetensors",
+        "transformers",
+        "akamaster",
+        "bit",
+        "keras",
     ] = "safetensors"
     which: Literal["final", "best"] = "final"
     interpolate: float | None = None

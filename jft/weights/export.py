@@ -10,30 +10,52 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jft.errors import InputError, nearest
-from jft.models import ModelSpec
+from jft.models import MODELS, ModelSpec
+from jft.weights.formats.keras_save import NUMBERED, write_keras
 from jft.weights.formats.torch_save import write_torch
 from jft.weights.layout import Layout
 from jft.weights.names import layouts
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".npz")
-"""The files that can be written: what torch.save writes, and NumPy's, beside one."""
+SUFFIXES = (".safetensors", ".pth", ".pt", ".npz", ".h5")
+"""The files that can be written: beside one, torch.save's, NumPy's and Keras's."""
 
 
 def find_layout(name: str, spec: ModelSpec) -> Layout:
     """Return the layout of that name.
 
     Raises:
-        InputError: The network's family has no such layout; the message lists them.
+        InputError: The network, with its decoder, has no such layout; the message lists
+            those that it has.
     """
     valid = {n: layout for layout in layouts(spec) for n in layout.names}
     # What Keras 3 numbers is of use only inside its own containers.
     valid.pop("keras3", None)
     if name not in valid:
+        known = MODELS.get(spec.name, spec)
+        decoder = "" if spec.decoder == known.decoder else f" with {spec.decoder}"
         raise InputError(
-            f"{spec.name} has no layout {name!r}{nearest(name, valid)} "
+            f"{spec.name}{decoder} has no layout {name!r}{nearest(name, valid)} "
             f"(layouts: {', '.join(valid)})"
         )
     return valid[name]
+
+
+def layout_in(path: Path, layout: Layout, spec: ModelSpec) -> Layout:
+    """Return a layout as it is in a file of that name: Keras 3 numbers its tensors.
+
+    Raises:
+        InputError: The file is Keras's, and the layout is not.
+    """
+    if path.suffix != ".h5":
+        return layout
+    has_keras = {n: found for found in layouts(spec) for n in found.names}
+    if layout.names != ("keras",):
+        hint = "give --to keras" if "keras" in has_keras else "name another file"
+        raise InputError(
+            f"{path}: .h5 files are Keras's, in the layout keras, not "
+            f"{layout.names[0]}: {hint}"
+        )
+    return has_keras["keras3"] if path.name.endswith(NUMBERED) else layout
 
 
 def to_layout(
@@ -50,8 +72,9 @@ def to_layout(
         spec: The network.
     """
     tensors: dict[str, np.ndarray] = {}
-    for ours, array in variables.items():
-        name = layout.name(ours, spec)
+    order = sorted(variables, key=layout.position) if layout.ordered else variables
+    for ours in order:
+        name, array = layout.name(ours, spec), variables[ours]
         tensors[name] = np.ascontiguousarray(layout.to_theirs(array, ours))
         if layout.torch and ours.endswith("/var"):
             counter = name.replace("running_var", "num_batches_tracked")
@@ -65,12 +88,14 @@ def write_weights(
     """Write a file whole or not at all; its suffix says of which kind.
 
     Args:
-        path: The file: safetensors, torch's (.pth, .pt) or NumPy's (.npz).
-        tensors: Contiguous arrays.
+        path: The file: safetensors, torch's (.pth, .pt), NumPy's (.npz), or Keras's
+            (.weights.h5, .h5).
+        tensors: Contiguous arrays; for Keras's as `layout_in` names them, in order.
         metadata: Notes, which only safetensors has room for.
 
     Raises:
-        InputError: An unknown suffix, or the file cannot be written.
+        InputError: An unknown suffix, or the file cannot be written, or not without
+            a package that is missing.
     """
     if path.suffix not in SUFFIXES:
         raise InputError(
@@ -84,6 +109,8 @@ def write_weights(
             # The library closes the file to all but its owner: give usual rights.
             save_file(dict(tensors), part, dict(metadata))
             part.chmod(0o666 & ~_umask())
+        elif path.suffix == ".h5":
+            write_keras(part, tensors, numbered=path.name.endswith(NUMBERED))
         else:
             with part.open("wb") as file:
                 if path.suffix == ".npz":

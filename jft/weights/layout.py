@@ -1,5 +1,6 @@
 """How a library names and lays out variables, so that both directions can be asked."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Layout:
         torch: Kernels are [O, I, H, W] and [O, I], not [H, W, I, O] and [I, O].
         convs: Dense layers of ours that are convolutions there, and their size.
         flattened: Dense layers of ours that flatten [C, H, W] there, not [H, W, C].
+        ordered: Whether files are read by the order of their layers, which within a
+            block is that of `modules`.
     """
 
     names: tuple[str, ...]
@@ -41,6 +44,7 @@ class Layout:
     torch: bool = True
     convs: Mapping[str, int] = field(default_factory=dict[str, int])
     flattened: tuple[str, ...] = ()
+    ordered: bool = False
 
     def name(self, ours: str, spec: ModelSpec) -> str:
         """Return their name of one of our variables; ours, where they have no such.
@@ -51,23 +55,33 @@ class Layout:
         """
         if not self.modules:
             return ours
-        module, _, leaf = ours.partition("/")[2].rpartition("/")
-        if leaf == "bias" and "norm" in module.rpartition("/")[2]:
-            leaf = "norm bias" if "norm bias" in self.leaves else leaf
-        fields = _fields(module, spec)
+        fields = _fields(self._module(ours), spec)
         part = str(fields["part"])
         theirs = self.modules.get(part) or self.modules.get(re.sub(r"\d$", "#", part))
         if theirs is None:
             return ours
-        return theirs.format(**fields) + self.separator + self.leaves[leaf]
+        return theirs.format(**fields) + self.separator + self.leaves[self._leaf(ours)]
 
-    def to_ours(self, array: np.ndarray, ours: str, ndim: int) -> np.ndarray:
-        """Return their array in our layout; a view where that is possible.
+    def position(self, ours: str) -> tuple[float, ...]:
+        """Return what sorts our variables as an ordered layout has them."""
+        stage, block, part = _place(self._module(ours))
+        outside = -math.inf if part.startswith("stem") else math.inf
+        return (
+            outside if stage is None else int(stage),
+            math.inf if block is None else int(block),
+            list(self.modules).index(part),
+            list(self.leaves).index(self._leaf(ours)),
+        )
+
+    def to_ours(self, array: np.ndarray, ours: str) -> np.ndarray:
+        """Return a view of their array in our layout.
+
+        Of a dense layer that is a convolution there, or flattens another way, it has
+        four axes: the first three are our first one, which no view could make of them.
 
         Args:
             array: As it is in the checkpoint, of any shape.
             ours: Our name of it.
-            ndim: Dimensions that ours has.
         """
         if not ours.endswith("/kernel") or not self.modules:
             return array
@@ -78,8 +92,6 @@ class Layout:
             array = array.transpose(2, 3, 1, 0)
         elif self.torch and array.ndim == 2:
             array = array.T
-        if array.ndim == 4 and ndim == 2:
-            array = array.reshape(-1, array.shape[-1])
         return array
 
     def to_theirs(self, array: np.ndarray, ours: str) -> np.ndarray:
@@ -98,6 +110,20 @@ class Layout:
     def _module(self, ours: str) -> str:
         return ours.partition("/")[2].rpartition("/")[0]
 
+    def _leaf(self, ours: str) -> str:
+        """Return the key of `leaves`."""
+        module, _, leaf = ours.rpartition("/")
+        if leaf == "bias" and "norm" in module.rpartition("/")[2]:
+            return "norm bias" if "norm bias" in self.leaves else leaf
+        return leaf
+
+
+def _place(module: str) -> tuple[str | None, str | None, str]:
+    """Split a module into the numbers of its stage and block, and the rest."""
+    found = re.fullmatch(r"(?:stage(\d+)/)?(?:(?:block|layer)(\d+)/)?(.+?)", module)
+    assert found, module
+    return found[1], found[2], found[3]
+
 
 def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
     """Return what formats of `Layout.modules` may use.
@@ -106,10 +132,8 @@ def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
     `letter` that number as a, b, c; `stage` counts from 1 and `block` from 0 as ours
     do; `features` is the position of a VGG's convolution among all its modules.
     """
-    found = re.fullmatch(r"(?:stage(\d+)/)?(?:(?:block|layer)(\d+)/)?(.+?)", module)
-    assert found, module
-    stage, block = int(found[1] or 0), int(found[2] or 0)
-    part = found[3]
+    found = _place(module)
+    stage, block, part = int(found[0] or 0), int(found[1] or 0), found[2]
     number = int(part[-1]) if part[-1].isdecimal() else 0
     fields: dict[str, int | str] = {
         "part": part,

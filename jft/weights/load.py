@@ -1,7 +1,6 @@
 """Put a checkpoint's tensors into our variables; nothing stays random unnoticed."""
 
 import math
-import mmap
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from jft.errors import InputError
 from jft.models import ModelSpec
 from jft.models.variants import VGGVariant
 from jft.preprocess import CAFFE, Preprocess
+from jft.weights.formats.ranges import own_pages
 from jft.weights.layout import Layout
 from jft.weights.names import IGNORED, head_names, layout_of, layouts
 
 MAX_LINES = 30
 READERS = 2  # a tensor is in memory twice while its reader lays it out anew
+_LINE = 64  # bytes of a cache line
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,15 @@ def place(
         last = head_names(spec) if fresh_head else ()
         left_out = {name for name in last if theirs[name] in tensors}
     wanted = [name for name in shapes if name not in left_out]
+    # The largest first: they are in memory twice while little else is there.
+    by_size = sorted(wanted, key=lambda name: -math.prod(shapes[name].shape))
 
     def fit(name: str) -> tuple[str, np.ndarray | None]:
         return _fit(tensors.get(theirs[name]), name, shapes[name], layout)
 
     with ThreadPoolExecutor(READERS) as pool:
-        fitted = dict(zip(wanted, pool.map(fit, wanted), strict=True))
+        found = dict(zip(by_size, pool.map(fit, by_size), strict=True))
+    fitted = {name: found[name] for name in wanted}
     placed = {name: array for name, (_, array) in fitted.items() if array is not None}
     problems = [
         f"- {name.partition('/')[2]} ({theirs[name]}): {problem}"
@@ -140,13 +144,13 @@ def _other_classes(
     kernel = tensors.get(layout.name(name, spec))
     if kernel is None:
         return False
-    kernel = layout.to_ours(kernel, name, 2)
+    shape = _folded(layout.to_ours(kernel, name).shape, 2)
     want_inputs, want_classes = shapes[name].shape
-    if kernel.ndim != 2:
+    if len(shape) != 2:
         return False
-    if kernel.shape[0] != want_inputs:
+    if shape[0] != want_inputs:
         return spec.decoder == "none" and bool(_left_out(layout, spec))
-    return kernel.shape[1] != want_classes
+    return shape[1] != want_classes
 
 
 def _left_out(layout: Layout, spec: ModelSpec) -> set[str]:
@@ -186,31 +190,46 @@ def _fit(
     """Return what keeps a tensor from fitting, or '' and the array."""
     if tensor is None:
         return "not in the checkpoint", None
-    array = layout.to_ours(tensor, ours, len(want.shape))
-    if array.shape != want.shape:
-        return f"model {tuple(want.shape)}, checkpoint {array.shape}", None
+    array = layout.to_ours(tensor, ours)
+    shape = _folded(array.shape, len(want.shape))
+    if shape != want.shape:
+        return f"model {tuple(want.shape)}, checkpoint {shape}", None
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype == bfloat16):
         return f"holds {array.dtype}, not floating-point numbers", None
-    fitting = _own_pages(want.shape, want.dtype)
-    with np.errstate(all="ignore"):
-        np.copyto(fitting, array, casting="same_kind")
-    bad = fitting.size - int(np.isfinite(fitting).sum())
-    if bad:
+    # XLA takes over what begins a page without a copy.
+    pages = own_pages(math.prod(want.shape) * want.dtype.itemsize)
+    fitting = pages.view(want.dtype).reshape(want.shape)
+    _lay_out(fitting.reshape(array.shape), array)
+    finite = np.isfinite(fitting)
+    if not finite.all():
+        bad = fitting.size - int(finite.sum())
         return f"{bad} of {fitting.size} values are not finite", None
     if ours.endswith("/var") and (fitting < 0).any():
         return f"{int((fitting < 0).sum())} variances are negative", None
     return "", fitting
 
 
-def _own_pages(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """Return an array that begins a page of memory, and gives it back when freed.
+def _folded(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """Return the shape with the axes in one that are one for a dense layer of ours."""
+    if len(shape) == 4 and ndim == 2:
+        return math.prod(shape[:3]), shape[3]
+    return shape
 
-    XLA takes over aligned memory without a copy; and what malloc keeps of the arrays
-    that were read in between would double the peak.
+
+def _lay_out(into: np.ndarray, array: np.ndarray) -> None:
+    """Copy an array of the same shape, whose axes may lie in memory in another order.
+
+    As many outputs at a time as a cache line holds: a kernel of torch's, turned
+    around as a whole, would miss the cache at every number.
     """
-    size = math.prod(shape)
-    pages = mmap.mmap(-1, max(size * dtype.itemsize, 1))
-    return np.frombuffer(pages, dtype, size).reshape(shape)
+    with np.errstate(all="ignore"):
+        if array.flags.c_contiguous:
+            np.copyto(into, array, casting="same_kind")
+            return
+        step = _LINE // into.itemsize
+        for i in range(0, into.shape[-1], step):
+            part = array[..., i : i + step]
+            np.copyto(into[..., i : i + step], part, casting="same_kind")
 
 
 def _message(source: str, problems: list[str], fitting: int, wanted: int) -> str:

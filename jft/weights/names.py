@@ -29,7 +29,7 @@ _KERAS = {
     "mean": "moving_mean",
     "var": "moving_variance",
 }
-_KERAS_3 = {"kernel": "0", "bias": "1", "scale": "0", "mean": "2", "var": "3"}
+_KERAS_3 = {"kernel": "0", "scale": "0", "bias": "1", "mean": "2", "var": "3"}
 
 NATIVE = Layout(
     names=("safetensors",), modules={}, leaves={}, separator="/", torch=False
@@ -70,22 +70,31 @@ _TRANSFORMERS_RESNET = {
     "shortcut/norm": _TRANSFORMERS_LAYER + "shortcut.normalization",
     "head": "classifier.1",
 }
+# Keras reads its files by the order of its layers, which is that of the lines here.
+_KERAS_BLOCK = "conv{stage1}_block{block1}_"
 _KERAS_RESNET = {
     "stem/conv": "conv1_conv",
     "stem/norm": "conv1_bn",
-    "conv#": "conv{stage1}_block{block1}_{n}_conv",
-    "norm#": "conv{stage1}_block{block1}_{n}_bn",
-    "shortcut/conv": "conv{stage1}_block{block1}_0_conv",
-    "shortcut/norm": "conv{stage1}_block{block1}_0_bn",
+    "conv1": _KERAS_BLOCK + "1_conv",
+    "norm1": _KERAS_BLOCK + "1_bn",
+    "conv2": _KERAS_BLOCK + "2_conv",
+    "norm2": _KERAS_BLOCK + "2_bn",
+    "shortcut/conv": _KERAS_BLOCK + "0_conv",
+    "conv3": _KERAS_BLOCK + "3_conv",
+    "shortcut/norm": _KERAS_BLOCK + "0_bn",
+    "norm3": _KERAS_BLOCK + "3_bn",
     "head": "predictions",
 }
 # Normalisation comes first: our norm2 follows their convolution 1.
 _KERAS_RESNET_V2 = {
     "stem": "conv1_conv",
-    "norm1": "conv{stage1}_block{block1}_preact_bn",
-    "norm#": "conv{stage1}_block{block1}_{n0}_bn",
-    "conv#": "conv{stage1}_block{block1}_{n}_conv",
-    "shortcut": "conv{stage1}_block{block1}_0_conv",
+    "norm1": _KERAS_BLOCK + "preact_bn",
+    "conv1": _KERAS_BLOCK + "1_conv",
+    "norm2": _KERAS_BLOCK + "1_bn",
+    "conv2": _KERAS_BLOCK + "2_conv",
+    "norm3": _KERAS_BLOCK + "2_bn",
+    "shortcut": _KERAS_BLOCK + "0_conv",
+    "conv3": _KERAS_BLOCK + "3_conv",
     "norm": "post_bn",
     "head": "predictions",
 }
@@ -153,7 +162,12 @@ _DEEPLAB = {
 def _keras(modules: Mapping[str, str]) -> tuple[Layout, Layout]:
     """Return the layouts of `.h5` and of Keras 3's `.weights.h5` and `.keras`."""
     old = Layout(
-        names=("keras",), modules=modules, leaves=_KERAS, separator="/", torch=False
+        names=("keras",),
+        modules=modules,
+        leaves=_KERAS,
+        separator="/",
+        torch=False,
+        ordered=True,
     )
     return old, replace(old, names=("keras3",), leaves=_KERAS_3)
 

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
-from jft.weights.files import read_tensors
+from jft.weights.files import Checkpoint, read_tensors
 from jft.weights.hub import Local, fetch, find_weights
 
 
@@ -25,7 +26,7 @@ class Opened:
     Attributes:
         source: The file or name that was asked for.
         tensors: By their own names.
-        sha256: The hex digest of their files.
+        digest: Waits for the hex digest of their files, and returns it.
         model: The network they are for, with what was changed of it; None if nothing
             says it.
         preprocess: What they expect of images; None if nothing says it.
@@ -35,11 +36,20 @@ class Opened:
 
     source: str
     tensors: Mapping[str, np.ndarray]
-    sha256: str
+    digest: Callable[[], str]
     model: ModelConfig | None
     preprocess: Preprocess | None
     class_names: tuple[str, ...]
     about: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """The hex digest of their files.
+
+        Raises:
+            InputError: A file has changed since it was opened.
+        """
+        return self.digest()
 
 
 def open_weights(weights: str | os.PathLike[str]) -> Opened | None:
@@ -62,7 +72,7 @@ def open_weights(weights: str | os.PathLike[str]) -> Opened | None:
     return Opened(
         source=source,
         tensors=checkpoint.tensors,
-        sha256=checkpoint.sha256,
+        digest=_hashing(checkpoint),
         model=_model(stated, local.model),
         preprocess=preprocess or local.preprocess,
         class_names=class_names or local.class_names,
@@ -113,12 +123,20 @@ def _open_run(source: str, local: Local) -> Opened:
     return Opened(
         source=source,
         tensors={name: np.asarray(leaf) for name, leaf in flat.items()},
-        sha256=saved.card.digest,
+        digest=lambda: saved.card.digest,
         model=saved.card.network,
         preprocess=saved.card.preprocess,
         class_names=saved.card.class_names,
         about=local.metadata,
     )
+
+
+def _hashing(checkpoint: Checkpoint) -> Callable[[], str]:
+    """Hash in a thread, while others trace the network and place the tensors."""
+    with_one = ThreadPoolExecutor(1)
+    hashing = with_one.submit(lambda: checkpoint.sha256)
+    with_one.shutdown(wait=False)
+    return hashing.result
 
 
 def _described(

@@ -8,6 +8,10 @@ import numpy as np
 import reference
 from real_networks import Real, Tensors
 
+# Before Keras is first imported. Not on JAX, so that XLA's convolutions are not
+# compared with themselves.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 KERAS = {
     "keras_resnet50": "ResNet50",
     "keras_resnet101": "ResNet101",
@@ -35,10 +39,7 @@ def build(library: str, name: str, classes: int, dtype: str = "float32") -> Real
 
 
 def import_keras() -> Any:
-    """Return Keras; on torch, unless KERAS_BACKEND says other, so that XLA's
-    convolutions are not compared with themselves.
-    """
-    os.environ.setdefault("KERAS_BACKEND", "torch")
+    """Return Keras."""
     import keras
 
     return keras

@@ -151,7 +151,8 @@ def torch_network(make: Callable[[], Any], dtype: str = "float32") -> Real:
         with torch.inference_mode():
             images = torch.from_numpy(x).permute(0, 3, 1, 2)
             result = model(images.to(getattr(torch, dtype)))
-        if isinstance(result, dict):  # a map of classes
+        # A map of classes; what transformers returns is a dict too.
+        if isinstance(result, dict) and "out" in result:
             return result["out"].permute(0, 2, 3, 1).numpy()
         return getattr(result, "logits", result).numpy()
 

@@ -248,9 +248,10 @@ def test_stored_statistics_are_those_of_torch(
 def live() -> dict[str, np.ndarray]:
     pytest.importorskip("torch")
     import_torchvision()
+    import make_oracle  # says on what Keras is to run
+
     for library in ("timm", "keras"):
         pytest.importorskip(library)
-    import make_oracle
 
     return make_oracle.compute()
 

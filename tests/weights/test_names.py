@@ -160,6 +160,19 @@ def test_a_classifier_over_flattened_features_is_reordered():
     assert theirs[5, 3 * 49 + 2 * 7 + 4] == grid[2, 4, 3, 5]
 
 
+@pytest.mark.parametrize(
+    ("network", "layout"),
+    [("vgg", "torchvision"), ("vgg", "timm"), ("bit", "bit"), ("keras", "keras")],
+)
+def test_no_tensor_is_copied_to_be_in_our_layout(network: str, layout: str):
+    spec = SMALL[network]
+    found = find_layout(layout, spec)
+    tensors = to_layout(numbered(spec), found, spec)
+    for ours in numbered(spec):
+        theirs = tensors[found.name(ours, spec)]
+        assert np.shares_memory(found.to_ours(theirs, ours), theirs), ours
+
+
 def test_an_unknown_layout_is_answered_with_those_of_the_network():
     with pytest.raises(InputError) as caught:
         find_layout("torchvison", MODELS["resnet50"])
