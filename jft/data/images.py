@@ -31,12 +31,15 @@ class _Reread(ABC, Generic[Part]):
         keys: What they are called.
         places: Where the N examples are among them.
         square: How each is brought to its square.
+        sizes: int32 [.., 2], height and width of all that are given with a mask, which
+            have to stay as they were; None if there are no masks.
     """
 
     source: Part
     keys: tuple[str, ...]
     places: npt.NDArray[np.int64]
     square: Square
+    sizes: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         """Return the number of examples N."""
@@ -56,20 +59,32 @@ class _Reread(ABC, Generic[Part]):
     @abstractmethod
     def _read(self, place: int) -> npt.NDArray[np.uint8]: ...
 
+    def _require_size(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
+        """Raise `DecodeError` where image and mask may not be of one size any more."""
+        if self.sizes is None:
+            return
+        (h, w), (old_h, old_w) = pixels.shape[:2], self.sizes[place].tolist()
+        if (h, w) != (old_h, old_w):
+            raise DecodeError(f"{w} x {h} pixels, where there were {old_w} x {old_h}")
+
 
 class Files(_Reread[Encoded]):
     """Images that are decoded at each access, [N, S, S, 3]."""
 
     def _read(self, place: int) -> npt.NDArray[np.uint8]:
         square = self.square
-        return square.image(decode(self.source[place], at_least=square.at_least))
+        image = decode(self.source[place], at_least=square.at_least)
+        self._require_size(place, image)
+        return square.image(image)
 
 
 class MaskFiles(_Reread[ClassMaps]):
     """Masks that are read at each access, [N, S, S]."""
 
     def _read(self, place: int) -> npt.NDArray[np.uint8]:
-        return self.square.mask(self.source[place])
+        mask = self.source[place]
+        self._require_size(place, mask)
+        return self.square.mask(mask)
 
 
 Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.uint8]
@@ -122,13 +137,7 @@ def read_all(
     n, size, labels = len(listing.keys), square.preprocess.size, listing.labels
     masks = None if isinstance(labels, np.ndarray) else labels
     if not keep:
-        bad = _scan(listing, square, None, workers)
-        good = _good(n, bad)
-        files = Files(listing.images, listing.keys, good, square)
-        maps = None
-        if masks is not None:
-            maps = MaskFiles(masks, listing.keys, good, square)
-        return _examples(listing, files, maps, bad)
+        return _read_again(listing, square, workers)
     images = np.empty((n, size, size, 3), np.uint8)
     maps = None if masks is None else np.empty((n, size, size), np.uint8)
 
@@ -142,6 +151,21 @@ def read_all(
     bad = _scan(listing, square, put, workers)
     kept = _good(n, bad) if bad else slice(None)  # a slice copies nothing
     return _examples(listing, images[kept], None if maps is None else maps[kept], bad)
+
+
+def _read_again(listing: Listing, square: Square, workers: int | None) -> Examples:
+    """Return examples that are made at each access."""
+    n, labels = len(listing.keys), listing.labels
+    if isinstance(labels, np.ndarray):
+        bad = _scan(listing, square, None, workers)
+        files = Files(listing.images, listing.keys, _good(n, bad), square)
+        return _examples(listing, files, None, bad)
+    sizes = np.zeros((n, 2), np.int32)
+    bad = _scan(listing, square, None, workers, sizes)
+    good = _good(n, bad)
+    files = Files(listing.images, listing.keys, good, square, sizes)
+    maps = MaskFiles(labels, listing.keys, good, square, sizes)
+    return _examples(listing, files, maps, bad)
 
 
 def _good(n: int, bad: Iterable[int]) -> npt.NDArray[np.int64]:
@@ -163,9 +187,16 @@ def _examples(
 
 
 def _scan(
-    listing: Listing, square: Square, put: Put | None, workers: int | None
+    listing: Listing,
+    square: Square,
+    put: Put | None,
+    workers: int | None,
+    sizes: npt.NDArray[np.int32] | None = None,
 ) -> dict[int, str]:
-    """Decode all of a listing in threads; return why some cannot be."""
+    """Decode all of a listing in threads; return why some cannot be.
+
+    Where there are masks, their heights and widths go into `sizes`, if that is given.
+    """
     n, labels = len(listing.keys), listing.labels
     masks = None if isinstance(labels, np.ndarray) else labels
 
@@ -175,6 +206,8 @@ def _scan(
         if masks is not None:
             mask = masks[i]
             _require_same_size(image, mask)
+            if sizes is not None:
+                sizes[i] = mask.shape
             mask = square.mask(mask)
         if put is not None:
             put(i, square.image(image), mask)

@@ -32,6 +32,22 @@ def values(*some: int) -> np.ndarray:
     return np.resize(np.array(some, np.uint8), (4, 6))
 
 
+def coloured(*colours: int) -> np.ndarray:
+    """Return a mask [4, 6, 3] of colours 0xRRGGBB."""
+    pixels = [list(colour.to_bytes(3, "big")) for colour in colours]
+    return np.resize(np.array(pixels, np.uint8), (4, 6, 3))
+
+
+def palette(root: Path, shown: np.ndarray, colours: list[int], name: str = "a") -> None:
+    """Write images/NAME.jpg and masks/NAME.png, which has a palette."""
+    image(root / "images" / f"{name}.jpg")
+    (root / "masks").mkdir(exist_ok=True)
+    picture = Image.fromarray(shown)
+    picture.putpalette(bytes(b for c in colours for b in c.to_bytes(3, "big")))
+    assert picture.mode == "P"
+    picture.save(root / "masks" / f"{name}.png")
+
+
 def folder(root: Path, *masks: np.ndarray) -> Path:
     """Write images/0.jpg and masks/0.png and so on."""
     for i, mask in enumerate(masks):

@@ -102,11 +102,39 @@ def test_voc_lists_say_what_is_in_a_split(tmp_path):
     assert mask(data)[0].tolist() == [0, 1, 20, VOID, 0, 1]
 
 
+def test_names_in_voc_lists_may_have_spaces(tmp_path):
+    voc(tmp_path, values(0, 1), train="a one\r\n\n  b\n", val="c\n")
+    for name in ("JPEGImages/a.jpg", "SegmentationClass/a.png"):
+        (tmp_path / name).rename((tmp_path / name).with_stem("a one"))
+    data = load(tmp_path)
+    assert data.splits["train"].keys == ("JPEGImages/a one.jpg", "JPEGImages/b.jpg")
+
+
+def test_masks_may_be_gif_files_and_train_may_be_alone(tmp_path):
+    image(tmp_path / "train" / "a.jpg")
+    put(tmp_path / "train" / "a.gif", 7)  # a preview: no image, and no mask
+    put(tmp_path / "train_masks" / "a_mask.gif", BINARY)
+    data = load(tmp_path)
+    assert data.splits["train"].keys == ("train/a.jpg",)
+    assert data.skipped == 1
+    np.testing.assert_array_equal(mask(data), BINARY == 255)
+
+
+def test_a_gif_beside_its_image_is_a_mask_if_it_is_called_so(tmp_path):
+    image(tmp_path / "a.png")
+    put(tmp_path / "a_mask.gif", BINARY)
+    put(tmp_path / "a.gif", 7)
+    data = load(tmp_path)
+    assert data.splits["train"].keys == ("a.png",)
+    assert data.skipped == 1
+    np.testing.assert_array_equal(mask(data), BINARY == 255)
+
+
 def test_voc_lists_name_only_what_is_there_and_once(tmp_path):
     with pytest.raises(InputError, match=r"1 of 2 names have no image and mask.*\n  d"):
         load(voc(tmp_path / "1", train="a", val="d"))
     with pytest.raises(InputError, match=r"listed twice.*\n  a"):
-        load(voc(tmp_path / "2", train="a b", val="a"))
+        load(voc(tmp_path / "2", train="a\nb", val="a"))
 
 
 def test_an_image_without_a_mask_is_refused_unless_said(tmp_path):

@@ -1,17 +1,21 @@
-import pickle
-from pathlib import Path
-
 import numpy as np
 import pytest
-from mask_folders import BINARY, VOID, folder, image, load, mask, put, values, voc
+from mask_folders import (
+    VOID,
+    coloured,
+    folder,
+    image,
+    load,
+    mask,
+    palette,
+    put,
+    values,
+    voc,
+)
 from PIL import Image
 
-from jft.data.decode import DecodeError
-from jft.data.formats.mask_files import Coding, read_pixels
 from jft.data.formats.mask_values import VOC_NAMES, voc_colour
-from jft.data.sources import open_splits
 from jft.errors import InputError
-from jft.preprocess import Preprocess
 
 # -- what the values mean ------------------------------------------------------------
 
@@ -100,15 +104,6 @@ def test_16_bit_and_one_bit_masks_are_numbers(tmp_path):
     np.testing.assert_array_equal(mask(load(tmp_path)), wide > 0)
 
 
-def palette(root: Path, shown: np.ndarray, colours: list[int]) -> None:
-    image(root / "images" / "a.jpg")
-    (root / "masks").mkdir(exist_ok=True)
-    picture = Image.fromarray(shown)
-    picture.putpalette(bytes(b for c in colours for b in c.to_bytes(3, "big")))
-    assert picture.mode == "P"
-    picture.save(root / "masks" / "a.png")
-
-
 def test_of_a_palette_the_places_count_unless_colours_are_said(tmp_path):
     shown = values(0, 1, 2)
     palette(tmp_path, shown, [0x111111, 0xFF0000, 0x00FF00])
@@ -116,11 +111,6 @@ def test_of_a_palette_the_places_count_unless_colours_are_said(tmp_path):
     data = load(tmp_path, "values=00ff00,%23FF0000,111111")
     assert data.class_names == ("00ff00", "ff0000", "111111")
     np.testing.assert_array_equal(mask(data), 2 - shown)
-
-
-def coloured(*colours: int) -> np.ndarray:
-    pixels = [list(colour.to_bytes(3, "big")) for colour in colours]
-    return np.resize(np.array(pixels, np.uint8), (4, 6, 3))
 
 
 def test_grey_rgb_masks_are_numbers(tmp_path):
@@ -148,7 +138,7 @@ def test_the_voc_table_is_that_of_the_devkit():
 
 def test_colours_of_the_voc_table_need_no_option(tmp_path):
     root = voc(
-        tmp_path, coloured(0, 0x800000, 0xE0E0C0, 0x004080), train="a b", val="c"
+        tmp_path, coloured(0, 0x800000, 0xE0E0C0, 0x004080), train="a\nb", val="c"
     )
     data = load(root)
     assert data.class_names == VOC_NAMES
@@ -158,7 +148,7 @@ def test_colours_of_the_voc_table_need_no_option(tmp_path):
 def test_other_colours_are_listed_with_the_option_for_them(tmp_path):
     root = folder(tmp_path, coloured(0, 0xFF0000, 0x00FF00))
     with pytest.raises(
-        InputError, match=r"values=00ff00,ff0000.*\n  000000 in 1 masks"
+        InputError, match=r"values=000000,00ff00,ff0000.*\n  000000 in 1"
     ):
         load(root)
     data = load(root, "values=000000,00ff00&void=ff0000&classes=road,sky")
@@ -206,6 +196,18 @@ def test_a_class_list_names_colours(tmp_path, name, text):
     assert mask(data)[0].tolist() == [0, 1, 0, 1, 0, 1]
 
 
+def test_the_first_line_of_labelme_takes_no_number(tmp_path):
+    root = folder(tmp_path, values(0, 1, 2, 255))
+    (root / "labels.txt").write_text("__ignore__\n_background_\ncar\nperson\n")
+    data = load(root)
+    assert data.class_names == ("_background_", "car", "person")
+    assert mask(data)[0, :4].tolist() == [0, 1, 2, VOID]
+    put(root / "masks" / "0.png", values(0, 255))
+    (root / "labels.txt").write_text("__ignore__\n_background_\ncar\n")
+    with pytest.raises(InputError, match="one value"):  # 255 is not car
+        load(root)
+
+
 def test_a_class_list_that_does_not_fit_says_so(tmp_path):
     root = folder(tmp_path, values(0, 1, 7))
     (root / "classes.txt").write_text("road\nsky\n")
@@ -216,97 +218,12 @@ def test_a_class_list_that_does_not_fit_says_so(tmp_path):
         load(root)
 
 
-# -- one mask ------------------------------------------------------------------------
-
-
-def test_a_value_that_is_no_class_is_told_with_its_place(tmp_path):
-    shown = values(0, 1)
-    shown[2, 3] = 9
-    file = put(tmp_path / "a.png", shown)
-    with pytest.raises(DecodeError, match=r"value 9 at x=3, y=2 is no class \(1 such"):
-        Coding((0, 1)).places(file)
-    with pytest.raises(DecodeError, match="value 090909 at x=3"):
-        Coding((0, 0x010101), colour=True).places(file)
-
-
-def test_places_equal_a_loop_over_pixels(tmp_path):
-    rng = np.random.default_rng(1)
-    coding = Coding((5, 0, 200), void=(7, 255))
-    shown = rng.choice([5, 0, 200, 7, 255], (13, 17)).astype(np.uint8)
-    table = {5: 0, 0: 1, 200: 2, 7: VOID, 255: VOID}
-    expected = [[table[value] for value in row] for row in shown.tolist()]
-    file = put(tmp_path / "a.png", shown)
-    assert coding.places(file).tolist() == expected
-    assert coding.places(file.read_bytes()).tolist() == expected
-
-
-def test_a_mask_is_turned_as_its_exif_says(tmp_path):
-    shown = values(0, 1, 2, 3, 4)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(shown).save(tmp_path / "a.png", exif=exif)
-    pixels = read_pixels(tmp_path / "a.png").values
-    np.testing.assert_array_equal(pixels, np.rot90(shown, -1))
-
-
-@pytest.mark.parametrize(
-    "name", ["gone.png", "text.png", "float.tif", "cmyk.jpg", "cut.png"]
-)
-def test_files_that_hold_no_mask_have_a_reason(tmp_path, name):
-    (tmp_path / "text.png").write_text("not an image")
-    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
-    Image.new("CMYK", (4, 4)).save(tmp_path / "cmyk.jpg")
-    whole = put(
-        tmp_path / "whole.png", np.random.default_rng(0).integers(0, 9, (40, 40))
-    )
-    (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:200])
-    with pytest.raises(DecodeError, match="the mask") as caught:
-        read_pixels(tmp_path / name)
-    assert str(tmp_path) not in str(caught.value)
-
-
-def test_a_bad_mask_and_one_of_another_size_are_rejected(tmp_path):
-    root = folder(tmp_path, *[BINARY] * 12)
-    put(root / "masks" / "3.png", np.resize(BINARY, (6, 4)))
-    put(root / "masks" / "5.png", values(0, 255))
-    (root / "masks" / "5.png").write_bytes(b"\x89PNG no more")
-    splits = open_splits(f"masks:{root}", Preprocess(size=8))
-    assert dict(splits.report.rejected) == {
-        "images/3.jpg": "the mask has 4 x 6 pixels, the image 6 x 4",
-        "images/5.jpg": "the mask is no image",
-    }
-
-
-def test_no_readable_mask_is_said_at_once(tmp_path):
-    root = folder(tmp_path, BINARY)
-    (root / "masks" / "0.png").write_bytes(b"nothing")
-    with pytest.raises(
-        InputError, match=r"no mask can be read: '0\.png': the mask is no"
-    ):
-        load(root)
-
-
-def test_the_listing_travels_and_the_fingerprint_is_of_the_content(tmp_path):
-    data = [load(folder(tmp_path / name, BINARY)) for name in "ab"]
-    assert data[0].fingerprint == data[1].fingerprint
-    again = pickle.loads(pickle.dumps(data[0].splits["train"]))
-    np.testing.assert_array_equal(again.labels[0], mask(data[0]))
-    others = {
-        load(tmp_path / "a", "values=255,0").fingerprint,
-        load(tmp_path / "a", "classes=x,y").fingerprint,
-        load(folder(tmp_path / "c", np.tile(BINARY, (50, 50)))).fingerprint,
-    }
-    assert len(others | {data[0].fingerprint}) == 4
-
-
 def test_grey_and_coloured_masks_are_read_together(tmp_path):
     root = folder(tmp_path, coloured(0, 0x800000), values(0, 128), coloured(0, 0))
     put(root / "masks" / "1.png", coloured(0, 0x808080)[..., 0])
     data = load(root, "values=000000,800000,808080")
     assert mask(data, 0)[0, :2].tolist() == [0, 1]
     assert mask(data, 1)[0, :2].tolist() == [0, 2]
-    palette(root, values(0, 1), [0, 0x800000])
-    (root / "images" / "a.jpg").unlink()
-    (root / "masks" / "a.png").rename(root / "masks" / "1.png")
+    palette(root, values(0, 1), [0, 0x800000], "1")
     assert load(root).class_names == ("background", "foreground")
     assert mask(load(root), 1)[0, :2].tolist() == [0, 1]

@@ -1,45 +1,95 @@
 """Mask files as they are: numbers or colours, and which of them is which class."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from jft.data.decode import FORMATS, MAX_PIXELS, DecodeError, open_file
 from jft.data.listing import Encoded, File, stamp
 from jft.types import VOID
 
 MAX_CLASSES = 254
+SATURATED = (255, 65535)  # foreground, where nothing else but 0 occurs
+WHITE = 0xFFFFFF
 _NONE = 254  # a place that no class has, since there are at most 254
 _GREY = ("1", "L", "P", "I;16", "I;16L", "I;16B", "I;16N", "I")
+_GREYS = np.arange(256, dtype=np.uint32) * np.uint32(0x010101)
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The pixels of a mask file.
+    """The pixels of a mask file, as it has them.
 
     Attributes:
-        values: uint32 [H, W]: grey levels, places in the palette, or colours 0xRRGGBB.
-        colour: Whether they are colours.
+        values: uint32 [H, W]: 0 and 1 of a file of one bit, grey levels, places in the
+            palette, or colours 0xRRGGBB.
+        kind: Which of these they are.
+        table: uint32 [n], the colours of the palette; of other kinds n is 0.
         lossy: Whether JPEG may have changed them.
+        step: What greys of 4 or 2 bits have been multiplied by, as white is 255: 17 or
+            85; else 1.
     """
 
     values: npt.NDArray[np.uint32]
-    colour: bool
-    lossy: bool
+    kind: Literal["bits", "grey", "palette", "rgb"]
+    table: npt.NDArray[np.uint32]
+    lossy: bool = False
+    step: int = 1
+
+    def numbers(self, white: int) -> npt.NDArray[np.uint32]:
+        """Return the values as numbers: of a palette, the places.
+
+        Args:
+            white: The number of white in a file of one bit.
+
+        Raises:
+            DecodeError: They are colours, and not greys.
+        """
+        values = self.values
+        if self.kind == "bits":
+            return values * np.uint32(white)
+        if self.kind == "rgb":
+            wrong = ~grey(values)
+            if wrong.any():
+                _refuse(values, wrong, "is coloured, where other masks hold numbers")
+            return values & np.uint32(0xFF)
+        return values
+
+    def colours(self) -> npt.NDArray[np.uint32]:
+        """Return the values as colours; `DecodeError` where one stands for none."""
+        values, table = self.values, self.table
+        if self.kind == "rgb":
+            return values
+        if self.kind == "bits":
+            return values * np.uint32(WHITE)
+        if self.kind == "grey":
+            table = _GREYS
+        wrong = values >= len(table)
+        if wrong.any():
+            _refuse(values, wrong, "is no colour", False)
+        return table[values]
 
 
-def read_pixels(file: File, *, colour: bool | None = None) -> Pixels:
-    """Read a mask file; one with a palette gives the places in it, not its colours.
+def grey(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """Tell which colours are greys."""
+    return colours == (colours & np.uint32(0xFF)) * np.uint32(0x010101)
+
+
+def white(numbers: Collection[int]) -> int:
+    """Return what white in a file of one bit stands for beside such numbers."""
+    return next((top for top in (*SATURATED, 1) if top in numbers), SATURATED[0])
+
+
+def read_pixels(file: File) -> Pixels:
+    """Read a mask file.
 
     Args:
         file: Path, or the file's bytes.
-        colour: True asks for colours: those of the palette, and greys as colours.
-            False asks for numbers, which an RGB file holds if it is grey. None takes
-            what the file has.
 
     Raises:
         DecodeError: It holds no mask: damaged, transparent in part, or float.
@@ -50,13 +100,9 @@ def read_pixels(file: File, *, colour: bool | None = None) -> Pixels:
         with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DecodeError(f"declares {image.width} x {image.height} pixels")
+            step = _step(image)
             image.load()
-            lossy = image.format == "JPEG"
-            values, coloured = _values(_opaque(ImageOps.exif_transpose(image)))
-            if colour is not None and colour != coloured:
-                convert = _to_colours if colour else _to_numbers
-                values = convert(values, image.getpalette("RGB"))
-            return Pixels(values, coloured if colour is None else colour, lossy)
+            return _pixels(image, step)
     except DecodeError:
         raise
     except Exception as error:  # Pillow's plugins raise a dozen kinds on bad bytes
@@ -71,6 +117,31 @@ def _reason(error: Exception) -> str:
     return f"the mask: {error or type(error).__name__}"
 
 
+def _step(image: ImageFile.ImageFile) -> int:
+    """Return what Pillow multiplies greys by; it knows that before it loads them."""
+    if image.format != "PNG" or not image.tile:
+        return 1
+    return {"L;4": 17, "L;2": 85}.get(str(image.tile[0][3]), 1)
+
+
+def _pixels(image: Image.Image, step: int) -> Pixels:
+    """Return the pixels of a loaded mask, turned as its EXIF says."""
+    table, lossy = np.zeros(0, np.uint32), image.format == "JPEG"
+    upright = _opaque(ImageOps.exif_transpose(image))
+    pixels = np.asarray(upright)
+    if upright.mode == "RGB":
+        return Pixels(_packed(pixels), "rgb", table, lossy)
+    if upright.mode not in _GREY:
+        raise DecodeError(f"the mask has {upright.mode} pixels; save it as a grey PNG")
+    if upright.mode == "I" and pixels.min() < 0:
+        raise DecodeError("the mask has negative values")
+    values = pixels.astype(np.uint32)
+    if upright.mode == "P":
+        palette = np.array(image.getpalette("RGB"), np.uint8)
+        return Pixels(values, "palette", _packed(palette.reshape(-1, 3)), lossy)
+    return Pixels(values, "bits" if upright.mode == "1" else "grey", table, lossy, step)
+
+
 def _opaque(image: Image.Image) -> Image.Image:
     """Take the alpha channel away, which has to be opaque throughout."""
     if image.mode not in ("LA", "RGBA"):
@@ -80,47 +151,10 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image.getchannel("L") if image.mode == "LA" else image.convert("RGB")
 
 
-def _values(image: Image.Image) -> tuple[npt.NDArray[np.uint32], bool]:
-    """Return grey levels or places in the palette; or colours, and True."""
-    pixels = np.asarray(image)
-    if image.mode == "RGB":
-        red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
-        return _packed(red, green, blue), True
-    if image.mode not in _GREY:
-        raise DecodeError(f"the mask has {image.mode} pixels; save it as a grey PNG")
-    if image.mode == "I" and pixels.min() < 0:
-        raise DecodeError("the mask has negative values")
-    return pixels.astype(np.uint32), False
-
-
-def _packed(
-    red: npt.NDArray[np.uint32],
-    green: npt.NDArray[np.uint32],
-    blue: npt.NDArray[np.uint32],
-) -> npt.NDArray[np.uint32]:
-    return (red << 16 | green << 8 | blue).astype(np.uint32, copy=False)
-
-
-def _to_numbers(
-    colours: npt.NDArray[np.uint32], palette: list[int] | None
-) -> npt.NDArray[np.uint32]:
-    blue = colours & np.uint32(0xFF)
-    wrong = colours != blue * 0x010101
-    if wrong.any():
-        _refuse(colours, wrong, "is coloured, where other masks hold numbers")
-    return blue.astype(np.uint32, copy=False)
-
-
-def _to_colours(
-    numbers: npt.NDArray[np.uint32], palette: list[int] | None
-) -> npt.NDArray[np.uint32]:
-    table = np.arange(256, dtype=np.uint32) * np.uint32(0x010101)
-    if palette is not None:
-        red, green, blue = np.array(palette, np.uint32).reshape(-1, 3).T
-        table = _packed(red, green, blue)
-    if numbers.max() >= len(table):
-        _refuse(numbers, numbers >= len(table), "is no colour")
-    return table[numbers]
+def _packed(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """Return colours 0xRRGGBB [...] of channels [..., 3]."""
+    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
 
 
 def _refuse(
@@ -150,7 +184,8 @@ class Coding:
     Attributes:
         values: The value of each class, K numbers or colours 0xRRGGBB.
         void: Values that do not count.
-        colour: Whether the values are colours.
+        colour: Whether the values are colours; else they are numbers, of files with a
+            palette the places in it.
         nearest: Take a value that is none of these for the nearest one.
     """
 
@@ -165,7 +200,8 @@ class Coding:
         Raises:
             DecodeError: It holds no mask, or one with a value that is no class.
         """
-        pixels = read_pixels(file, colour=self.colour).values
+        read = read_pixels(file)
+        pixels = read.colours() if self.colour else read.numbers(white(self.values))
         known = np.array([*self.values, *self.void], np.uint32)
         places = np.full(len(known), VOID, np.uint8)
         places[: len(self.values)] = np.arange(len(self.values))
@@ -223,5 +259,5 @@ class CodedMasks:
         return self.coding.places(self.files[index])
 
     def stamp(self, index: int) -> str:
-        """Return what changes with the mask's file."""
-        return stamp(self.files, index)
+        """Return what changes with the mask's file, and with what its values mean."""
+        return f"{self.coding} {stamp(self.files, index)}"

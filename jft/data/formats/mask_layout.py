@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jft.data.formats.describe import few, read_text
 from jft.data.formats.folder import (
+    EXTENSIONS,
+    MASK_EXTENSIONS,
     TEST_FOLDERS,
     TRAIN_FOLDERS,
     list_images,
@@ -80,6 +82,9 @@ def find_layout(root: Path, options: Mapping[str, str]) -> Layout:
         layout = _by_folder(root, matched, whole[0], skip)
         voc = whole[1].lower() == "segmentationclass"
         return Layout(layout.pairs, layout.skipped, voc)
+    if alone := _train_alone(root):
+        matched = _two_folders(root, *alone)
+        return Layout({"train": _used(root, matched, skip)}, _left(matched))
     folders = split_folders([name for name in _folders(root).values()], str(root))
     if not folders:
         matched = _side_by_side(root, "")
@@ -112,12 +117,23 @@ def _place(root: Path, inside: str) -> tuple[str, str] | None:
 
 def _in_split(root: Path, name: str) -> _Matched:
     """Match the images and masks of one split's folder."""
-    if place := _place(root, name):
-        return _two_folders(root, *place)
-    for sibling in SIBLINGS:
-        if (root / (name + sibling)).is_dir():
-            return _two_folders(root, name, name + sibling)
-    return _side_by_side(root, name)
+    place = _place(root, name) or _siblings(root, name)
+    return _two_folders(root, *place) if place else _side_by_side(root, name)
+
+
+def _siblings(root: Path, name: str) -> tuple[str, str] | None:
+    """Return a split's folder and that of its masks beside it, if there is one."""
+    masks = [name + end for end in SIBLINGS if (root / (name + end)).is_dir()]
+    return (name, masks[0]) if masks else None
+
+
+def _train_alone(root: Path) -> tuple[str, str] | None:
+    """Return train/ and the folder of its masks, where no other split is (Carvana)."""
+    folders = _folders(root)
+    train = [folders[name] for name in TRAIN_FOLDERS if name in folders]
+    if not train or any(name in folders for name in TEST_FOLDERS):
+        return None
+    return _siblings(root, train[0])
 
 
 def _join(folder: str, name: str) -> str:
@@ -128,7 +144,7 @@ def _two_folders(root: Path, images: str, masks: str) -> _Matched:
     for folder in (images, masks):
         require_folder(root / folder)
     image_names, other = list_images(root / images)
-    mask_names, others = list_images(root / masks)
+    mask_names, others = list_images(root / masks, MASK_EXTENSIONS)
     return _match(
         [_join(images, name) for name in image_names],
         [_join(masks, name) for name in mask_names],
@@ -139,16 +155,18 @@ def _two_folders(root: Path, images: str, masks: str) -> _Matched:
 
 def _side_by_side(root: Path, inside: str) -> _Matched:
     """Match x.jpg with x_mask.png or with x.png, wherever both are in one folder."""
-    names, other = list_images(root / inside)
+    names, other = list_images(root / inside, MASK_EXTENSIONS)
     names = [_join(inside, name) for name in names]
-    stems = Counter(os.path.splitext(name)[0] for name in names)
+    pictures = [name for name in names if name.lower().endswith(EXTENSIONS)]
+    stems = Counter(os.path.splitext(name)[0] for name in pictures)
     masks = {
         name
         for name in names
         for stem, kind in [os.path.splitext(name)]
         if stem.endswith(SUFFIXES) or (stems[stem] > 1 and kind.lower() in _MASK_TYPES)
     }
-    images = [name for name in names if name not in masks]
+    images = [name for name in pictures if name not in masks]
+    other += len(names) - len(images) - len(masks)
     return _match(images, sorted(masks), ("", ""), other)
 
 
@@ -240,7 +258,8 @@ def _read_lists(root: Path) -> dict[Split, list[str]]:
     for split, stems in known.items():
         path = next((p for s in stems if (p := folder / f"{s}.txt").is_file()), None)
         if path is not None:
-            found[split] = read_text(path).split()
+            lines = [line.strip() for line in read_text(path).splitlines()]
+            found[split] = [line for line in lines if line]
     return found if len(found) == 2 else {}
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from jft.data.formats.describe import read_text, require_choice
@@ -20,7 +21,8 @@ _LINES = (
     re.compile(r"(?P<name>[^:]+):(?P<r>\d+),(?P<g>\d+),(?P<b>\d+):.*"),
     re.compile(r"(?P<name>.+?)\s*,\s*(?P<r>\d+)\s*,\s*(?P<g>\d+)\s*,\s*(?P<b>\d+)"),
 )
-_VOID = "void"
+_IGNORE = "__ignore__"  # labelme's first line, which stands for -1
+_VOID = ("void", _IGNORE)
 
 
 def read_options(options: Mapping[str, str]) -> Wanted:
@@ -81,14 +83,49 @@ def _numbers(name: str, words: list[str], colour: bool) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def read_class_file(root: Path, *, colour: bool) -> Wanted | None:
+@dataclass(frozen=True)
+class ClassList:
+    """What a class list file says; a class called void or __ignore__ does not count.
+
+    Attributes:
+        names: The classes in the order of the lines.
+        colours: The colour 0xRRGGBB of each, or none.
+        source: The name of the file.
+    """
+
+    names: tuple[str, ...]
+    colours: tuple[int, ...]
+    source: str
+
+    def wanted(self, *, colour: bool) -> Wanted:
+        """Return what it says of masks of colours, or of numbers.
+
+        Lines stand for the numbers from 0 on; an __ignore__ in the first one for 255.
+        """
+        first = self.names[:1] == (_IGNORE,) and not colour
+        names = self.names[1:] if first else self.names
+        values = self.colours if colour else range(len(names))
+        pairs = [*zip(names, values, strict=True)]
+        kept = [pair for pair in pairs if pair[0].lower() not in _VOID]
+        void = tuple(value for pair in pairs if pair not in kept for value in pair[1:])
+        if (void or first) and not colour:
+            void = (*void, VOID_VALUE)
+        return Wanted(
+            names=tuple(name for name, _ in kept),
+            values=tuple(value for _, value in kept) if colour else None,
+            void=void or None,
+            colour=colour,
+            source=self.source,
+        )
+
+
+def read_class_file(root: Path) -> ClassList | None:
     """Return what a class list file beside the masks says; None without one.
 
-    A line names a class, or a class and its colour. One called void does not count.
+    A line names a class, or a class and its colour.
 
     Args:
         root: The folder of the data.
-        colour: Whether the masks hold colours, so that the file's are taken.
 
     Raises:
         InputError: It is no list of classes.
@@ -104,19 +141,7 @@ def read_class_file(root: Path, *, colour: bool) -> Wanted | None:
         wrong = lines[1 + found[1:].index(None)]
         raise InputError(f"{str(path)!r}: no class and colour in line {wrong!r}")
     names = [name for name, _ in pairs] or [line.partition(":")[0] for line in lines]
-    places = [i for i, name in enumerate(names) if name.lower() != _VOID]
-    void = [i for i in range(len(names)) if i not in places]
-    kept = tuple(names[i] for i in places)
-    if not (colour and pairs):
-        wanted_void = (*void, VOID_VALUE) if void else None
-        return Wanted(names=kept, void=wanted_void, source=path.name)
-    return Wanted(
-        names=kept,
-        values=tuple(pairs[i][1] for i in places),
-        void=tuple(pairs[i][1] for i in void) if void else None,
-        colour=True,
-        source=path.name,
-    )
+    return ClassList(tuple(names), tuple(colour for _, colour in pairs), path.name)
 
 
 def _coloured(line: str) -> tuple[str, int] | None:

@@ -2,17 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
 from jft.data.decode import DecodeError
-from jft.data.formats.describe import few
-from jft.data.formats.mask_files import MAX_CLASSES, Coding, read_pixels, written
+from jft.data.formats.mask_files import (
+    MAX_CLASSES,
+    SATURATED,
+    Coding,
+    Pixels,
+    read_pixels,
+    written,
+)
+from jft.data.formats.mask_tally import MANY, Found, Tally, distinct
 from jft.data.listing import Encoded
 from jft.errors import InputError
 
@@ -22,7 +28,6 @@ VOC_NAMES = (
     *("pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 VOID_VALUE = 255
-_SATURATED = (255, 65535)  # foreground, where nothing else but 0 occurs
 _BLURRED = 32  # more values than this, with gaps between them, are no classes
 
 
@@ -68,85 +73,42 @@ class Wanted:
     source: str = "classes"
 
 
-@dataclass(frozen=True)
-class Found:
-    """The values that occur in masks.
-
-    Attributes:
-        masks: How many masks hold each value.
-        colour: Whether they are colours.
-        lossy: Whether a mask is a JPEG, which changes values.
-    """
-
-    masks: Counter[int]
-    colour: bool
-    lossy: bool
-
-    def listed(self) -> str:
-        """Return the values and how many masks hold each, a line for each."""
-        return few(
-            [
-                f"{written(value, self.colour)} in {count} masks"
-                for value, count in sorted(self.masks.items())
-            ],
-            24,
-        )
-
-
-def find_values(masks: Sequence[Encoded]) -> Found:
+def find_values(masks: Sequence[Encoded], listed: Collection[int] = ()) -> Found:
     """Read all masks and collect their values; those that cannot be read are left out.
 
     Args:
         masks: The mask files of each split.
+        listed: The colours that a list of classes has.
 
     Raises:
         InputError: None can be read.
     """
-    counts, coloured, kinds, lossy = Counter[int](), False, set[bool](), False
-    why = ""
-    for pixels in _distinct(masks, None):
-        if isinstance(pixels, str):
-            why = why or pixels
-            continue
-        counts.update(pixels.values)
-        kinds.add(pixels.colour)
-        lossy |= pixels.lossy
-        greys = all(value == (value & 0xFF) * 0x010101 for value in pixels.values)
-        coloured |= pixels.colour and not greys
-    if not kinds:
+    tally, why = Tally(), ""
+    with closing(_distinct(masks)) as seen:
+        for pixels in seen:
+            if isinstance(pixels, str):
+                why = why or pixels
+                continue
+            tally.add(pixels)
+            if tally.full:
+                break
+    if not tally.counts:
         raise InputError(f"no mask can be read: {why}")
-    # Greys may be saved as RGB, and a palette may stand beside RGB.
-    if kinds != {coloured}:
-        again = (x for x in _distinct(masks, coloured) if not isinstance(x, str))
-        counts = Counter(value for pixels in again for value in pixels.values)
-    return Found(counts, coloured, lossy)
+    return tally.found(listed)
 
 
-@dataclass(frozen=True)
-class _Distinct:
-    """The distinct values of a mask, and whether they are colours, and lossy."""
-
-    values: list[int]
-    colour: bool
-    lossy: bool
-
-
-def _distinct(
-    masks: Sequence[Encoded], colour: bool | None
-) -> Iterator[_Distinct | str]:
+def _distinct(masks: Sequence[Encoded]) -> Generator[Pixels | str, None, None]:
     """Yield the distinct values of each mask, or what is wrong with it."""
 
-    def read(where: tuple[Encoded, int]) -> _Distinct | str:
+    def read(where: tuple[Encoded, int]) -> Pixels | str:
         name = ""
         try:
             file = where[0][where[1]]
             name = f"{file.name!r}: " if isinstance(file, Path) else ""
-            pixels = read_pixels(file, colour=colour)
+            pixels = read_pixels(file)
         except DecodeError as error:
             return f"{name}{error}"
-        flat = pixels.values.ravel()
-        ends = np.r_[True, flat[1:] != flat[:-1]]  # runs are long, and sorting is slow
-        return _Distinct(np.unique(flat[ends]).tolist(), pixels.colour, pixels.lossy)
+        return replace(pixels, values=distinct(pixels))
 
     places = [(some, i) for some in masks for i in range(len(some))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -185,16 +147,13 @@ def inferred(found: Found, wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
         InputError: The values could be anything; they are listed.
     """
     numbers = {*found.masks}
-    if found.lossy and not any(numbers <= {0, top} for top in (1, *_SATURATED)):
+    if len(numbers) > MANY:
+        _blurred(found)
+    if found.lossy and not any(numbers <= {0, top} for top in (1, *SATURATED)):
         _blurred(found)
     if found.colour:
         if strange := sorted(numbers - {*VOC_PLACES}):
-            copy = ",".join(written(v, True) for v in strange[:24])
-            raise InputError(
-                f"the masks are coloured, and {len(strange)} of their "
-                f"{len(numbers)} colours are not in VOC's table; say which class each "
-                f"is, such as values={copy}&classes=NAME,NAME,...{found.listed()}"
-            )
+            _strange(found, len(strange))
         numbers = {VOC_PLACES[value] for value in numbers}
     values, void = _choose(found, numbers, wanted)
     names = wanted.names or _names(values)
@@ -211,7 +170,7 @@ def _choose(
     count = len(wanted.names) if wanted.names else None
     void = wanted.void
     if void is None:
-        for top in _SATURATED:
+        for top in SATURATED:
             if numbers == {0, top} and count in (None, 2) and not found.colour:
                 return (0, top), ()
         void = (VOID_VALUE,)
@@ -242,7 +201,7 @@ def _usual(count: int, void: Sequence[int]) -> tuple[int, ...]:
 
 
 def _names(values: Sequence[int]) -> tuple[str, ...]:
-    two = len(values) == 2 and values[0] == 0 and values[1] in (1, *_SATURATED)
+    two = len(values) == 2 and values[0] == 0 and values[1] in (1, *SATURATED)
     return ("background", "foreground") if two else tuple(map(str, values))
 
 
@@ -251,6 +210,9 @@ def _refuse(found: Found, wanted: Wanted, why: str) -> NoReturn:
     named = ""
     if wanted.names:
         named = f" and {wanted.source} names {len(wanted.names)} classes"
+    if found.step > 1:
+        bits = 4 if found.step == 17 else 2
+        named += f"; greys of {bits} bits are read times {found.step}, as white is 255"
     copy = ",".join(written(v, found.colour) for v in sorted(found.masks)[:24])
     raise InputError(
         f"which values of the masks are classes cannot be told:{found.listed()}\n"
@@ -259,13 +221,27 @@ def _refuse(found: Found, wanted: Wanted, why: str) -> NoReturn:
     )
 
 
+def _strange(found: Found, count: int) -> NoReturn:
+    """Raise `InputError` for colours that are not in VOC's table."""
+    copy = ",".join(written(v, True) for v in sorted(found.masks)[:24])
+    places = ". values=0,1,... takes places in the palettes instead"
+    raise InputError(
+        f"{found.why or 'the masks are coloured'}, and {count} of their "
+        f"{len(found.masks)} colours are not in VOC's table; say which class each is, "
+        f"such as values={copy}&classes=NAME,NAME,..."
+        f"{places if found.why else ''}{found.listed()}"
+    )
+
+
 def _blurred(found: Found) -> NoReturn:
     """Raise `InputError` for masks that JPEG or a resize with smoothing has changed."""
     lossy = "some are JPEG files, which change values" if found.lossy else "blurred"
     low, high = min(found.masks), max(found.masks)
     ends = f"{written(low, found.colour)},{written(high, found.colour)}"
+    count = len(found.masks)
+    many = f"more than {MANY}" if count > MANY else str(count)
     raise InputError(
-        f"the masks hold {len(found.masks)} different values ({lossy}), between "
+        f"the masks hold {many} different values ({lossy}), between "
         f"{ends.replace(',', ' and ')}; best save them again as PNG without smoothing. "
         f"Else values={ends}&nearest=yes takes each pixel for the nearest of these"
     )

@@ -1,25 +1,26 @@
 """Pairs of an image and a mask, whose pixels are the classes of the image's pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jft.data.formats.describe import identity, require_choice, size_of
+from jft.data.formats.describe import few, identity, require_choice, size_of
 from jft.data.formats.folder import require_folder
-from jft.data.formats.mask_files import CodedMasks, Coding
+from jft.data.formats.mask_files import CodedMasks, Coding, written
 from jft.data.formats.mask_layout import Layout, find_layout
-from jft.data.formats.mask_options import read_class_file, read_options
+from jft.data.formats.mask_options import ClassList, read_class_file, read_options
+from jft.data.formats.mask_tally import Found
 from jft.data.formats.mask_values import (
     VOC_NAMES,
     VOC_PLACES,
     VOID_VALUE,
-    Found,
     Wanted,
     find_values,
     given,
     inferred,
+    voc_colour,
 )
-from jft.data.listing import Dataset, Listing, Paths, Split
+from jft.data.listing import Dataset, Encoded, Listing, Paths, Split
 from jft.errors import InputError
 
 
@@ -76,16 +77,34 @@ def _coding(
     if wanted.values is not None:
         return given(wanted)
     masks = [tuple(mask for _, mask in pairs) for pairs in layout.pairs.values()]
-    found = find_values([Paths(root, names) for names in masks])
-    if wanted.names is None and (listed := read_class_file(root, colour=found.colour)):
-        if listed.values is not None:
-            return given(listed)
-        wanted = replace(
-            listed, void=listed.void if wanted.void is None else wanted.void
-        )
-    elif wanted.names is None and layout.voc and _is_voc(found):
+    files = [Paths(root, names) for names in masks]
+    listed = None if wanted.names else read_class_file(root)
+    if listed is not None:
+        return _by_list(files, listed, wanted)
+    found = find_values(files)
+    if wanted.names is None and layout.voc and _is_voc(found):
         wanted = replace(wanted, names=VOC_NAMES, source="VOC")
     return inferred(found, wanted)
+
+
+def _by_list(
+    files: Sequence[Encoded], listed: ClassList, wanted: Wanted
+) -> tuple[Coding, tuple[str, ...]]:
+    """Return what the values mean by a class list file."""
+    known = {*listed.colours, voc_colour(VOID_VALUE)} if listed.colours else set[int]()
+    found = find_values(files, known)
+    if listed.colours and found.palette:
+        strange = [written(value, True) for value in sorted(found.palette - known)]
+        raise InputError(
+            f"{listed.source} gives the colours of the classes, and the palettes of "
+            "masks have others. values=0,1,... takes the places in the palettes, "
+            f"values=RRGGBB,... the colours:{few(strange, 24)}"
+        )
+    said = listed.wanted(colour=found.colour and bool(listed.colours))
+    if said.values is not None:
+        return given(said)
+    void = said.void if wanted.void is None else wanted.void
+    return inferred(found, replace(said, void=void))
 
 
 def _is_voc(found: Found) -> bool:
