@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from jft.data.decode import DecodeError
 from jft.data.formats import parquet as form
 from jft.data.formats import parquet_rows
-from jft.data.listing import Dataset
+from jft.data.listing import Dataset, stamp
 from jft.data.sources import list_data, open_splits
 from jft.data.spec import parse_spec
 from jft.errors import InputError
@@ -24,6 +25,7 @@ from jft.preprocess import Preprocess
 NAMES = ["cat", "dog", "owl"]
 IMAGE = {"_type": "Image"}
 CLASSES = {"names": NAMES, "_type": "ClassLabel"}
+TWO = ("multilabel", ["0", "1"])
 
 
 def noise(seed: int, shape: tuple[int, ...] = (6, 5, 3), high: int = 256) -> np.ndarray:
@@ -95,7 +97,10 @@ def test_a_single_file_trains_and_a_fifth_is_held_out(tmp_path: Path):
     write_small(tmp_path)
     file = tmp_path / "data" / "train-00000-of-00002.parquet"
     listed = list_data(f"hf-parquet:{file}")
-    assert [len(listed.splits[s].keys) for s in ("train", "test")] == [7, 3]
+    train, test = ({*listed.splits[s].keys} for s in ("train", "test"))
+    assert test
+    assert not train & test
+    assert train | test == {f"{file.name}/{row}" for row in range(10)}
     assert listed.name == "train-00000-of-00002"
 
 
@@ -147,6 +152,15 @@ def test_where_the_data_lies_does_not_matter_but_its_bytes_do(tmp_path: Path):
         ),
         ("label", [["x"], ["z", "y"], [], ["x"]], None, "multilabel", "xyz", "words"),
         ("label", [[1, 0, -1], [0, 0, 1]] * 2, None, "multilabel", "012", "as it is"),
+        # Lists of two truths: twice the same, or the larger first, are no classes.
+        ("label", [[1, 0], [0, 1], [1, 1], [-1, 0]], None, *TWO, "as it is"),
+        ("label", [[1, 0], [0, 1]] * 2, None, *TWO, "as it is"),
+        ("label", [[1.0, 0.0], [0.0, 1.0]] * 2, None, *TWO, "as it is"),
+        ("label", [[0, 1], [1, 2], [2], [0, 1]], None, "multilabel", "012", "ids"),
+        (
+            *("label", [[0, 1], [1, 0], [0, 1], [1, 0]]),
+            *([CLASSES], "multilabel", NAMES, [[1, 1, 0]] * 4),
+        ),
         ("label", [0.5, 2.0, -1.0, None], None, "regression", ["label"], "as it is"),
         (
             "target",
@@ -178,6 +192,8 @@ def test_labels_mean_what_their_types_say(
         expected = [[1, 0, 1], [0, 0, 0], [0, 1, 0], [-1, -1, -1]]
     elif expected == "words":
         expected = [[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 0, 0]]
+    elif expected == "ids":
+        expected = [[1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 1, 0]]
     elif expected == "as it is":
         kind = np.float32 if task == "regression" else np.int32
         expected = np.array(label, kind).reshape(4, -1)
@@ -274,6 +290,14 @@ def test_files_are_told_apart_by_name_or_by_pattern(tmp_path: Path):
         ({"label": [1, 2, 1]}, {"task": "regresion"}, "did you mean 'regression'"),
         ({"label": [0.5, 1e300, 1]}, {}, "too large for float32"),
         ({"label": [0.5, float("inf"), 1]}, {}, "a label is infinite"),
+        ({"label": [[0, 1]] * 3}, {}, r"all labels are the list \[0, 1\]"),
+        ({"label": ["a", "b", "a"], "x": [1, 2, 1]}, {"label": "x,x"}, "there twice"),
+        ({"label": [0.5, 1, 1]}, {"task": "classification"}, "of different kinds"),
+        (
+            {"label": [[1], [0], [1]]},
+            {"task": "classification"},
+            "one label an example",
+        ),
         ({"label": [1, 2, 1]}, {"test": "none*"}, "no such files"),
         (
             {"label": [1, 2, 1]},
@@ -341,14 +365,14 @@ def test_row_groups_are_read_once_and_kept_within_bounds(
     read: list[int] = []
     real = parquet_rows._read
     monkeypatch.setattr(
-        parquet_rows, "_read", lambda *a: (read.append(a[1]), real(*a))[1]
+        parquet_rows, "_read", lambda *a: (read.append(a[2]), real(*a))[1]
     )
     for i in range(10):  # row groups of 4, 4 and 2 rows
         assert listing.images[i] == png(noise(i))
     assert read == [0, 1, 2]
     monkeypatch.setattr(parquet_rows, "_KEPT_BYTES", 1)
     assert listing.images[12] == png(noise(12))
-    assert [group for _, group, _ in kept._chunks] == [0]
+    assert [group for *_, group, _ in kept._chunks] == [0]
     assert listing.images[0] == png(noise(0))
     assert read == [0, 1, 2, 0, 0]
 
@@ -380,3 +404,117 @@ def test_it_can_be_sent_to_another_process_and_damage_is_told(tmp_path: Path):
 def test_the_options_pass_through_the_grammar(tmp_path: Path):
     spec = parse_spec(f"hf-parquet:{tmp_path}?label=a,b&test=data/x-*&classes=u,v")
     assert spec.options == {"label": "a,b", "test": "data/x-*", "classes": "u,v"}
+
+
+def test_a_file_written_again_is_read_again(tmp_path: Path):
+    file = tmp_path / "x.parquet"
+
+    def rewrite(first: int, count: int = 4) -> Dataset:
+        places = range(first, first + count)
+        write(file, {"image": images(places), "label": [i % 2 for i in places]})
+        return load(file)
+
+    before = rewrite(0).splits["train"].images
+    assert before[1] == png(noise(1))
+    after = rewrite(10).splits["train"].images
+    assert [after[i] for i in range(4)] == [png(noise(i)) for i in range(10, 14)]
+    for images_of_old_file, index in ((before, 1), (after, 3)):
+        rewrite(20, 2)
+        with pytest.raises(DecodeError, match="no longer the one that was listed"):
+            _ = images_of_old_file[index]
+
+
+def test_stamps_follow_the_file_and_no_row_is_read_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    dataset = load(write_small(tmp_path))
+    listing = dataset.splits["train"]
+    monkeypatch.setattr(parquet_rows, "_read", None)
+    before = [stamp(listing.images, i) for i in range(15)]
+    assert len({*before}) == 15
+    assert before == [stamp(listing.images, i) for i in range(15)]
+    file = tmp_path / "data/train-00001-of-00002.parquet"
+    status = file.stat()
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    after = [stamp(listing.images, i) for i in range(15)]
+    assert after[:10] == before[:10]
+    assert {*after[10:]}.isdisjoint(before)
+    file.unlink()
+    assert "No such file" in stamp(listing.images, 12)
+
+
+def test_stamps_of_paths_follow_their_files(tmp_path: Path):
+    (tmp_path / "0.png").write_bytes(png(noise(0)))
+    cells = [cell(None, "0.png"), cell(png(noise(1))), cell(None)]
+    write(tmp_path / "x.parquet", {"image": cells, "label": [0, 1, 1]})
+    files = load(tmp_path / "x.parquet").splits["train"].images
+    before = [stamp(files, i) for i in range(3)]
+    (tmp_path / "0.png").write_bytes(png(noise(2)))
+    after = [stamp(files, i) for i in range(3)]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True, True]
+    assert before[2] == "the cell is empty"
+
+
+def test_numbers_that_may_be_names_are_asked_about(tmp_path: Path):
+    columns = {"image": images(range(60)), "label": [*range(60)]}
+    write(tmp_path / "x.parquet", columns)
+    with pytest.raises(InputError, match=r"60 different .*task=regression"):
+        load(tmp_path)
+    assert load(tmp_path, task="regression").task == "regression"
+    assert len(load(tmp_path, task="classification").class_names) == 60
+
+
+def test_classes_saved_with_decimals_are_classes_if_told(tmp_path: Path):
+    columns = {"image": images(range(4)), "label": [0.0, 1.0, 1.0, 0.0]}
+    write(tmp_path / "x.parquet", columns)
+    assert load(tmp_path).task == "regression"
+    dataset = load(tmp_path, task="classification")
+    assert dataset.class_names == ("0", "1")
+    assert dataset.splits["train"].labels.tolist() == [0, 1, 1, 0]
+    write(tmp_path / "x.parquet", {**columns, "label": [0.0, 1.0, None, float("nan")]})
+    with pytest.raises(
+        InputError, match=r"(?s)2 examples have no .*/2: None.*/3: None"
+    ):
+        load(tmp_path, task="classification")
+
+
+def test_ids_of_classes_are_no_numbers(tmp_path: Path):
+    two = {"names": ["no", "yes"], "_type": "ClassLabel"}
+    columns = {
+        "image": images(range(4)),
+        "fine": [0, 1, 2, 1],
+        "coarse": [0, 0, 1, 1],
+        "age": [7, 8, 9, 7],
+    }
+    features = {"image": IMAGE, "fine": CLASSES, "coarse": two}
+    write(tmp_path / "x.parquet", columns, features)
+    for label in ("coarse,fine", "coarse,age"):
+        with pytest.raises(InputError, match=r"holds classes .* alone"):
+            load(tmp_path, label=label)
+        assert load(tmp_path, label=label, task="regression").task == "regression"
+    write(tmp_path / "x.parquet", columns, features | {"fine": two})
+    with pytest.raises(InputError, match="'coarse' holds classes"):
+        load(tmp_path, label="coarse,fine")
+    columns["fine"] = [0, 1, 0, 1]
+    write(tmp_path / "x.parquet", columns, features | {"fine": two})
+    assert load(tmp_path, label="coarse,fine").task == "multilabel"
+
+
+def test_damaged_labels_and_columns_of_one_name_are_told(tmp_path: Path):
+    file = tmp_path / "x.parquet"
+    write(file, {"image": images(range(50)), "label": [i % 3 for i in range(50)]})
+    column = pq.read_metadata(file).row_group(0).column(2)
+    assert column.path_in_schema == "label"
+    content = bytearray(file.read_bytes())
+    start = column.dictionary_page_offset
+    content[start : start + 20] = b"\xff" * 20
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read column label of .*x\.parquet"):
+        load(tmp_path)
+    pair = [pa.array([0, 1]), pa.array([1, 0])]
+    table = pa.Table.from_arrays(
+        [pa.array(images(range(2))), *pair], names=["image", "label", "label"]
+    )
+    pq.write_table(table, file)
+    with pytest.raises(InputError, match="2 columns are called 'label'"):
+        load(tmp_path)

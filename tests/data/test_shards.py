@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import tarfile
@@ -13,13 +14,16 @@ import pytest
 from PIL import Image
 
 from jft.data.decode import DecodeError
+from jft.data.formats import parquet, tar_index
 from jft.data.formats import shards as form
-from jft.data.formats import tar_index
 from jft.data.formats.shard_files import expand
-from jft.data.listing import Dataset
+from jft.data.listing import Dataset, stamp
 from jft.data.sources import list_data, open_splits
 from jft.errors import InputError
 from jft.preprocess import Preprocess
+
+DECIMALS = [[0.375], [2], [np.nan], [-10]]
+TWO = ("multilabel", ["0", "1"])
 
 
 def noise(seed: int, shape: tuple[int, ...] = (6, 5, 3), high: int = 256) -> np.ndarray:
@@ -156,6 +160,9 @@ def test_a_fifth_is_held_out_and_the_pixels_are_those_that_were_written(tmp_path
             ["cls"],
             [[3], [4], [9]],
         ),
+        ("txt", ["0.375", "2", "", "-1e1"], {}, "regression", ["txt"], DECIMALS),
+        ("cls", ["1", "2", "ten"], {}, "classification", ["1", "2", "ten"], [0, 1, 2]),
+        ("json", [{"label": [1, 0]}, {"label": [1, 1]}], {}, *TWO, [[1, 0], [1, 1]]),
     ],
 )
 def test_labels_mean_what_their_files_say(
@@ -255,7 +262,23 @@ def test_ends_are_known_in_capitals_too(tmp_path: Path):
             {},
             "no 'label', but .'labels'",
         ),
+        *(
+            ([("1.png", b"x"), ("1.json", text)], {"label": "json.a.b"}, message)
+            for text, message in (
+                ('{"a": "word"}', "1.json .*no 'a.b', but 'word' where 'b' would be"),
+                ('{"a": {"c": 1}}', "no 'a.b', but .'c'"),
+                ("[1, 2]", "where 'a' would be"),
+            )
+        ),
         ([("1.png", b"x"), ("1.cls", b"\xff")], {}, "1.cls holds no label"),
+        (
+            [("1.png", b"x"), ("1.cls", "0.5"), ("2.png", b"x"), ("2.cls", "ten")],
+            {"task": "regression"},
+            "1 labels .*2: 'ten'",
+        ),
+        ([("1.png", b"x"), ("1.txt", "")], {}, "no example has a label"),
+        ([("1.png", b"x"), ("1.cls", "0")], {"image": "png,pgn"}, "did you mean 'png'"),
+        ([("1.png", b"x")], {"image": "png", "label": "png"}, "both name the files"),
         ([("1.png", b"x"), ("1.cls", "0" * 2**21)], {}, "too long for a label"),
         ([("1.png", b"x"), ("1.cls", "0")], {"classes": "one"}, "cannot read 'one'"),
         (
@@ -327,6 +350,10 @@ HOSTILE = {
     "no tar header at byte 1,024": GOOD + GOOD[:300],
     "is damaged: no tar header": GOOD + bytes(range(256)) * 4,
     "no whole tar archive: bad checksum|invalid": header(b"1.png", b"9" * 12),
+    "is cut short at byte 1,024: an archive ends with two": GOOD,
+    "is cut short at byte 1,536: an archive ends with": GOOD + bytes(512),
+    "does not end at byte 1,024, .* several archives": (GOOD + bytes(1024)) * 2,
+    "does not end at byte 1,024, .* a header is damaged": GOOD + bytes(512) + GOOD,
     "no whole tar archive: empty file": b"",
     "no whole tar archive: ": b"<html>" * 200,
     r"compressed \(gzip\)": b"\x1f\x8b" + bytes(600),
@@ -341,18 +368,29 @@ def test_a_damaged_or_hostile_archive_is_refused(tmp_path: Path, reason: str):
         list(tar_index.read_members(tmp_path / "x.tar"))
 
 
-def test_every_truncation_is_refused_or_gives_whole_members(tmp_path: Path):
+def test_every_truncation_is_refused(tmp_path: Path):
     write(tmp_path / "x.tar", examples(range(3)))
     content = (tmp_path / "x.tar").read_bytes()
-    whole = [m.name for m in tar_index.read_members(tmp_path / "x.tar") if m]
-    for length in range(0, len(content), 97):
+    whole = [m for m in tar_index.read_members(tmp_path / "x.tar") if m]
+    end = whole[-1].offset + 512 + 1024  # the last label is in one block
+    for length in (*range(0, end, 97), *range(0, end, 512), end - 1):
         (tmp_path / "y.tar").write_bytes(content[:length])
-        try:
-            found = [m for m in tar_index.read_members(tmp_path / "y.tar") if m]
-        except InputError:
-            continue
-        assert [m.name for m in found] == whole[: len(found)]
-        assert all(m.offset + m.size <= length for m in found)
+        with pytest.raises(InputError, match=r"y\.tar"):
+            list(tar_index.read_members(tmp_path / "y.tar"))
+    for length in (end, end + 1, len(content)):
+        (tmp_path / "y.tar").write_bytes(content[:length])
+        assert [*tar_index.read_members(tmp_path / "y.tar")] == whole
+
+
+def test_a_header_lost_to_zeros_is_refused(tmp_path: Path):
+    write(tmp_path / "x.tar", examples(range(10)))
+    content = bytearray((tmp_path / "x.tar").read_bytes())
+    members = [m for m in tar_index.read_members(tmp_path / "x.tar") if m]
+    start = members[6].offset - 512
+    content[start : start + 512] = bytes(512)
+    (tmp_path / "x.tar").write_bytes(content)
+    with pytest.raises(InputError, match=rf"does not end at byte {start:,}"):
+        load(tmp_path)
 
 
 def test_it_can_be_sent_to_another_process_and_a_change_is_told(tmp_path: Path):
@@ -382,3 +420,71 @@ def test_where_the_data_lies_does_not_matter_but_its_labels_do(tmp_path: Path):
     assert load(a).fingerprint == load(b).fingerprint
     write(b / "val-000.tar", examples(range(15, 18), lambda i: str((i + 1) % 3)))
     assert load(a).fingerprint != load(b).fingerprint
+
+
+def test_images_of_several_types_are_taken_together(tmp_path: Path):
+    ends = ("jpg", "jpeg", "PNG", "jpg")
+    files = [(f"{i}.{end}", png(noise(i))) for i, end in enumerate(ends)]
+    files += [(f"{i}.cls", str(i % 2)) for i in range(4)]
+    write(tmp_path / "x.tar", files)
+    for options in ({}, {"image": "jpg,png,jpeg"}):
+        found = load(tmp_path / "x.tar", **options).splits["train"].images
+        assert [found[i] for i in range(4)] == [png(noise(i)) for i in range(4)]
+    with pytest.raises(InputError, match=r"1 of 4 .*\n.*2: no \.jpg or \.jpeg"):
+        load(tmp_path / "x.tar", image="jpg,jpeg")
+    # Where one example has two, the commonest is the image, or the first that is named.
+    write(tmp_path / "x.tar", [*files, ("0.png", png(noise(9)))])
+    with pytest.raises(InputError, match=r"2 of 4 .*\n.*1: no \.jpg"):
+        load(tmp_path / "x.tar")
+    for options, seed in (("jpg,png,jpeg", 0), ("png,jpg,jpeg", 9)):
+        found = load(tmp_path / "x.tar", image=options).splits["train"].images
+        assert found[0] == png(noise(seed))
+
+
+def test_pipes_among_the_shards_are_refused_and_not_waited_for(tmp_path: Path):
+    write_small(tmp_path)
+    os.mkfifo(tmp_path / "train-002.tar")
+    for place in (tmp_path, tmp_path / "train-*.tar"):
+        with pytest.raises(InputError, match=r"train-002.tar.* no regular file"):
+            form.check(str(place), {})
+    assert len(load(tmp_path, train="train-000.tar", test="val*").splits) == 2
+    os.mkfifo(tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=r"train.parquet.* no regular file"):
+        parquet.check(str(tmp_path), {})
+
+
+def test_folders_that_cannot_be_listed_are_told_and_linked_ones_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_small(tmp_path / "data")
+    write_small(tmp_path / "elsewhere")
+    (tmp_path / "data" / "more").symlink_to(tmp_path / "elsewhere")
+    dataset = load(tmp_path / "data")
+    assert (len(dataset.splits["train"].keys), dataset.skipped) == (15, 1)
+    (tmp_path / "data" / "locked").mkdir()
+    real = os.scandir
+
+    def refuse(path: Any) -> Any:  # root may list any folder
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"cannot list folder .*locked'.*denied"):
+        load(tmp_path / "data")
+
+
+def test_stamps_follow_the_archive_and_no_member_is_read_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = load(write_small(tmp_path)).splits["train"].images
+    monkeypatch.setattr(tar_index.Members, "__getitem__", None)
+    before = [stamp(files, i) for i in range(15)]
+    assert len({*before}) == 15
+    write(tmp_path / "train-001.tar", examples(range(20, 25)))
+    os.utime(tmp_path / "train-001.tar", (1, 1))
+    after = [stamp(files, i) for i in range(15)]
+    assert after[:10] == before[:10]
+    assert {*after[10:]}.isdisjoint(before)
+    (tmp_path / "train-001.tar").unlink()
+    assert "No such file" in stamp(files, 12)

@@ -1,21 +1,34 @@
 """Data sets of TFDS, without TensorFlow: every example, against what was written."""
 
 import json
+import os
 import pickle
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow_datasets as tfds
 import tfds_datasets as made
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
 
 from jft.data.decode import DecodeError
 from jft.data.formats import tfds as form
-from jft.data.listing import Dataset
+from jft.data.formats.tfds_records import (
+    FeatureFiles,
+    Features,
+    Records,
+    find_pieces,
+    open_builder,
+)
+from jft.data.listing import Dataset, stamp
 from jft.data.sources import list_data, open_splits
 from jft.data.spec import parse_spec
 from jft.errors import InputError
@@ -184,11 +197,13 @@ def test_numbers_are_regressed(home: Path, label: str, names: tuple[str, ...]):
         ("pets", {"label": "file_name"}, "valid are one feature with"),
         ("scenes", {"label": "labels", "image": "photos"}, "did you mean 'photo'"),
         ("scenes", {"label": "place,age"}, "several with one number each"),
+        ("small", {"label": "label,coarse"}, "one of two classes each"),
+        ("pets", {"label": "species,label"}, "one of two classes each"),
         ("scenes", {"label": "labels", "void": "255"}, "void= is for masks"),
         ("small", {"train": "trian"}, "no split 'trian'.*did you mean 'train'"),
         ("small", {"train": "train[:"}, "no split"),
         ("small", {"test": "train[:10%]"}, "4 examples are in train= and in test="),
-        ("small", {"train": "train+train[:3]"}, "examples twice|no split"),
+        ("small", {"train": "train+train[:3]"}, "train= has examples twice"),
         ("smal", {}, "is not prepared in .*did you mean 'small'.*download_and_prepare"),
         ("small:2.0.0", {}, "no version 2.0.0 .* but ..1.0.0"),
         ("small:a:b:c", {}, "valid is NAME"),
@@ -248,13 +263,117 @@ def test_a_damaged_file_is_told(home: Path, tmp_path: Path):
     dataset = load("small", tmp_path)
     shard = next((tmp_path / "small" / "1.0.0").glob("small-train*"))
     content = shard.read_bytes()
-    shard.write_bytes(content[: len(content) // 2])
-    with pytest.raises((InputError, DecodeError), match="read"):
-        load("small", tmp_path).splits["train"].images[0]
+    for length in (0, 100, len(content) // 2, len(content) - 20):
+        shard.write_bytes(content[:length])
+        with pytest.raises(InputError, match=rf"cannot read .*{shard.name}': \S+"):
+            load("small", tmp_path)
+    images = pickle.loads(pickle.dumps(dataset.splits["train"].images))
+    with pytest.raises(DecodeError, match="cannot be read"):
+        _ = images[0]
     shard.unlink()
-    with pytest.raises(InputError, match="is missing"):
-        load("small", tmp_path)
-    assert len(dataset.splits["train"].keys) == 40
+    for broken in ("nothing", "a pipe"):
+        with pytest.raises(InputError, match="is missing"):
+            load("small", tmp_path)
+        if broken == "nothing":
+            os.mkfifo(shard)
+
+
+def test_a_set_of_several_files_is_read_in_order(home: Path, tmp_path: Path):
+    file_format = home.name.rstrip("0123456789")
+    made.write(made.Small, tmp_path, file_format, shards=5)
+    assert len([*(tmp_path / "small/1.0.0").glob("small-train*")]) == 5
+    one, five = load("small", home), load("small", tmp_path)
+    for split, places in made.Small.SPLITS.items():
+        found = numbers(five, split, made.Small)
+        assert found == numbers(one, split, made.Small)
+        assert sorted(found) == [*places]
+        np.testing.assert_array_equal(five.splits[split].labels, np.mod(found, 3))
+    assert five.splits["train"].keys[8] == "small-train-00001-of-00005/0"
+    whole = numbers(five, "train", made.Small)
+    cut = load("small", tmp_path, train="train[:11]+train[20:]", test="train[11:20]")
+    assert numbers(cut, "train", made.Small) == whole[:11] + whole[20:]
+    assert numbers(cut, "test", made.Small) == whole[11:20]
+    assert cut.splits["test"].keys == five.splits["train"].keys[11:20]
+
+
+def test_stamps_follow_the_file_and_no_record_is_read_for_them(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made.write(made.Small, tmp_path, home.name.rstrip("0123456789"), shards=2)
+    files = load("small", tmp_path, train="train[5:]").splits["train"].images
+    monkeypatch.setattr(Records, "__getitem__", None)
+    before = [stamp(files, i) for i in range(35)]
+    assert len({*before}) == 35
+    whole = load_files(tmp_path)
+    assert [stamp(whole, i) for i in range(5, 40)] == before
+    shard = next((tmp_path / "small" / "1.0.0").glob("small-train*00001-of*"))
+    os.utime(shard, (1, 1))
+    after = [stamp(files, i) for i in range(35)]
+    assert after[:15] == before[:15]
+    assert {*after[15:]}.isdisjoint(before)
+
+
+def load_files(home: Path) -> FeatureFiles:
+    """Return the images of all of `small`, unread."""
+    prepared = form.find_prepared("small", {"dir": str(home)})
+    pieces = find_pieces(prepared, open_builder(prepared), "train")
+    return FeatureFiles(Features(Records(prepared, pieces), ("image",)), "image")
+
+
+def rewrite(home: Path, tmp_path: Path, records: Callable[[list[bytes]], list[bytes]]):
+    """Write the training records of `small` again, changed."""
+    shutil.copytree(home / "small", tmp_path / "small")
+    shard = next((tmp_path / "small" / "1.0.0").glob("small-train*"))
+    if "parquet" in shard.name:
+        old = pq.read_table(shard).column("data").to_pylist()
+        pq.write_table(pa.table({"data": records(old)}), shard)
+    else:
+        source = ArrayRecordDataSource([str(shard)])
+        old = [source[i] for i in range(len(source))]
+        writer = ArrayRecordWriter(str(shard), "group_size:1")
+        for record in records(old):
+            writer.write(record)
+        writer.close()
+
+
+@pytest.mark.parametrize("change", [[b"x"], None])
+def test_records_more_or_fewer_than_described_are_told(
+    home: Path, tmp_path: Path, change: list[bytes] | None
+):
+    rewrite(home, tmp_path, lambda old: old + change if change else old[:-1])
+    count = 41 if change else 39
+    message = rf"small-train.* has {count} records, and dataset_info.json says 40"
+    for options in ({}, {"train": "train[:10]"}):
+        with pytest.raises(InputError, match=message):
+            load("small", tmp_path, **options)
+
+
+def test_records_that_are_no_examples_are_told(home: Path, tmp_path: Path):
+    def without_image(record: bytes) -> bytes:
+        return record.replace(b"\x05image", b"\x05imago")
+
+    for i, (change, message) in enumerate(
+        [
+            (lambda record: b"\xff" * 9, "its record cannot be understood"),
+            (without_image, "its record has no 'image'"),
+        ]
+    ):
+        rewrite(
+            home,
+            tmp_path / str(i),
+            lambda old, change=change: [*old[:3], change(old[3]), *old[4:]],
+        )
+        with pytest.raises(InputError, match=f"small-train.*/3: {message}"):
+            load("small", tmp_path / str(i))
+
+
+def test_ids_of_two_classes_are_no_truths(tmp_path: Path):
+    made.write(made.Pair, tmp_path)
+    dataset = load("pair", tmp_path)
+    assert (dataset.task, dataset.class_names) == ("multilabel", made.NAMES[:2])
+    for place, i in enumerate(numbers(dataset, "train", made.Pair)):
+        expected = [int(i % 2 == 0), int(i % 2 == 1)]
+        assert dataset.splits["train"].labels[place].tolist() == expected
 
 
 def test_the_squares_are_the_pixels_that_were_written(home: Path):

@@ -130,7 +130,36 @@ class Scenes(Written, skip_registration=True):
         }
 
 
-def write(kind: type[Written], folder: Path, file_format: str = "array_record") -> None:
-    """Write a data set below a folder, as `TFDS_DATA_DIR` has it."""
+class Pair(Written, skip_registration=True):
+    """Lists of two classes each: ids, though they look like truths."""
+
+    name = "pair"
+    FEATURES: ClassVar = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "kinds": tfds.features.Sequence(tfds.features.ClassLabel(names=NAMES[:2])),
+    }
+    SPLITS: ClassVar = {"train": range(10)}
+
+    @staticmethod
+    def example(i: int) -> dict[str, Any]:
+        return {"image": png(noise(i, (5, 4, 3))), "kinds": [i % 2, i % 2]}
+
+
+def write(
+    kind: type[Written],
+    folder: Path,
+    file_format: str = "array_record",
+    shards: int | None = None,
+) -> None:
+    """Write a data set below a folder, as `TFDS_DATA_DIR` has it.
+
+    Args:
+        kind: What to write.
+        folder: Where to.
+        file_format: One of those that TFDS reads at random.
+        shards: Files of each split; TFDS decides by size without it.
+    """
     tfds.disable_progress_bar()
-    kind(data_dir=folder, file_format=file_format).download_and_prepare()
+    kind(data_dir=folder, file_format=file_format).download_and_prepare(
+        download_config=tfds.download.DownloadConfig(num_shards=shards)
+    )

@@ -8,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.listing import Dataset, Listing
+from jft.data.listing import Dataset, Listing, Split
+from jft.data.split import part
 from jft.errors import InputError
 
 
@@ -32,7 +33,7 @@ def check(place: str, options: Mapping[str, str]) -> None:
 
 
 def load(place: str, options: Mapping[str, str]) -> Dataset:
-    """List the digits; the label is the digit."""
+    """List the digits; the label is the digit. There is one split, and it is fixed."""
     try:
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
@@ -45,11 +46,29 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         images=Pixels(grey[..., None].repeat(3, -1)),
         labels=labels,
     )
+    test = _fifth(listing.keys, labels)
+    splits: dict[Split, Listing] = {
+        "train": part(listing, np.flatnonzero(~test)),
+        "test": part(listing, np.flatnonzero(test)),
+    }
+    content = hashlib.sha256(grey.tobytes() + labels.tobytes()).hexdigest()
     return Dataset(
         name="digits",
         task="classification",
         class_names=tuple("0123456789"),
-        splits={"train": listing},
-        fingerprint=hashlib.sha256(grey.tobytes() + labels.tobytes()).hexdigest(),
+        splits=splits,
+        fingerprint=hashlib.sha256(content.encode() + test.tobytes()).hexdigest(),
         framed=True,
     )
+
+
+def _fifth(
+    keys: tuple[str, ...], labels: npt.NDArray[np.int32]
+) -> npt.NDArray[np.bool_]:
+    """Choose a fifth of each digit, [N], to the image: none is ever added to them."""
+    test = np.zeros(len(keys), np.bool_)
+    for digit in range(10):
+        chosen = np.flatnonzero(labels == digit).tolist()
+        chosen.sort(key=lambda i: hashlib.sha256(keys[i].encode()).digest())
+        test[chosen[: round(len(chosen) / 5)]] = True
+    return test

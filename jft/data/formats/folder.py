@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from jft.data.formats.describe import few
 from jft.data.listing import Dataset, Listing, Paths, Split, fingerprint
 from jft.errors import InputError, nearest
 
@@ -15,8 +16,11 @@ EXTENSIONS = (
     *(".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
+MASK_EXTENSIONS = (*EXTENSIONS, ".gif")
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("val", "valid", "validation", "test", "testing")
+
+_SHOWN = 20  # classes that an error names
 
 Entries = list[tuple[str, int]]  # the path relative to the data folder, and the label
 
@@ -57,6 +61,7 @@ def list_splits(root: Path) -> tuple[dict[Split, Entries], tuple[str, ...], int]
     folders, loose = _list_folders(root)
     given = split_folders(folders, str(root))
     if given:
+        loose += _count_unused(root, {*folders} - {*given.values()})
         train, names, skipped = _list_classes(root, given["train"])
         test, test_names, test_skipped = _list_classes(root, given["test"])
         _require_same_classes(given, names, test_names)
@@ -65,16 +70,22 @@ def list_splits(root: Path) -> tuple[dict[Split, Entries], tuple[str, ...], int]
     return {"train": entries}, names, skipped
 
 
-def list_images(folder: Path) -> tuple[list[str], int]:
+def list_images(
+    folder: Path, extensions: tuple[str, ...] = EXTENSIONS
+) -> tuple[list[str], int]:
     """Return the sorted relative paths of images under a folder; count other entries.
 
     Names decide. Hidden entries are skipped, and links to folders, as they may loop.
+
+    Args:
+        folder: Where to look.
+        extensions: How the names of images end, in lower case.
     """
     images: list[str] = []
     skipped = 0
     for parent, folders, files in os.walk(folder, onerror=_refuse):
         inside = os.path.relpath(parent, folder)
-        good = [f for f in files if f[0] != "." and f.lower().endswith(EXTENSIONS)]
+        good = [f for f in files if f[0] != "." and f.lower().endswith(extensions)]
         images += [os.path.normpath(os.path.join(inside, f)) for f in good]
         links = [f for f in folders if os.path.islink(os.path.join(parent, f))]
         visible = [f for f in folders if f[0] != "." and f not in links]
@@ -99,6 +110,18 @@ def split_folders(folders: Sequence[str], where: str) -> dict[Split, str]:
             f"one of {TRAIN_FOLDERS} with one of {TEST_FOLDERS}, or neither"
         )
     return {"train": train[0], "test": test[0]} if train else {}
+
+
+def _count_unused(root: Path, folders: set[str]) -> int:
+    """Count the entries of a third split's folders, and each other folder as one."""
+    count = 0
+    for name in folders:
+        if name.lower() in (*TRAIN_FOLDERS, *TEST_FOLDERS):
+            images, others = list_images(root / name)
+            count += len(images) + others
+        else:
+            count += 1
+    return count
 
 
 def _list_classes(root: Path, split: str) -> tuple[Entries, tuple[str, ...], int]:
@@ -133,11 +156,14 @@ def _require_same_classes(
     splits: Mapping[Split, str], train: tuple[str, ...], test: tuple[str, ...]
 ) -> None:
     """Raise `InputError` naming each class folder that only one of the splits has."""
-    only = [(name, splits["train"], test) for name in train if name not in test]
-    only += [(name, splits["test"], train) for name in test if name not in train]
-    lines = [f"\n  {name!r} only in {at!r}{nearest(name, o)}" for name, at, o in only]
-    if lines:
-        raise InputError("the splits differ in their classes:" + "".join(sorted(lines)))
+    one, other = {*train}, {*test}
+    only = [(name, splits["train"], other - one) for name in one - other]
+    only += [(name, splits["test"], one - other) for name in other - one]
+    if only:
+        shown = sorted(only, key=lambda alone: alone[0])[:_SHOWN]
+        lines = [f"{name!r} only in {at!r}{nearest(name, o)}" for name, at, o in shown]
+        lines += [""] * (len(only) - len(lines))
+        raise InputError("the splits differ in their classes:" + few(lines, _SHOWN))
 
 
 def require_folder(folder: Path) -> None:

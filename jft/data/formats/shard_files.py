@@ -1,16 +1,18 @@
 """Data in files of many examples each: which files there are, and of which split."""
 
 import fnmatch
+import functools
 import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from jft.data.formats.describe import few, require_file
 from jft.data.formats.folder import TEST_FOLDERS, TRAIN_FOLDERS, require_folder
-from jft.data.listing import Split
+from jft.data.listing import Split, stamp
 from jft.errors import InputError, nearest
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -27,7 +29,7 @@ class Shards:
         root: The folder that names are relative to.
         names: Of each split, the sorted names with '/' between their parts; `train`
             and `test`, or `train` alone.
-        skipped: Files of the form that belong to neither split.
+        skipped: Files of the form that belong to neither split, and linked folders.
     """
 
     name: str
@@ -53,27 +55,36 @@ def find_shards(
         suffixes: How the names end.
 
     Raises:
-        InputError: There are no such files, or only one split of two has any.
+        InputError: There are no such files, a folder cannot be listed, or only one
+            split of two has any.
     """
     path = Path(place)
+    told = options.keys() & {"train", "test"}
     if _is_pattern(place) and not path.exists():
         parts = path.parts
         magic = next(i for i, part in enumerate(parts) if _is_pattern(part))
         root, first = Path(*parts[:magic]), "/".join(parts[magic:])
         require_folder(root)
-        train = _matching(root, _list(root, suffixes), first)
+        everything, linked = _list(root, suffixes)
+        train = _matching(root, everything, first)
     elif path.is_dir():
         root = path
-        train = _list(root, suffixes)
-        if not (train or options.keys() & {"train", "test"}):
+        everything, linked = _list(root, suffixes)
+        train = everything
+        if not (train or told):
             raise InputError(f"{place!r} holds no file that ends in {_or(suffixes)}")
     else:
         require_file(path)
         root, train = path.parent, [path.name]
+        everything, linked = _list(root, suffixes) if told else (train, 0)
     name = path.stem if path.is_file() else root.resolve().name
-    if options.keys() & {"train", "test"}:
-        return _as_told(name, root, train, options, suffixes)
-    return _by_name(name, root, train)
+    if told:
+        shards = _as_told(name, root, train, everything, options)
+    else:
+        shards = _by_name(name, root, train)
+    for _, one in shards.files():
+        require_file(root / one)
+    return replace(shards, skipped=shards.skipped + linked)
 
 
 def _is_pattern(text: str) -> bool:
@@ -84,26 +95,37 @@ def _or(suffixes: Sequence[str]) -> str:
     return " or ".join(suffixes)
 
 
-def _list(root: Path, suffixes: Sequence[str]) -> list[str]:
-    """Return the sorted names of the files under a folder, hidden ones left out."""
+def _list(root: Path, suffixes: Sequence[str]) -> tuple[list[str], int]:
+    """Return the sorted names of the files under a folder; count linked folders.
+
+    Hidden files and folders are left out. Links to folders are not followed, as they
+    may loop.
+    """
     names: list[str] = []
-    for parent, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name[0] != "."]
+    linked = 0
+    for parent, folders, files in os.walk(root, onerror=_refuse):
         inside = Path(parent).relative_to(root)
+        folders[:] = [name for name in folders if name[0] != "."]
+        linked += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
         good = [f for f in files if f[0] != "." and f.lower().endswith(tuple(suffixes))]
         names += [(inside / name).as_posix() for name in good]
-    return sorted(names)
+    return sorted(names), linked
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Raise `InputError` for a folder that `os.walk` cannot list (and would skip)."""
+    why = os.strerror(error.errno or 0).lower()
+    raise InputError(f"cannot list folder {str(error.filename)!r}: {why}") from error
 
 
 def _as_told(
     name: str,
     root: Path,
     names: list[str],
+    everything: list[str],
     options: Mapping[str, str],
-    suffixes: Sequence[str],
 ) -> Shards:
     """Return the files that the options `train` and `test` name; the rest trains."""
-    everything = _list(root, suffixes)
     test = _matching(root, everything, options["test"]) if "test" in options else []
     if "train" in options:
         train = _matching(root, everything, options["train"])
@@ -193,3 +215,20 @@ def expand(pattern: str) -> list[str]:
     if not 0 < count <= _MAX_NAMES:
         raise InputError(f"{pattern!r} stands for {count} files")
     return ["".join(parts) for parts in itertools.product(*choices)]
+
+
+def file_stamp(path: Path) -> str:
+    """Return what changes with a file of many examples, as `jft.data.listing.stamp`.
+
+    Some of it is read only if size or time of change are new.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        return error.strerror or str(error)
+    return _stamp(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _stamp(path: Path, size: int, time: int) -> str:
+    return stamp([path], 0)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ from jft.data.formats.parts import (
     require_no_mask_options,
 )
 from jft.data.formats.shard_files import Shards, find_shards
+from jft.data.formats.table_rows import number
 from jft.data.formats.tar_index import Member, Members, read_members
-from jft.data.formats.value_labels import Values
+from jft.data.formats.value_labels import TASKS, Values
 from jft.data.listing import Dataset, Split
 from jft.errors import InputError, nearest
 
-TASKS = ("auto", "regression")
 MASK_ENDINGS = tuple(
     f"{word}.{end}" for word in ("mask", "seg") for end in ("png", "tif", "bmp")
 )
 LABEL_ENDINGS = ("cls", "json", "txt")
 _MAX_LABEL_BYTES = 2**20
 # webdataset's own rule: all before the first dot of the last part of the path.
+_WHOLE = re.compile(r"[+-]?\d{1,300}", re.ASCII)
 _NAME = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)
 
 
@@ -51,16 +52,22 @@ class Example:
 
 @dataclass(frozen=True)
 class Endings:
-    """Which files of an example are what; the part of a JSON file may be named."""
+    """Which files of an example are what.
 
-    image: str
+    Attributes:
+        images: Ends of images; of an example, the first that it has.
+        label: End of the label.
+        key: Where the label is in a JSON file.
+    """
+
+    images: tuple[str, ...]
     label: str
     key: str = "label"
 
     def sizes(self, example: Example) -> int:
         """Return the sizes of image and label in one number; each is below 2^40."""
-        members = example.members
-        return members[self.image].size << 40 | members[self.label].size
+        image = _first(example, self.images)
+        return image.size << 40 | example.members[self.label].size
 
 
 def check(place: str, options: Mapping[str, str]) -> None:
@@ -88,24 +95,31 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     parts = Parts(
         name=shards.name,
         keys={split: tuple(e.key for e in some) for split, some in examples.items()},
-        images=_members(shards, examples, endings.image),
+        images=_members(shards, examples, endings.images),
         checks={
             split: [endings.sizes(example) for example in some]
             for split, some in examples.items()
         },
         skipped=others,
     )
-    files = _members(shards, examples, endings.label)
+    files = _members(shards, examples, (endings.label,))
     if f".{endings.label}".endswith(EXTENSIONS):
         return parts.with_masks(files, options, class_names(options))
     require_no_mask_options(options)
+    task = options.get("task", "auto")
+    values: dict[Split, list[Any]] = {
+        split: _read_labels(some, examples[split], endings)
+        for split, some in files.items()
+    }
+    if endings.label != "json":
+        values = numbers_or_words(values, mixed=task == "regression")
     return parts.with_values(
         Values(
-            splits={s: _read_labels(f, examples[s], endings) for s, f in files.items()},
+            splits=values,
             where=lambda split, i: examples[split][i].key,
             names=class_names(options),
             name=endings.key if endings.label == "json" else endings.label,
-            regression=options.get("task") == "regression",
+            task=task,
         )
     )
 
@@ -150,42 +164,63 @@ def choose_endings(examples: list[Example], options: Mapping[str, str]) -> Endin
     key = "label"
     if label.startswith("json."):
         label, key = "json", label.removeprefix("json.")
-    rest = [
-        e for e in counts if f".{e}".endswith(EXTENSIONS) and e not in (label, *masks)
-    ]
-    image = options.get("image") or max(rest, key=lambda e: counts[e], default="")
-    for what, ending in (("image", image), ("label", label)):
+    if "image" in options:
+        images = tuple(options["image"].lower().split(","))
+    else:
+        images = _usual_images(examples, counts, {label, *masks})
+    for what, ending in (*(("image", end) for end in images), ("label", label)):
         if ending not in counts:
             raise InputError(
                 f"no {what} files {ending and '.' + ending!r} in the archives; names "
                 f"end in {dict(sorted(counts.items()))}; {what}=END says which is it"
                 f"{nearest(ending, counts)}"
             )
-    return Endings(image, label, key)
+    if label in images:
+        raise InputError(f"image= and label= both name the files that end in .{label}")
+    return Endings(images, label, key)
+
+
+def _usual_images(
+    examples: list[Example], counts: Mapping[str, int], others: set[str]
+) -> tuple[str, ...]:
+    """Return all ends of images if no example has two of them, else the commonest."""
+    ends = [e for e in counts if f".{e}".endswith(EXTENSIONS) and e not in others]
+    ends.sort(key=lambda end: -counts[end])
+    if any(len(e.members.keys() & {*ends}) > 1 for e in examples):
+        return (ends[0],)
+    return tuple(ends) or ("",)
 
 
 def _require_whole(examples: Mapping[Split, list[Example]], endings: Endings) -> None:
     """Raise `InputError` if an example has an image but no label, or the reverse."""
-    wanted = {endings.image, endings.label}
     everything = [example for some in examples.values() for example in some]
-    missing = [(e.key, sorted(wanted - e.members.keys())) for e in everything]
-    lines = [f"{key}: no .{' and no .'.join(some)}" for key, some in missing if some]
+    wanted = (endings.images, (endings.label,))
+    lines: list[str] = []
+    for example in everything:
+        missing = [ends for ends in wanted if example.members.keys().isdisjoint(ends)]
+        if missing:
+            words = [f"no .{' or .'.join(ends)}" for ends in missing]
+            lines.append(f"{example.key}: {' and '.join(words)}")
     if lines:
         raise InputError(
             f"{len(lines)} of {len(everything)} examples are not whole:{few(lines)}"
         )
 
 
+def _first(example: Example, endings: tuple[str, ...]) -> Member:
+    return next(example.members[end] for end in endings if end in example.members)
+
+
 def _members(
-    shards: Shards, examples: Mapping[Split, list[Example]], ending: str
+    shards: Shards, examples: Mapping[Split, list[Example]], endings: tuple[str, ...]
 ) -> dict[Split, Members]:
     return {
         split: Members(
             shards.root,
             shards.names[split],
             np.array([example.archive for example in some], np.int32),
-            np.array([e.members[ending].offset for e in some], np.int64),
-            np.array([e.members[ending].size for e in some], np.int64),
+            np.array([_first(e, endings).offset for e in some], np.int64),
+            np.array([_first(e, endings).size for e in some], np.int64),
         )
         for split, some in examples.items()
     }
@@ -194,14 +229,15 @@ def _members(
 def _read_labels(
     files: Members, examples: list[Example], endings: Endings
 ) -> list[Any]:
-    """Return what the label files say: a number, a word, or a list."""
+    """Return what the label files say: their text, or what their JSON holds."""
     values: list[Any] = []
+    json_files = endings.label == "json"
     for i, example in enumerate(examples):
         if files.sizes[i] > _MAX_LABEL_BYTES:
             raise InputError(f"{example.key}.{endings.label}: too long for a label")
         try:
             text = files[i].decode("utf-8-sig").strip()
-            values.append(_value(text, endings))
+            values.append(_in_json(text, endings.key) if json_files else text)
         except (DecodeError, ValueError, RecursionError, KeyError) as error:
             raise InputError(
                 f"{example.key}.{endings.label} holds no label: {error}"
@@ -209,16 +245,45 @@ def _read_labels(
     return values
 
 
-def _value(text: str, endings: Endings) -> Any:
-    if endings.label != "json":
-        return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else text
+def _in_json(text: str, key: str) -> Any:
+    """Return what a JSON text has at `a.b`; all of it if that is no object."""
     value: Any = json.loads(text)
-    if isinstance(value, dict):
-        for part in endings.key.split("."):
-            if part not in value:
-                raise InputError(
-                    f"the JSON has no {endings.key!r}, but {sorted(value)}; "
-                    f"label=json.KEY says which is meant{nearest(part, value)}"
-                )
-            value = value[part]
+    if key == "label" and not isinstance(value, dict):
+        return value
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            known = sorted(value) if isinstance(value, dict) else []
+            found = known or f"{str(value)[:60]!r} where {part!r} would be"
+            raise InputError(
+                f"the JSON has no {key!r}, but {found}; "
+                f"label=json.KEY says which is meant{nearest(part, known)}"
+            )
+        value = value[part]
     return value
+
+
+def numbers_or_words(
+    texts: Mapping[Split, Sequence[str]], *, mixed: bool
+) -> dict[Split, list[Any]]:
+    """Return numbers if all texts are numbers or nothing, else the words they are.
+
+    Args:
+        texts: Of each split.
+        mixed: Whether numbers stay numbers beside words.
+    """
+    numbers: dict[Split, list[Any]] = {
+        split: [*map(_number, some)] for split, some in texts.items()
+    }
+    if mixed or not any(isinstance(v, str) for some in numbers.values() for v in some):
+        return numbers
+    return {split: [text or None for text in some] for split, some in texts.items()}
+
+
+def _number(text: str) -> int | float | str | None:
+    """Return the number that a text is; None of an empty one, other words as is."""
+    if text.lower() in ("", "nan"):
+        return None
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    value = number(text)
+    return text if np.isnan(value) else value

@@ -166,17 +166,22 @@ def _members(
 
 
 def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
-    """Return the paths of all rows, as written but for '.' and backslashes."""
+    """Return the paths of all rows, as written but for '.' and backslashes.
+
+    Rows are of one image if their paths lead to one place, however they are written.
+    """
     cells = [row[column] for row in rows.cells]
     if empty := [f"line {rows.lines[i]}" for i, cell in enumerate(cells) if not cell]:
         raise InputError(f"{rows.file!r}: {len(empty)} rows have no path{few(empty)}")
-    names = [os.path.normpath(_posix(cell) + suffix) for cell in cells]
-    keys = [_key(name, root) for name in names]
+    names = [os.path.normpath(_posix(cell + suffix, root)) for cell in cells]
+    whole = os.path.realpath(root)
+    places = [os.path.normpath(os.path.join(whole, name)) for name in names]
     first: dict[str, int] = {}
     again = [
-        f"line {rows.lines[i]}: {key!r} is in line {rows.lines[first[key]]} already"
-        for i, key in enumerate(keys)
-        if first.setdefault(key, i) != i
+        f"line {rows.lines[i]}: {_key(names[i], root)!r} is in line "
+        f"{rows.lines[first[place]]} already"
+        for i, place in enumerate(places)
+        if first.setdefault(place, i) != i
     ]
     if again:
         raise InputError(
@@ -189,8 +194,11 @@ def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
     return names
 
 
-def _posix(path: str) -> str:
-    return path if "/" in path else PureWindowsPath(path).as_posix()
+def _posix(path: str, root: Path) -> str:
+    """Take backslashes for what divides folders, unless a file has them in its name."""
+    if "\\" not in path or size_of(root / path) >= 0:
+        return path
+    return PureWindowsPath(path).as_posix()
 
 
 def _nowhere(file: str, root: Path, names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ TASKS = ("classification", "multilabel", "regression")
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _UNKNOWN = ("", "nan")
 _KNOWN_LABELS = {0.0: 0, 1.0: 1, -1.0: -1}
+_TRUTHS = {"true": 1, "false": 0}  # as pandas writes them
 
 Members = Mapping[Split, npt.NDArray[np.int64]]
 
@@ -45,7 +46,8 @@ def encode_labels(
     """Return the labels of all rows, and what they are.
 
     Without `task`: one column of words or whole numbers is classes, one with decimals
-    numbers; several columns of 0, 1, -1 and nothing are labels, other ones numbers.
+    numbers; several columns of 0, 1, -1, true, false and nothing are labels, other
+    ones numbers.
 
     Args:
         rows: The table.
@@ -65,6 +67,8 @@ def encode_labels(
         task = _guess(cells)
         if task == "classification":
             _require_few(rows, [row[0] for row in cells], names[0])
+        elif len(columns) == 1:
+            _require_decimals(rows, [row[0] for row in cells], names[0])
     if task == "classification":
         return _classes(rows, [row[0] for row in cells], members, names[0])
     if task == "multilabel":
@@ -75,11 +79,9 @@ def encode_labels(
 def _guess(cells: Sequence[Sequence[str]]) -> str:
     """Return the task that the label cells look like."""
     if len(cells[0]) > 1:
-        known = all(
-            cell.lower() in _UNKNOWN or number(cell) in _KNOWN_LABELS
-            for row in cells
-            for cell in row
-        )
+        every = [cell for row in cells for cell in row]
+        known = all(_label(cell) is not None for cell in every)
+        known = known or any(cell.lower() in _TRUTHS for cell in every)
         return "multilabel" if known else "regression"
     column = [row[0] for row in cells if row[0].lower() not in _UNKNOWN]
     numbers = bool(column) and not any(np.isnan(number(cell)) for cell in column)
@@ -96,6 +98,29 @@ def _require_few(rows: Rows, column: Sequence[str], name: str) -> None:
             f"{len(column)} rows look like names or numbers, not like classes; say "
             "task=classification or task=regression, or label=COLUMN"
         )
+
+
+def _require_decimals(rows: Rows, column: Sequence[str], name: str) -> None:
+    """Raise `InputError` for a few whole numbers written with decimals.
+
+    Tools write classes so that have a gap.
+    """
+    known = [cell for cell in column if cell.lower() not in _UNKNOWN]
+    count = len({*known})
+    whole = all(number(cell).is_integer() for cell in known)
+    if whole and count <= max(20, len(column) // 2):
+        raise InputError(
+            f"{rows.file!r}, column {name!r}: its {count} different values, such as "
+            f"{known[0]!r}, are whole numbers written with decimals; say "
+            "task=classification or task=regression"
+        )
+
+
+def _label(cell: str) -> int | None:
+    """Return 0, 1 or -1 (unknown); None for a cell that is no such label."""
+    if cell.lower() in _UNKNOWN:
+        return -1
+    return _TRUTHS.get(cell.lower(), _KNOWN_LABELS.get(number(cell)))
 
 
 def _classes(rows: Rows, column: Sequence[str], members: Members, name: str) -> Table:
@@ -158,20 +183,14 @@ def _labels(
     rows: Rows, cells: Sequence[Sequence[str]], names: Sequence[str]
 ) -> npt.NDArray[np.int32]:
     """Return 0, 1 and -1 (unknown) [N, K]."""
-    values = [
-        [-1 if c.lower() in _UNKNOWN else _KNOWN_LABELS.get(number(c), 2) for c in row]
-        for row in cells
-    ]
-    labels = np.array(values, np.int32)
-    _refuse(
-        rows,
-        labels == 2,
-        cells,
-        names,
-        "are not 0, 1, -1 or empty; words in one column need separator=, and "
-        "task=regression takes numbers",
+    values = [[_label(cell) for cell in row] for row in cells]
+    wrong = np.array([[value is None for value in row] for row in values])
+    why = (
+        "are not 0, 1, -1, true, false or empty; words in one column need separator=, "
+        "and task=regression takes numbers"
     )
-    return labels
+    _refuse(rows, wrong, cells, names, why)
+    return np.array(values, np.int32)
 
 
 def _numbers(
@@ -183,13 +202,13 @@ def _numbers(
     """Return numbers [N, K], NaN where nothing stands."""
     values = np.array([[number(cell) for cell in row] for row in cells], np.float32)
     given = [[cell.lower() not in _UNKNOWN for cell in row] for row in cells]
-    _refuse(
-        rows,
-        np.isnan(values) & np.array(given),
-        cells,
-        names,
-        "are not finite numbers; task=classification takes words",
+    remedy = (
+        "task=classification takes words"
+        if len(names) == 1
+        else "labels are 0, 1, -1, true, false or empty, and words stand in one column"
     )
+    wrong = np.isnan(values) & np.array(given)
+    _refuse(rows, wrong, cells, names, f"are not finite numbers; {remedy}")
     known = ~np.isnan(values[members["train"]]).all(axis=0)
     if not known.all():
         absent = [names[int(i)] for i in np.flatnonzero(~known)]

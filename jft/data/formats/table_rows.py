@@ -13,6 +13,7 @@ from jft.errors import InputError, nearest
 
 DELIMITERS = ",\t;"
 _LARGEST = float(np.finfo(np.float32).max)
+_EXCEL = re.compile(r"sep=(.)[\r\n]")  # what Excel is told with, above the names
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -46,14 +47,15 @@ class Rows:
 def read_rows(path: Path) -> Rows:
     """Read a table; the most frequent of comma, tab, semicolon divides its first line.
 
-    Empty lines are passed over.
+    Empty lines are passed over. A line `sep=;` at the start says what divides instead.
 
     Raises:
         InputError: No UTF-8 text, no rows, or rows of other lengths than the header.
     """
     text = read_text(path)
     first = next((line for line in re.split("[\r\n]", text) if line), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    told = _EXCEL.match(text)
+    delimiter = told[1] if told else max(DELIMITERS, key=first.count)
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -63,6 +65,7 @@ def read_rows(path: Path) -> Rows:
     found: list[tuple[int, list[str]]] = []
     try:
         found.extend((reader.line_num, row) for row in reader if any(row))
+        del found[: 1 if told else 0]
     except csv.Error as error:
         raise InputError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
     if len(found) < 2:

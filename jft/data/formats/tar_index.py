@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jft.data.decode import DecodeError
+from jft.data.formats.shard_files import file_stamp
 from jft.errors import InputError
 
 # A long name or the like is read into memory at once, as long as the header says.
@@ -100,10 +101,28 @@ def _require_plain(path: Path, start: bytes) -> None:
 
 
 def _require_end(path: Path, file: Any, offset: int) -> None:
-    """Raise `InputError` for a damaged header, which tarfile takes for the end."""
+    """Raise `InputError` unless an archive ends here, as tarfile believes.
+
+    An end is two empty blocks, and zeros behind them. tarfile takes a damaged header
+    for it, and one empty block.
+    """
     file.seek(offset)
-    if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+    end = file.read(2 * tarfile.BLOCKSIZE)
+    if end[: tarfile.BLOCKSIZE].strip(b"\0"):
         raise InputError(f"{str(path)!r} is damaged: no tar header at byte {offset:,}")
+    if len(end) < 2 * tarfile.BLOCKSIZE:
+        raise InputError(
+            f"{str(path)!r} is cut short at byte {offset + len(end):,}: an archive "
+            "ends with two empty blocks"
+        )
+    while not end.strip(b"\0"):
+        if not (end := file.read(2**20)):
+            return
+    raise InputError(
+        f"{str(path)!r} does not end at byte {offset:,}, where an empty block says so: "
+        "a header is damaged, or it is several archives one behind the other; give "
+        "each a file of its own"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +169,8 @@ class Members:
         if len(data) < size:
             raise DecodeError("its archive is cut short")
         return data
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with one file: its archive, and its place in that."""
+        archive = self.root / self.archives[int(self.which[index])]
+        return f"{file_stamp(archive)} {self.offsets[index]} {self.sizes[index]}"

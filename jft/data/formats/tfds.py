@@ -79,7 +79,8 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
             names=None if several else class_names(options) or label.names,
             columns=tuple(leaf.name for leaf in chosen.labels) if several else None,
             name=label.name,
-            regression=not several and label.kind in ("number", "numbers"),
+            task=_task(chosen),
+            ids=label.kind == "classes",
         )
     )
 
@@ -94,6 +95,14 @@ def split_names(prepared: Prepared, options: Mapping[str, str]) -> dict[Split, s
     if test := options.get("test", next(iter(usual), None)):
         names["test"] = test
     return names
+
+
+def _task(chosen: Chosen) -> str:
+    """Return what the features say of a single label; of others `auto`."""
+    kind = chosen.labels[0].kind
+    if len(chosen.labels) > 1 or kind == "classes":
+        return "auto"
+    return "regression" if kind in ("number", "numbers") else "classification"
 
 
 def _require_apart(prepared: Prepared, keys: Mapping[Split, tuple[str, ...]]) -> None:

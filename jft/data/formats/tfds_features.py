@@ -137,13 +137,21 @@ def _labels(
     first, kinds = labels[0], {leaf.kind for leaf in labels}
     lists = len(labels) > 1 and kinds & {"image", "classes", "numbers"}
     inside = "image" in kinds and "/" in first.name
-    if "other" in kinds or lists or inside:
+    if "other" in kinds or lists or inside or _ids_as_numbers(labels):
         raise InputError(
             f"label={wanted or first.name}: valid are one feature with a class, "
-            "classes, numbers or a mask, or several with one number each; "
-            f"{_listed(known)}"
+            "classes, numbers or a mask, or several with one number each, or several "
+            f"with a truth or one of two classes each; {_listed(known)}"
         )
     return labels
+
+
+def _ids_as_numbers(labels: Sequence[Leaf]) -> bool:
+    """Return whether classes would be taken for numbers, or three for truths."""
+    several = [leaf for leaf in labels if leaf.kind == "class"] if labels[1:] else []
+    return any(len(leaf.names or ()) != 2 for leaf in several) or (
+        bool(several) and any(leaf.kind == "number" for leaf in labels)
+    )
 
 
 def _named(known: Mapping[str, Leaf], text: str) -> tuple[Leaf, ...]:

@@ -1,5 +1,7 @@
 """Random access to the examples of a TensorFlow data set, without TensorFlow."""
 
+import bisect
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 from jft.data.decode import DecodeError
 from jft.data.formats.parquet_rows import Groups, find_groups
+from jft.data.formats.shard_files import file_stamp
 from jft.data.formats.tfds_place import Prepared
 from jft.data.listing import File
 from jft.errors import InputError, nearest
@@ -31,11 +34,19 @@ def open_builder(prepared: Prepared) -> Any:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some neighbouring records of a file."""
+    """Some neighbouring records of a file.
+
+    Attributes:
+        file: Its name.
+        skip: The first of them.
+        take: How many.
+        total: How many the file should have.
+    """
 
     file: str
     skip: int
     take: int
+    total: int
 
 
 def find_pieces(prepared: Prepared, builder: Any, split: str) -> tuple[Piece, ...]:
@@ -59,16 +70,47 @@ def find_pieces(prepared: Prepared, builder: Any, split: str) -> tuple[Piece, ..
             Path(one.filename).name.replace(f".{usual}", f".{wanted}"),
             one.skip,
             one.take,
+            one.examples_in_shard,
         )
         for one in instructions
         if one.take
     )
-    for piece in pieces:
-        if not (prepared.folder / piece.file).is_file():
-            raise InputError(f"{str(prepared.folder / piece.file)!r} is missing")
+    totals = {piece.file: piece.total for piece in pieces}
+    for file, total in totals.items():
+        _require_records(prepared.folder / file, prepared.file_format, total)
     if not pieces:
         raise InputError(f"tfds:{prepared.name}: split {split!r} has no example")
     return pieces
+
+
+def _require_records(path: Path, file_format: str, total: int) -> None:
+    """Raise `InputError` unless a file has as many records as it should."""
+    if not path.is_file():
+        raise InputError(f"{str(path)!r} is missing")
+    try:
+        count = _count(path, file_format)
+    except InputError:
+        raise
+    except Exception as error:  # array_record raises kinds of all sorts, some empty
+        why = str(error) or "it is damaged"
+        raise InputError(f"cannot read {str(path)!r}: {why}") from error
+    if count != total:
+        raise InputError(
+            f"{str(path)!r} has {count:,} records, and dataset_info.json says "
+            f"{total:,}; prepare the data set again"
+        )
+
+
+def _count(path: Path, file_format: str) -> int:
+    if file_format == "parquet":
+        return len(find_groups(path.parent, (path.name,)))
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    reader = ArrayRecordReader(os.fspath(path))
+    try:
+        return reader.num_records()
+    finally:
+        reader.close()
 
 
 class Records:
@@ -82,11 +124,12 @@ class Records:
     def __init__(self, prepared: Prepared, pieces: tuple[Piece, ...]) -> None:
         self.prepared = prepared
         self.pieces = pieces
+        self._ends = [*itertools.accumulate(piece.take for piece in pieces)]
         self._source: Any = None
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return sum(piece.take for piece in self.pieces)
+        return self._ends[-1]
 
     def __getitem__(self, index: int) -> bytes:
         """Return one example.
@@ -94,9 +137,9 @@ class Records:
         Raises:
             DecodeError: It can no longer be read.
         """
-        if self._source is None:
-            self._source = self._open()
         try:
+            if self._source is None:
+                self._source = self._open()
             record = self._source[index]
         except (OSError, LookupError, ValueError, RuntimeError) as error:
             raise DecodeError(f"its record cannot be read: {error}") from error
@@ -116,6 +159,13 @@ class Records:
             for piece in self.pieces
             for i in range(piece.skip, piece.skip + piece.take)
         )
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with one example, which is not read."""
+        number = bisect.bisect_right(self._ends, index)
+        piece = self.pieces[number]
+        place = piece.skip + piece.take - (self._ends[number] - index)
+        return f"{file_stamp(self.prepared.folder / piece.file)} {place}"
 
     def _open(self) -> Any:
         if self.prepared.file_format == "parquet":
@@ -157,7 +207,11 @@ class Features:
         self._parser: Any = None
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return the features of one example by their names."""
+        """Return the features of one example by their names.
+
+        Raises:
+            DecodeError: Its record can no longer be read, or has no such features.
+        """
         import tensorflow_datasets as tfds
 
         if self._parser is None:
@@ -170,7 +224,15 @@ class Features:
             }
             self._parser = tfds.features.FeaturesDict(some), skip
         parser, skip = self._parser
-        return parser.deserialize_example_np(self.records[index], decoders=skip)
+        record = self.records[index]
+        try:
+            found = parser.deserialize_example_np(record, decoders=skip)
+        except Exception as error:  # what a record that is no proto raises varies
+            raise DecodeError(f"its record cannot be understood: {error}") from error
+        for name in skip:
+            if not isinstance(found[name], bytes):
+                raise DecodeError(f"its record has no {name!r}")
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: TFDS's own objects are made anew."""
@@ -196,3 +258,7 @@ class FeatureFiles:
     def __getitem__(self, index: int) -> File:
         """Return the bytes of one file."""
         return bytes(self.features[index][self.name])
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with one file, which is not read."""
+        return f"{self.name} {self.features.records.stamp(index)}"

@@ -1,7 +1,7 @@
 """Labels as files with types hold them (numbers, words, lists): what they mean."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy.typing as npt
 from jft.data.formats.describe import few
 from jft.data.listing import Split, TaskName
 from jft.errors import InputError
+
+TASKS = ("auto", "classification", "regression")
 
 Array = npt.NDArray[np.int32] | npt.NDArray[np.float32]
 
@@ -40,7 +42,9 @@ class Values:
         names: What the data calls the classes 0, 1, ...; None if it does not.
         columns: What the entries of lists are called, where each is a column.
         name: What the label is called; numbers are called after it.
-        regression: Whether whole numbers are numbers rather than classes.
+        task: One of `TASKS`: what single labels are, where the values alone leave it
+            open.
+        ids: Whether the data says that the entries of lists are classes.
     """
 
     splits: Mapping[Split, Sequence[Any]]
@@ -48,18 +52,19 @@ class Values:
     names: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     name: str = "label"
-    regression: bool = False
+    task: str = "auto"
+    ids: bool = False
 
     def labelled(self) -> Labelled:
         """Return what the labels mean.
 
         Numbers with decimals are numbers, one or a list of them; words, whole numbers
         and truth values are classes; lists of these are labels, and where all lists
-        are of one length above 2 and of 0, 1 and -1 (unknown), one label a place.
+        are of one length above 1 and of 0, 1 and -1 (unknown), one label a place.
 
         Raises:
             InputError: Values of different kinds, a class that no training example
-                has, or one without a label.
+                has, one without a label, or more classes than look like classes.
         """
         flat = [value for some in self.splits.values() for value in some]
         known = [value for value in flat if value is not None]
@@ -67,20 +72,62 @@ class Values:
             raise InputError("no example has a label")
         lists = isinstance(known[0], (list, tuple))
         self._require(lambda value: isinstance(value, (list, tuple)) == lists, "a list")
-        parts = [part for value in known for part in (value if lists else [value])]
-        if self.regression or any(isinstance(part, float) for part in parts):
+        if self.task == "regression":
             return self._numbers(lists)
-        if not lists:
-            return self._classes(parts)
-        length = len(self.columns) if self.columns else len(known[0])
-        table = self.columns is not None or (
-            length > 2 and {len(value) for value in known} == {length}
-        )
-        if table and all(part in (None, 0, 1, -1) for part in parts):
+        if lists:
+            return self._lists(known)
+        if self.task == "classification":
+            whole = {s: [*map(_whole, some)] for s, some in self.splits.items()}
+            return replace(self, splits=whole)._classes([*map(_whole, known)])
+        if any(isinstance(value, float) for value in known):
+            return self._numbers(lists)
+        self._require_few(known)
+        return self._classes(known)
+
+    def _lists(self, known: Sequence[Any]) -> Labelled:
+        if self.task == "classification":
+            raise InputError(
+                "task=classification takes one label an example, and these are several"
+            )
+        parts = [part for value in known for part in value]
+        length = self._places_in(known) if all(map(_is_truth, parts)) else 0
+        if length:
             return self._table(length)
-        if self.columns:
-            return self._numbers(lists)
+        if self.columns or any(isinstance(part, float) for part in parts):
+            return self._numbers(lists=True)
         return self._sets(parts)
+
+    def _places_in(self, known: Sequence[Any]) -> int:
+        """Return how many places lists of truths have; 0 if they hold classes.
+
+        Two truths may be two classes as well: as such they are never twice the same,
+        and where they are sorted every example has both.
+        """
+        if self.columns:
+            return len(self.columns)
+        lengths = {len(value) for value in known}
+        length = lengths.pop()
+        if self.ids or lengths or length < 2:
+            return 0
+        if length == 2 and self.names and len(self.names) != 2:
+            return 0
+        if length == 2 and all([*value] == [0, 1] for value in known):
+            raise InputError(
+                "all labels are the list [0, 1]: the classes 0 and 1, or no and yes "
+                "for one label each. As either, all examples are the same"
+            )
+        return length
+
+    def _require_few(self, known: Sequence[Any]) -> None:
+        """Raise `InputError` where most examples would be a class of their own."""
+        single = {_key(value) for value in known if isinstance(value, (int, str))}
+        count = 0 if self.names else len(single)
+        if count > max(20, len(known) // 2):
+            raise InputError(
+                f"{count} different labels {self.name!r} of {len(known)} examples look "
+                "like names or numbers, not like classes; say task=classification or "
+                "task=regression, or label="
+            )
 
     def _require(self, good: Callable[[Any], bool], what: str) -> None:
         """Raise `InputError` with the known values that are not as they must be."""
@@ -131,7 +178,7 @@ class Values:
             split: np.array(
                 [
                     [
-                        -1 if part is None else int(part)
+                        int(part) if part in (0, 1) else -1
                         for part in value or [None] * length
                     ]
                     for value in some
@@ -156,7 +203,7 @@ class Values:
         if lines:
             raise InputError(
                 f"{len(lines)} examples have no label, or none of the {len(names)} "
-                f"classes {_short(names)}:{few(lines)}"
+                f"classes {short(names)}:{few(lines)}"
             )
         return Labelled("classification", names, labels)
 
@@ -177,7 +224,7 @@ class Values:
         if lines:
             raise InputError(
                 f"{len(lines)} examples have a label that is none of the {len(names)} "
-                f"classes {_short(names)}:{few(lines)}"
+                f"classes {short(names)}:{few(lines)}"
             )
         return Labelled("multilabel", names, labels)
 
@@ -214,6 +261,21 @@ def _key(value: Any) -> tuple[type, Any]:
     return type(value), value
 
 
-def _short(names: Sequence[str]) -> str:
+def _is_truth(part: Any) -> bool:
+    """Return whether a part is 0, 1, -1 or nothing (NaN is nothing)."""
+    return part in (None, 0, 1, -1) or part != part
+
+
+def _whole(value: Any) -> Any:
+    """Return a class id that was saved as a number with decimals; None of NaN."""
+    if not isinstance(value, float):
+        return value
+    if value != value:
+        return None
+    return int(value) if value.is_integer() else value
+
+
+def short(names: Sequence[str]) -> str:
+    """Return the first ten names, and how many more there are."""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return f"{list(names[:10])}{more}"
