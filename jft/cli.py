@@ -1,5 +1,6 @@
 """What the command-line doors share: reading flags, and errors without tracebacks."""
 
+import io
 import os
 import runpy
 import sys
@@ -23,11 +24,13 @@ def parse(kind: type[Flags], door: str, args: Sequence[str] | None) -> Flags:
         door: Name of the module, for the usage line.
         args: Command-line arguments; None takes the process's.
     """
+    _print_anything()
     return tyro.cli(kind, prog=f"python -m jft.{door}", args=args)
 
 
 def guarded(main: Callable[[], int]) -> int:
     """Run a door; a user's mistake becomes one message and exit status 2."""
+    _print_anything()
     try:
         return main()
     except InputError as error:
@@ -43,6 +46,12 @@ def guarded(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _print_anything() -> None:
+    """Escape what a terminal's encoding lacks, as stderr does: names may hold it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def load_recipe(path: str) -> TrainConfig:

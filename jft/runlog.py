@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jft import config as configs
 from jft.config import TrainConfig
+from jft.data.spec import parse_spec
 from jft.errors import InputError
 
 PACKAGES = (
@@ -59,8 +60,8 @@ class RunDirectory:
             raise InputError(f"{self.path / name} is damaged: {error}") from None
 
     def write(self, name: str, value: Any) -> None:
-        """Write a JSON file whole or not at all."""
-        self.write_text(name, json.dumps(value, indent=2) + "\n")
+        """Write a JSON file whole or not at all; what is not finite becomes null."""
+        self.write_text(name, json.dumps(finite(value), indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -137,12 +138,9 @@ class RunDirectory:
             )
 
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add lines to `metrics.jsonl`."""
+        """Add lines to `metrics.jsonl`; what is not finite becomes null."""
         with (self.path / "metrics.jsonl").open("a") as file:
-            for record in records:
-                file.write(
-                    json.dumps({k: _finite(v) for k, v in record.items()}) + "\n"
-                )
+            file.writelines(json.dumps(finite(r)) + "\n" for r in records)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of `metrics.jsonl`; what a kill has cut off is left out."""
@@ -156,8 +154,13 @@ class RunDirectory:
         self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
 
 
-def _finite(value: Any) -> Any:
-    """Return the value, or None for a float that JSON has no word for."""
+def finite(value: Any) -> Any:
+    """Return the value with None for each float that JSON has no word for."""
+    if isinstance(value, Mapping):
+        values = cast(Mapping[str, Any], value)
+        return {name: finite(inner) for name, inner in values.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in cast(Sequence[Any], value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -182,8 +185,13 @@ def open_run(path: str | os.PathLike[str]) -> RunDirectory:
 
 
 def default_workdir(config: TrainConfig) -> str:
-    """Return `runs/DATA-MODEL-FINGERPRINT`, the same for the same rules."""
-    data = Path(config.data.partition(":")[2] or config.data).name or "data"
+    """Return `runs/DATA-MODEL-FINGERPRINT`, the same for the same rules.
+
+    Raises:
+        InputError: There is no form of data of that name.
+    """
+    spec = parse_spec(config.data)
+    data = Path(spec.place or spec.scheme).name or "data"
     return f"runs/{data}-{config.model.name}-{configs.fingerprint(config)[:8]}"
 
 

@@ -52,12 +52,11 @@ class Cache:
 
     Attributes:
         folder: Where they lie; made when it is needed.
-        identity: Fingerprint of the data set: it covers what is listed, but not what
-            files hold, which is told by their sizes and times of change.
+        own: Whether it is there for worker processes alone, and the user named none.
     """
 
     folder: Path
-    identity: str
+    own: bool = False
 
     def stored(
         self,
@@ -77,7 +76,7 @@ class Cache:
         Raises:
             InputError: The cache cannot be written.
         """
-        path = self.folder / name_of(listing, square, self.identity)
+        path = self.folder / name_of(listing, square)
         n, size = len(listing.keys), square.preprocess.size
         shapes: Shapes = {"images": (n, size, size, 3)}
         if not isinstance(listing.labels, np.ndarray):
@@ -88,8 +87,29 @@ class Cache:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 lock = FileLock(path.with_suffix(".lock")).acquire()
             with lock:
-                found = _open(path, shapes) or _build(path, shapes, fill)
+                found = _open(path, shapes)
+                if found is None:
+                    self._require_space(shapes)
+                    found = _build(path, shapes, fill)
         return found
+
+    def _require_space(self, shapes: Shapes) -> None:
+        """Raise `InputError` now, and not when hours of decoding filled the disk."""
+        needed = sum(int(np.prod(shape)) for shape in shapes.values())
+        with written(self.folder):
+            free = shutil.disk_usage(self.folder).free
+        if needed <= free:
+            return
+        space = (
+            f"{needed / 1e9:.1f} GB in {str(self.folder)!r}, and {free / 1e9:.1f} GB "
+            "are free; "
+        )
+        if self.own:
+            raise InputError(
+                f"the worker processes need {space}give --cache FOLDER on another disk "
+                "(or set TMPDIR), or --workers 0"
+            )
+        raise InputError(f"the cache needs {space}take another --cache, or none")
 
 
 def temporary() -> Path:
@@ -102,15 +122,18 @@ def temporary() -> Path:
     return Path(folder)
 
 
-def name_of(listing: Listing, square: Square, identity: str) -> str:
-    """Return a hex SHA-256 of all that a split's squares depend on."""
+def name_of(listing: Listing, square: Square) -> str:
+    """Return a hex SHA-256 of all that squares depend on: of labels, masks alone.
+
+    The files count by their `stamp`, masks by their files' and by what these mean.
+    """
     preprocess = square.preprocess
     digest = hashlib.sha256()
 
     def add(*fields: object) -> None:
         digest.update(b"".join(os.fsencode(str(field)) + b"\0" for field in fields))
 
-    add(FORMAT, *map(_version, DECODERS), identity, square.whole, square.fast)
+    add(FORMAT, *map(_version, DECODERS), square.whole, square.fast)
     add(preprocess.size, preprocess.resized, preprocess.interpolation)
     add(preprocess.fill if square.whole else "")
     parts: list[Encoded | ClassMaps] = [listing.images]
@@ -159,7 +182,6 @@ def _build(
         shutil.rmtree(old, ignore_errors=True)
     try:
         with written(path.parent):
-            _require_space(path.parent, shapes)
             part.mkdir()
         _write(part, shapes, fill)
         with written(path.parent):
@@ -197,14 +219,3 @@ def _write(
     arrays: dict[str, Any] = {name: file.sums for name, file in files.items()}
     with written(part.parent):
         np.savez(part / INDEX, bad=places, why=why, **arrays)
-
-
-def _require_space(folder: Path, shapes: Shapes) -> None:
-    """Raise `InputError` now, and not when hours of decoding have filled the disk."""
-    needed = sum(int(np.prod(shape)) for shape in shapes.values())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"the cache needs {needed / 1e9:.1f} GB in {str(folder)!r}, and "
-            f"{free / 1e9:.1f} GB are free; take another --cache, or none"
-        )

@@ -101,7 +101,7 @@ def _pixels_of(
         # and a PNG may keep its EXIF block behind the pixels.
         image.load()
         pixels = _rgb(image)
-    return _upright(pixels, _orientation(image))
+    return _upright(pixels, orientation(image))
 
 
 def _factor(image: Image.Image, at_least: int | None) -> int:
@@ -243,7 +243,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation 1..8, or 1 where there is none that makes sense."""
     try:
         return image.getexif().get(_ORIENTATION, 1)

@@ -1,5 +1,6 @@
 """How an image of any size becomes the square that a network sees, and its mask too."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_TILE = 64  # pixels: few enough for the caches, and for products on one core
 
 
 @dataclass(frozen=True)
@@ -96,21 +98,59 @@ def inner(shape: tuple[int, ...], size: int) -> tuple[int, int, int, int]:
     return (size - height) // 2, (size - width) // 2, height, width
 
 
-def enlarge(
-    values: npt.NDArray[np.float32], shape: tuple[int, int]
-) -> npt.NDArray[np.float32]:
-    """Return values of a square [S, S] at the pixels of the image it was made of.
+def most_probable(
+    probabilities: npt.NDArray[np.float32], shape: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    """Return the most probable class of each pixel of the image a square was made of.
+
+    The classes' maps are enlarged by bilinear interpolation, as Pillow has it. That is
+    done a tile at a time, and there only for classes that can win: an interpolated
+    value is a mean, so a class whose highest is below another's lowest never does.
 
     Args:
-        values: Of each pixel of `letterbox`'s square.
+        probabilities: [S, S, K], of each pixel of `letterbox`'s square.
         shape: Height and width of the image.
 
     Returns:
-        [H, W] float32, by bilinear interpolation.
+        [H, W], the earlier of two classes that are equal; 0 where there is a NaN.
     """
-    top, left, height, width = inner(shape, len(values))
-    cut = Image.fromarray(values[top : top + height, left : left + width])
-    return np.asarray(cut.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    top, left, height, width = inner(shape, len(probabilities))
+    cut = probabilities[top : top + height, left : left + width]
+    best = np.zeros(shape, np.uint8)
+    columns = list(_tiles(width, shape[1]))
+    for down, rows, vertical in _tiles(height, shape[0]):
+        for across, places, horizontal in columns:
+            part, tile = cut[rows, places], best[down, across]
+            able = np.flatnonzero(part.max((0, 1)) >= part.min((0, 1)).max())
+            if len(able) == 1:
+                tile[:] = able[0]
+                continue
+            highest = np.full(tile.shape, -np.inf, np.float32)
+            for k in able:
+                found = vertical @ np.ascontiguousarray(part[..., k]) @ horizontal.T
+                tile[found > highest] = k
+                np.maximum(highest, found, out=highest)
+    return best
+
+
+def _tiles(
+    here: int, there: int
+) -> Iterator[tuple[slice, slice, npt.NDArray[np.float32]]]:
+    """Yield the tiles of a side of `here` pixels that becomes one of `there`.
+
+    Each is the place of the tile, that of the pixels it is made of, and what they
+    weigh in it, [tile, pixels].
+    """
+    reach = max(here / there, 1.0)  # where it becomes shorter, all its pixels count
+    for start in range(0, there, _TILE):
+        stop = min(start + _TILE, there)
+        place = (np.arange(start, stop) + 0.5) * here / there
+        distance = np.abs(np.arange(here) + 0.5 - place[:, None])
+        near = np.maximum(1 - distance / reach, 0)
+        used = np.flatnonzero(near.any(axis=0))
+        pixels = slice(used[0], used[-1] + 1)
+        weights = near[:, pixels] / near.sum(axis=1, keepdims=True)
+        yield slice(start, stop), pixels, weights.astype(np.float32)
 
 
 def centre(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jft.data.sampling import balanced_order, require_numbers
-from jft.tasks import VOID
+from jft.types import VOID
 
 THREADS = min(os.cpu_count() or 1, 16)  # decoding and copying release the GIL
 AHEAD = 4  # batches prepared before they are asked for

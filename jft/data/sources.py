@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from jft.data.listing import Dataset, Listing, Split, TaskName
 from jft.data.spec import parse_spec
 from jft.data.split import held_out, part
 from jft.errors import InputError
-from jft.preprocess import Preprocess
+from jft.preprocess import LARGEST, Preprocess
 
 MAX_REJECTED_PERCENT = 1
 IN_MEMORY_BYTES = 2 * 2**30
@@ -76,7 +77,8 @@ class DataReport:
         found: Images found, over both splits.
         used: Those that became examples.
         rejected: The name within the data and the reason, of each that did not.
-        skipped: Other entries met: not named like an image, hidden, or linked folders.
+        skipped: Other entries met: not named like an image, hidden, linked folders, or
+            of a split that is not used.
     """
 
     found: int
@@ -124,7 +126,7 @@ def list_data(spec: str) -> Dataset:
 
     Args:
         spec: As `jft.data.spec` has it: `digits`, `folder:PATH`, `csv:FILE`, ... Where
-            no splits are given, 20 % of each class are held out, by a hash of the key.
+            no splits are given, a fifth is held out, by a hash of each key.
 
     Raises:
         InputError: `spec` names no data, or it is not laid out as its form asks.
@@ -145,7 +147,7 @@ def list_data(spec: str) -> Dataset:
 
 
 def _strata(listing: Listing) -> list[int]:
-    """Return what a fixed share is held out of each: classes, if there are any."""
+    """Return of what each split needs some: the classes, if there are any."""
     labels = listing.labels
     if isinstance(labels, np.ndarray) and labels.ndim == 1:
         return labels.tolist()
@@ -156,7 +158,7 @@ def open_splits(
     data: str | Dataset,
     preprocess: Preprocess,
     *,
-    canvas: bool = False,
+    crop: float = 0.0,
     cache: str | None = None,
     processes: int = 0,
     workers: int | None = None,
@@ -169,8 +171,9 @@ def open_splits(
     Args:
         data: From `list_data`, or what that takes.
         preprocess: Gives the size S, and for files the resize and crop.
-        canvas: Leave around the training images what a crop at random is taken from:
-            their sides are `preprocess.resized` instead of S.
+        crop: Smallest share of a training image that a crop at random will keep, for
+            which the images are larger than S: `preprocess.resized`; with masks, so
+            large that such a crop has S pixels a side, but at most 2 S. 0: no crops.
         cache: Folder that keeps what was decoded, for later runs.
         processes: How many will read the images beside this one. They map a file into
             memory, of which there is one, instead of copying an array.
@@ -180,15 +183,15 @@ def open_splits(
         InputError: As `list_data`; or the cache cannot be written.
     """
     dataset = list_data(data) if isinstance(data, str) else data
-    squares = _squares(dataset, preprocess, canvas)
+    squares = _squares(dataset, preprocess, crop)
     found = sum(len(listing.keys) for listing in dataset.splits.values())
     channels = 4 if dataset.task == "segmentation" else 3
     size = squares["train"].preprocess.size
     keep = found * size**2 * channels <= IN_MEMORY_BYTES
     folder = Path(cache).expanduser() if cache else None
-    if folder is None and keep and processes:
-        folder = temporary()
-    kept = Cache(folder, dataset.fingerprint) if folder else None
+    kept = Cache(folder) if folder else None
+    if kept is None and keep and processes:
+        kept = Cache(temporary(), own=True)
     read = {
         split: read_all(listing, squares[split], keep=keep, workers=workers, cache=kept)
         for split, listing in dataset.splits.items()
@@ -209,7 +212,7 @@ def open_splits(
 
 
 def _squares(
-    dataset: Dataset, preprocess: Preprocess, canvas: bool
+    dataset: Dataset, preprocess: Preprocess, crop: float
 ) -> dict[Split, Square]:
     """Return how the images of each split become squares."""
     whole = dataset.task == "segmentation"
@@ -218,8 +221,10 @@ def _squares(
             preprocess, crop_fraction=1.0, interpolation="bilinear"
         )
     test = Square(preprocess, whole)
-    if canvas and not whole:
-        side = preprocess.resized
+    if crop:
+        size = preprocess.size
+        enough = min(math.ceil(size / math.sqrt(crop)), 2 * size, LARGEST)
+        side = enough if whole else preprocess.resized
         preprocess = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
     return {"train": Square(preprocess, whole, fast=True), "test": test}
 
@@ -235,7 +240,10 @@ def _source(examples: Examples, dataset: Dataset) -> Source:
 
 
 def require_readable(splits: Splits) -> None:
-    """Raise `InputError` if over 1 % of the images were rejected, or all of a split."""
+    """Raise `InputError` if over 1 % of the images were rejected, or all of a split.
+
+    All of a split that counts, too: an image of weight 0 does not.
+    """
     report = splits.report
     bad = len(report.rejected)
     first = "".join(f"\n  {path!r}: {why}" for path, why in report.rejected[:5])
@@ -247,3 +255,6 @@ def require_readable(splits: Splits) -> None:
         )
     if not (len(splits.train) and len(splits.test)):
         raise InputError("no image of a split can be read" + first)
+    for name, source in (("train", splits.train), ("test", splits.test)):
+        if not source.weights.any():
+            raise InputError(f"all weights of {name} are 0: nothing there counts")

@@ -75,6 +75,7 @@ FORMATS: dict[str, Format] = {
     ),
 }
 _OPTIONS = re.compile(r"[a-z_]+=[^&]*(&[a-z_]+=[^&]*)*")
+_MISTYPED = re.compile(r"\?([\w -]+=.*|[^?]*&.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,13 @@ def parse_spec(text: str) -> DataSpec:
     'kind'
     """
     scheme, _, rest = text.partition(":")
-    place, question, options = rest.rpartition("?")
-    if not (question and _OPTIONS.fullmatch(options)):
-        place, options = rest, ""
+    place, options = _divide(rest)
     place = os.path.expanduser(place)
     form = FORMATS.get(scheme)
     if form is None or (form.usage == scheme) != (not place):
         raise InputError(_unknown(text, scheme))
+    if not options:
+        _require_no_options(text, place, form)
     pairs = [pair.split("=", 1) for pair in options.split("&") if pair]
     found = {name: unquote(value) for name, value in pairs}
     if "\0" in "".join([place, *found.values()]):
@@ -142,6 +143,30 @@ def parse_spec(text: str) -> DataSpec:
                 f"data {text!r}: {scheme} has no option {name!r}; valid: {valid}{near}"
             )
     return DataSpec(scheme, place, found)
+
+
+def _divide(rest: str) -> tuple[str, str]:
+    """Return the place and the options: what matches behind the last `?` that has any.
+
+    A question mark may be part of either.
+    """
+    for found in reversed([*re.finditer(r"\?", rest)]):
+        if _OPTIONS.fullmatch(rest, found.end()):
+            return rest[: found.start()], rest[found.end() :]
+    return rest, ""
+
+
+def _require_no_options(text: str, place: str, form: Format) -> None:
+    """Raise `InputError` where the end of a place was meant as options."""
+    found = _MISTYPED.search(place)
+    if found and not os.path.lexists(place):
+        key = found[1].partition("=")[0].strip().lower()
+        mistyped = not found[1].startswith((*form.options, "&"))
+        near = nearest(key, form.options) if mistyped else ""
+        raise InputError(
+            f"data {text!r}: {found[1]!r} are no options, which are KEY=VALUE with & "
+            f"between them; valid keys are {', '.join(form.options) or 'none'}{near}"
+        )
 
 
 def _unknown(text: str, scheme: str) -> str:

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,9 +18,14 @@ from jft.data import cache as caches
 from jft.data import images
 from jft.data.cache import Cache, Stored, name_of
 from jft.data.decode import DecodeError
+from jft.data.formats.coco import Outlines
+from jft.data.formats.coco_shapes import read_shape
+from jft.data.formats.mask_files import CodedMasks, Coding
 from jft.data.geometry import Square
 from jft.data.images import Examples, read_all
-from jft.data.listing import Listing, Paths
+from jft.data.listing import Dataset, Listing, Paths, stamp
+from jft.data.sources import open_splits
+from jft.data.split import part
 from jft.data.squares import Mapped
 from jft.errors import InputError
 from jft.preprocess import Preprocess
@@ -74,7 +80,7 @@ def masked(listing: Listing) -> Listing:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache", "fingerprint")
+    return Cache(tmp_path / "cache")
 
 
 def read(listing: Listing, cache: Cache | None, square: Square = SQUARE) -> Examples:
@@ -179,17 +185,28 @@ def gone(listing: Listing) -> Listing:
     return listing
 
 
+def rewritten(listing: Listing) -> Listing:
+    """Change a few bytes, as a file of equal size and time put in its place has."""
+    path = listing.images[2]
+    status, content = path.stat(), bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4] = b"this"
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return listing
+
+
 def renamed(listing: Listing) -> Listing:
     return replace(listing, keys=("x", *listing.keys[1:]))
 
 
-@pytest.mark.parametrize("change", [touched, longer, gone, renamed])
+@pytest.mark.parametrize("change", [touched, longer, gone, rewritten, renamed])
 def test_another_file_is_another_cache(
     listing: Listing, change: Callable[[Listing], Listing]
 ):
-    before = name_of(listing, SQUARE, "f")
-    assert name_of(listing, SQUARE, "f") == before
-    assert name_of(change(listing), SQUARE, "f") != before
+    before = name_of(listing, SQUARE)
+    assert name_of(listing, SQUARE) == before
+    assert name_of(change(listing), SQUARE) != before
 
 
 def test_what_squares_depend_on_names_the_cache(
@@ -206,23 +223,81 @@ def test_what_squares_depend_on_names_the_cache(
         Square(replace(way, crop_fraction=0.9)),
         Square(replace(way, interpolation="bicubic")),
     ]
-    names = [name_of(listing, square, "f") for square in ways]
-    names.append(name_of(listing, SQUARE, "another"))
+    names = [name_of(listing, square) for square in ways]
     monkeypatch.setattr(caches, "version", lambda package: "0")
-    names.append(name_of(listing, SQUARE, "f"))
+    names.append(name_of(listing, SQUARE))
     assert len(set(names)) == len(names)
 
 
 def test_normalisation_does_not_name_the_cache(listing: Listing):
     way = replace(SQUARE.preprocess, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
-    assert name_of(listing, Square(way), "f") == name_of(listing, SQUARE, "f")
+    assert name_of(listing, Square(way)) == name_of(listing, SQUARE)
 
 
 def test_where_the_data_lies_does_not_name_the_cache(listing: Listing, tmp_path: Path):
-    before = name_of(listing, SQUARE, "f")
+    before = name_of(listing, SQUARE)
     (tmp_path / "photographs").rename(tmp_path / "elsewhere")
     moved = Paths(tmp_path / "elsewhere", listing.keys)
-    assert name_of(replace(listing, images=moved), SQUARE, "f") == before
+    assert name_of(replace(listing, images=moved), SQUARE) == before
+
+
+def test_labels_and_weights_do_not_name_the_cache(listing: Listing):
+    other = replace(
+        listing,
+        labels=np.ones((N, 2), np.float32),
+        weights=np.arange(N, dtype=np.float32),
+    )
+    assert name_of(other, SQUARE) == name_of(listing, SQUARE)
+
+
+def test_what_mask_values_mean_names_the_cache(listing: Listing):
+    names = {
+        name_of(replace(listing, labels=CodedMasks(listing.images, coding)), SQUARE)
+        for coding in (Coding((0, 1)), Coding((1, 0)), Coding((0, 1), void=(2,)))
+    }
+    assert len(names) == 3
+
+
+def test_outlines_name_the_cache(listing: Listing):
+    square = [[1, 1, 5, 1, 5, 4, 1, 4]]
+    runs = {"size": [6, 8], "counts": [40, 8]}
+    names = set()
+    for shapes in (
+        [read_shape(square, 1)],
+        [read_shape(square, 2)],
+        [read_shape([[2, *square[0][1:]]], 1)],
+        [read_shape(square, 1), read_shape(square, 1)],
+        [read_shape(runs, 1)],
+        [read_shape({**runs, "counts": [41, 7]}, 1)],
+        [],
+    ):
+        outlines = Outlines(((6, 8),) * N, (tuple(shapes),) * N)
+        names.add(name_of(replace(listing, labels=outlines), SQUARE))
+        again = Outlines(((6, 8),) * N, (tuple(shapes),) * N)
+        assert name_of(replace(listing, labels=again), SQUARE) in names
+    assert len(names) == 7
+
+
+def test_held_out_examples_are_stamped_as_the_whole(listing: Listing):
+    @dataclass(frozen=True)
+    class Stamped(Paths):
+        def stamp(self, index: int) -> str:
+            return f"stamp {index}"
+
+    whole = replace(listing, images=Stamped(listing.images.root, listing.keys))
+    some = part(whole, np.array([5, 2]))
+    assert [stamp(some.images, i) for i in range(2)] == ["stamp 5", "stamp 2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a\0b", "null byte"), ("gone", "No such file"), ("pipe", "0 ")],
+)
+def test_what_is_no_file_has_a_stamp_too(tmp_path: Path, name: str, said: str):
+    os.mkfifo(tmp_path / "pipe")
+    found = stamp(Paths(tmp_path, (name,)), 0)
+    assert found.split("\n")[0].startswith(said) or said in found
+    assert str(tmp_path) not in found
 
 
 def test_contents_are_compared_where_there_are_no_files(masked: Listing):
@@ -238,8 +313,8 @@ def test_contents_are_compared_where_there_are_no_files(masked: Listing):
         if change == 3:
             maps[3] = maps[3].T
         one = replace(masked, images=some, labels=Maps(tuple(maps)))
-        names.add(name_of(one, SQUARE, "f"))
-        assert name_of(one, SQUARE, "f") in names
+        names.add(name_of(one, SQUARE))
+        assert name_of(one, SQUARE) in names
     assert len(names) == 4
 
 
@@ -314,7 +389,7 @@ def test_a_flipped_pixel_is_noticed_when_it_is_read(listing: Listing, cache: Cac
 
 
 def test_what_a_killed_process_left_is_no_cache(listing: Listing, cache: Cache):
-    part = cache.folder / f"{name_of(listing, SQUARE, cache.identity)}.part"
+    part = cache.folder / f"{name_of(listing, SQUARE)}.part"
     part.mkdir(parents=True)
     (part / "images.npy").write_bytes(b"half of it")
     assert_same(read(listing, cache), read(listing, None))
@@ -363,10 +438,22 @@ def test_too_little_space_is_told_before_anything_is_decoded(
     assert left_over(cache) == []
 
 
+def test_without_a_cache_of_ones_own_the_workers_are_named(
+    listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = shutil.disk_usage("/")._replace(free=9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda prefix: str(tmp_path / "temporary"))
+    both = {"train": listing, "test": listing}
+    whole = Dataset("x", "classification", ("a", "b"), both, "f")
+    with pytest.raises(InputError, match=r"worker processes need .* --workers 0$"):
+        open_splits(whole, SQUARE.preprocess, processes=2)
+
+
 def test_a_folder_that_cannot_be_made_is_told(listing: Listing, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write the cache .*not a directory"):
-        read(listing, Cache(tmp_path / "file" / "cache", "f"))
+        read(listing, Cache(tmp_path / "file" / "cache"))
 
 
 def test_an_interruption_leaves_nothing(listing: Listing, cache: Cache):

@@ -1,7 +1,9 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from PIL import Image
 from scipy.fft import dctn
 
 from jft.data.__main__ import main
-from jft.data.check import judge, tell
+from jft.data.check import judge, sheet, tell
+from jft.data.check.labels import spread
 from jft.data.check.look import (
     Seen,
     kind_of,
@@ -25,7 +28,7 @@ from jft.data.check.look import (
 from jft.data.check.report import describe
 from jft.data.check.sheet import contact_sheet
 from jft.data.check.similar import near, same
-from jft.data.decode import decode
+from jft.data.decode import DecodeError, decode
 from jft.data.formats.digits import Pixels
 from jft.data.listing import Dataset, Listing, TaskName
 from jft.data.sources import list_data
@@ -135,14 +138,12 @@ def test_copies_that_differ_a_little_are_pointed_out(
     status, report, out = run(root, capsys)
     assert status == 0
     assert report["duplicates"]["identical"] == []
-    pairs = [
-        {image["path"] for image in group["images"]}
-        for group in report["duplicates"]["near"]
-    ]
-    assert {"train/cat/1.png", "train/cat/again.jpg"} in pairs
-    assert {"train/cat/1.png", "test/cat/small.png"} in pairs
-    assert "images that look the same, " in out
-    assert "across the splits" in out
+    (group,) = report["duplicates"]["near"]
+    names = ["train/cat/1.png", "train/cat/again.jpg", "test/cat/small.png"]
+    assert [image["path"] for image in group["images"]] == names
+    assert group["across_splits"]
+    assert "1 group of images that look the same, 1 of them across the splits" in out
+    assert "'train/cat/1.png' and 'test/cat/small.png', and 1 more" in out
 
 
 def test_unreadable_files_are_listed_with_reasons(
@@ -278,8 +279,14 @@ def test_small_pictures_and_letters_bring_flags_to_mind():
         dataset("classification", ("b", "d", "p"), labels, labels), size=224
     )
     assert flags(report) == ["--image-size 32", "--augment.no-flip"]
-    report = checked(dataset("classification", ("bb", "d", "p"), labels, labels))
-    assert flags(report) == []
+    for names, found in (
+        (("bb", "d", "p"), []),
+        (("0", "1", "2"), []),  # the numbers of classes
+        (tuple("0123456789"), ["--augment.no-flip"]),
+    ):
+        labels = np.arange(len(names), dtype=np.int32)
+        made = dataset("classification", names, labels, labels)
+        assert flags(checked(made)) == found
 
 
 def test_masks_are_counted_pixel_by_pixel():
@@ -344,6 +351,93 @@ def test_numbers_far_from_all_others_are_found():
     assert "--task.loss huber" in flags(report)
 
 
+def test_labels_that_occur_together_are_counted_exactly():
+    rng = np.random.default_rng(0)
+    train = rng.integers(-1, 2, (500, 40)).astype(np.int32)
+    names = tuple(map(str, range(40)))
+    images = Pixels(np.zeros((500, 8, 8, 3), np.uint8))
+    listing = Listing(names, images, train)
+    made = Dataset("made", "multilabel", names, {"train": listing}, "0")
+    found = spread(made, {"train": [Seen()] * 500})["most_together"]
+    has = (train == 1).astype(int)
+    together = has.T @ has - np.diag(has.sum(0))
+    a, b = (names.index(name) for name in found["labels"])
+    assert found["images"] == together.max() == together[a, b]
+
+
+def test_weights_of_nothing_are_a_problem():
+    labels = np.int32([0, 1, 0, 1])
+    made = dataset("classification", ("ab", "cd"), labels, labels)
+    assert checked(made)["weights"] == {}
+    for weights, problem, note in (
+        ([1, 2, 0.5, 1], "", ""),
+        ([1, 0, 0, 1], "", "2 images in test of weight 0: not counted"),
+        ([0, 0, 0, 0], "all weights of test are 0: nothing there counts", ""),
+    ):
+        test = replace(made.splits["test"], weights=np.float32(weights))
+        splits: Any = {"train": made.splits["train"], "test": test}
+        report = checked(replace(made, splits=splits))
+        assert said(report, "problems") == problem
+        assert said(report, "notes") == note
+        assert report["weights"]["test"]["sum"] == sum(weights)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_images_turned_without_their_masks_are_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], held_out: bool
+):
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
+    for i in range(12):
+        part = "" if held_out else ["train", "val"][i % 2]
+        image, mask = (
+            tmp_path / "road" / kind / part / f"{i}.{end}"
+            for kind, end in (("images", "jpg"), ("masks", "png"))
+        )
+        for path in (image, mask):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        turned = {"exif": upside_down} if i < 4 else {}
+        Image.fromarray(scene(i)).save(image, **turned)
+        drawn = Image.fromarray((scene(i)[..., 0] > 99).astype(np.uint8))
+        drawn.save(mask, **(turned if i == 1 else {}))
+    workdir = tmp_path / "found"
+    main(["check", f"masks:{tmp_path / 'road'}", "--workdir", str(workdir)])
+    report = json.loads((workdir / "data_report.json").read_text())
+    assert sorted(Path(name).name for name in report["turned"]) == [
+        "0.jpg",
+        "2.jpg",
+        "3.jpg",
+    ]
+    assert (
+        "3 images that EXIF turns, but not the file of the" in capsys.readouterr().out
+    )
+
+
+class Broken(Pixels):
+    """Images of which the second cannot be had."""
+
+    def __getitem__(self, index: int) -> Array:
+        if index == 1:
+            raise DecodeError("the row has no image")
+        return super().__getitem__(index)
+
+
+def test_an_image_that_cannot_be_had_is_rejected():
+    labels = np.int32([0, 1, 0, 1])
+    made = dataset("classification", ("ab", "cd"), labels, labels)
+    train = made.splits["train"]
+    broken = replace(train, images=Broken(np.stack([scene(i) for i in range(4)])))
+    splits: Any = {"train": broken, "test": made.splits["test"]}
+    made = replace(made, splits=splits)
+    (bad,) = checked(made)["rejected"]
+    assert bad == {
+        "path": "train/1",
+        "reason": "the row has no image",
+        "split": "train",
+    }
+    assert contact_sheet(made, look_at_splits(made)).size[0] > 0
+
+
 def test_the_perceptual_hash_is_that_of_a_cosine_transform():
     for seed in range(20):
         grey = Image.fromarray(scene(seed)).convert("L")
@@ -359,13 +453,28 @@ def remembered(waves: int, content: int, thumbnail: bytes) -> Seen:
     return Seen(8, 8, "PNG", "grey 8-bit", key, waves, thumbnail)
 
 
-def test_near_pairs_are_those_of_a_comparison_of_all():
+def connected(n: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The groups of two or more that pairs connect, by painting over and over."""
+    colour = list(range(n))
+    pairs = list(pairs)
+    for _ in range(n):
+        before = list(colour)
+        for i, j in pairs:
+            colour[i] = colour[j] = min(colour[i], colour[j])
+        if colour == before:
+            break
+    groups = [[i for i in range(n) if colour[i] == c] for c in sorted({*colour})]
+    return [group for group in groups if len(group) > 1]
+
+
+def test_near_groups_are_those_of_a_comparison_of_all():
     rng = np.random.default_rng(0)
     thumbnail = scene(0, 16)[..., 0].tobytes()
     hashes = [int(h) for h in rng.integers(0, 2**63, 300)]
     for base in hashes[:100]:
         flips = rng.choice(64, rng.integers(1, 9), replace=False)
         hashes.append(base ^ int(sum(1 << int(bit) for bit in flips)))
+    hashes += [hashes[300] ^ 1, hashes[300] ^ 6, hashes[300] ^ 30, hashes[7], hashes[7]]
     seen = [remembered(h, i, thumbnail) for i, h in enumerate(hashes)]
     expected = [
         (i, j)
@@ -374,14 +483,29 @@ def test_near_pairs_are_those_of_a_comparison_of_all():
         if (hashes[i] ^ hashes[j]).bit_count() <= 4
     ]
     assert len(expected) > 30
-    assert near(seen) == expected
+    groups = connected(len(hashes), expected)
+    assert max(map(len, groups)) >= 4
+    assert near(seen) == groups
+
+
+def test_thousands_that_look_the_same_are_one_group():
+    rng = np.random.default_rng(0)
+    thumbnail = scene(0, 16)[..., 0].tobytes()
+    flips = rng.integers(0, 64, (3000, 2)).tolist()
+    hashes = [2**63 ^ (1 << a) ^ (1 << b) for a, b in flips]
+    seen = [remembered(h, i, thumbnail) for i, h in enumerate(hashes)]
+    tracemalloc.start()
+    assert near(seen) == [list(range(3000))]
+    assert tracemalloc.get_traced_memory()[1] < 2e8  # all pairs would be 4.5 million
+    tracemalloc.stop()
 
 
 def test_equal_hashes_of_other_pictures_are_no_pair():
     one, other = scene(0, 16)[..., 0], scene(1, 16)[..., 0]
     seen = [remembered(5, i, p.tobytes()) for i, p in enumerate((one, other, one))]
     assert near(seen[:2]) == []
-    assert near([seen[0], seen[2]]) == [(0, 1)]
+    assert near([seen[0], seen[2]]) == [[0, 1]]
+    assert near(seen) == [[0, 2]]
 
 
 def test_flat_and_unreadable_pictures_are_no_pairs():
@@ -421,15 +545,43 @@ def test_the_sheet_shows_every_class_and_colours_masks():
     splits: Any = {"train": listing, "test": listing}
     made = Dataset("made", "segmentation", ("road", "crack"), splits, "0" * 64)
     seen = {split: look_at_all(listing) for split in splits}
-    sheet = np.asarray(contact_sheet(made, seen)).astype(int)
-    plain = sheet[46:166, 190:310]
-    colour = sheet[46:166, 316:436]
+    drawn = np.asarray(contact_sheet(made, seen)).astype(int)
+    plain = drawn[46:166, 190:310]
+    colour = drawn[46:166, 316:436]
     np.testing.assert_array_equal(plain, images[0])
     np.testing.assert_array_equal(colour[:30], images[0][:30])
     inside = images[0][30:60, 20:50] * 0.35 + np.array([230, 159, 0]) * 0.65
     assert np.abs(colour[30:60, 20:50] - inside).max() <= 1
     void = images[0][80:90, 80:90] * 0.35 + 255 * 0.65
     assert np.abs(colour[80:90, 80:90] - void).max() <= 1
+
+
+def test_a_long_name_is_written_in_three_lines(monkeypatch: pytest.MonkeyPatch):
+    written: list[str] = []
+    monkeypatch.setattr(
+        sheet, "_write", lambda draw, place, text, *_: written.append(text)
+    )
+    name = "a class with quite a long name that goes on and on"
+    labels = np.int32([0, 1])
+    made = dataset("classification", (name, "x" * 30), labels, labels)
+    contact_sheet(made, look_at_splits(made))
+    assert written == [
+        "made, training images",
+        *("a class with quite a", "long name that goes", "on and on", "1 image"),
+        *("x" * 20, "x" * 10, "1 image"),
+    ]
+
+
+def test_one_number_and_one_width_are_told_as_one():
+    labels = np.linspace(0, 1, 6, dtype=np.float32)[:, None]
+    lines = tell.lines(checked(dataset("regression", ("age",), labels, labels)))
+    assert lines[0] == "made: 12 images (6 train and 6 test), 1 number to predict"
+    made = dataset("regression", ("age",), labels, labels, side=40)
+    train = replace(made.splits["train"], images=[scene(i)[: 50 + i] for i in range(6)])
+    splits: Any = {**made.splits, "train": train}
+    tall = checked(replace(made, splits=splits))
+    tall["sizes"]["width"] = [64, 64, 64]
+    assert "width     64 pixels" in tell.lines(tall)
 
 
 def test_the_sheet_keeps_thin_cracks():
@@ -439,8 +591,8 @@ def test_the_sheet_keeps_thin_cracks():
     listing = Listing(("a",), Pixels(image[None]), Maps(mask[None]))
     splits: Any = {"train": listing, "test": listing}
     made = Dataset("made", "segmentation", ("road", "crack"), splits, "0" * 64)
-    sheet = np.asarray(contact_sheet(made, {s: look_at_all(listing) for s in splits}))
-    line = sheet[46 + 60, 316:436].astype(int)
+    drawn = np.asarray(contact_sheet(made, {s: look_at_all(listing) for s in splits}))
+    line = drawn[46 + 60, 316:436].astype(int)
     assert (line[:, 0] - line[:, 2] > 100).all()
 
 

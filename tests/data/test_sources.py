@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
@@ -12,6 +13,7 @@ import jft.data.sources as sources
 from jft.data.formats import folder
 from jft.data.images import Files
 from jft.data.sources import DataReport, Splits, open_splits, require_readable
+from jft.data.split import held_out
 from jft.errors import InputError
 from jft.preprocess import Preprocess
 
@@ -93,11 +95,50 @@ def test_labels_follow_sorted_folders_and_images_follow_labels(tmp_path: Path):
     assert sorted(levels(splits.train) + levels(splits.test)) == list(range(20))
 
 
-def test_split_has_exact_counts_per_class(tmp_path: Path):
-    classes(tmp_path, a=1, b=2, c=7, d=50)
+def test_a_fifth_is_held_out_and_something_of_each_class(tmp_path: Path):
+    classes(tmp_path, a=1, b=2, c=3, d=300)
     splits = open_folder(tmp_path)
-    assert Counter(splits.test.labels.tolist()) == {1: 1, 2: 1, 3: 10}
-    assert Counter(splits.train.labels.tolist()) == {0: 1, 1: 1, 2: 6, 3: 40}
+    train, test = (Counter(s.labels.tolist()) for s in (splits.train, splits.test))
+    assert train + test == {0: 1, 1: 2, 2: 3, 3: 300}
+    assert train[0] == train[1] == test[1] == 1
+    assert 1 <= test[2] <= 2
+    assert abs(test[3] - 60) < 3 * 7  # binomial: the deviation is 7
+
+
+def test_what_is_held_out_is_a_threshold_on_the_hash_of_each_key():
+    keys = [f"{i}.png" for i in range(2000)]
+    digests = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
+    fifth = "33333333"  # of ffffffff
+    expected = [digest[:8] <= fifth for digest in digests]
+    np.testing.assert_array_equal(held_out(keys, [0] * 2000), expected)
+    assert 360 < sum(expected) < 440
+
+
+def test_nothing_moves_when_examples_are_added():
+    rng = np.random.default_rng(0)
+    keys = [f"{i}.png" for i in range(3000)]
+    labels = rng.integers(0, 7, 3000).tolist()
+    whole = held_out(keys, labels)
+    for count in (300, 301, 2000):
+        np.testing.assert_array_equal(
+            held_out(keys[:count], labels[:count]), whole[:count]
+        )
+    mixed = rng.permutation(3000)
+    again = held_out([keys[i] for i in mixed], [labels[i] for i in mixed])
+    np.testing.assert_array_equal(again, whole[mixed])
+
+
+@pytest.mark.parametrize("side", [False, True])
+def test_a_class_all_of_one_side_gives_one_to_the_other(side: bool):
+    keys = [f"{i}" for i in range(400)]
+    mask = held_out(keys, [0] * 400)
+    some = [key for key, test in zip(keys, mask, strict=True) if test == side][:9]
+    found = held_out(some, [4] * 9)
+    assert Counter(found.tolist()) == {side: 8, not side: 1}
+    hashes = [hashlib.sha256(key.encode()).digest() for key in some]
+    chosen = hashes.index((max if side else min)(hashes))
+    assert found[chosen] != side
+    assert not held_out(some[:1], [4]).any()  # one alone is trained on
 
 
 def test_split_is_the_same_wherever_the_folder_lies(tmp_path: Path):
@@ -107,13 +148,12 @@ def test_split_is_the_same_wherever_the_folder_lies(tmp_path: Path):
     assert first.fingerprint == second.fingerprint
 
 
-def test_an_added_file_moves_at_most_one_other(tmp_path: Path):
+def test_an_added_file_moves_no_other(tmp_path: Path):
     before = set(levels(open_folder(classes(tmp_path, a=40, b=40)).test))
     for i in range(12):
         put(tmp_path / "a" / f"new{i}.png", 200 + i)
         after = {level for level in levels(open_folder(tmp_path).test) if level < 200}
-        assert len(before ^ after) <= 1
-        before = after
+        assert after == before
 
 
 def test_fingerprint_changes_with_path_size_label_and_split(tmp_path: Path):
@@ -145,6 +185,15 @@ def test_val_goes_before_test(tmp_path: Path):
     for name, count in {"train": 3, "val": 2, "test": 4}.items():
         classes(tmp_path / name, a=count, b=count)
     assert len(open_folder(tmp_path).test) == 4
+
+
+def test_a_third_split_is_counted_as_skipped(tmp_path: Path):
+    for name, count in {"train": 3, "val": 2, "test": 4}.items():
+        classes(tmp_path / name, a=count, b=count)
+    (tmp_path / "test/a/notes.txt").touch()
+    classes(tmp_path, drafts=5)
+    report = open_folder(tmp_path).report
+    assert (report.found, report.skipped) == (10, 8 + 1 + 1)
 
 
 def test_array_backed_and_file_backed_give_the_same(
@@ -200,6 +249,20 @@ def test_one_percent_is_the_limit(tmp_path: Path):
     assert "data_report.json" in message
     assert "the file is empty" in message
     assert repr(os.path.join("b", "007.png")) in message
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_of_which_nothing_counts_is_refused(tmp_path: Path, split: str):
+    rows = ["path,label,split,weight"]
+    for i in range(8):
+        put(tmp_path / f"{i}.png", i)
+        part = "train" if i < 4 else "val"
+        rows.append(f"{i}.png,{'xy'[i % 2]},{part},{float(part != split)}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    splits = open_splits(f"csv:{tmp_path / 't.csv'}", SMALL)
+    name = {"train": "train", "val": "test"}[split]
+    with pytest.raises(InputError, match=f"all weights of {name} are 0"):
+        require_readable(splits)
 
 
 def test_nothing_readable_is_a_report_and_then_an_error(tmp_path: Path):
@@ -361,6 +424,13 @@ def test_classes_that_differ_are_all_named(tmp_path: Path):
         "  'oyster' only in 'val'",
         "  'zebra' only in 'train'",
     ]
+
+
+def test_many_classes_that_differ_are_told_at_once(tmp_path: Path):
+    one = tuple(f"class {i}" for i in range(4000))
+    other = tuple(f"classes {i}" for i in range(4000))
+    with pytest.raises(InputError, match="and 7980 more"):
+        folder._require_same_classes({"train": "train", "test": "val"}, one, other)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list anything")

@@ -15,6 +15,7 @@ from jft.errors import InputError
         ("csv:a.csv?label=a,b&split=s", "csv", "a.csv", {"label": "a,b", "split": "s"}),
         ("csv:a?b.csv", "csv", "a?b.csv", {}),  # no KEY=VALUE: part of the name
         ("csv:a?b.csv?label=x", "csv", "a?b.csv", {"label": "x"}),
+        ("csv:a?b.csv?label=x?", "csv", "a?b.csv", {"label": "x?"}),
         ("csv:a:b.csv", "csv", "a:b.csv", {}),
         ("csv:a.csv?separator=%26", "csv", "a.csv", {"separator": "&"}),
         ("csv:a.csv?label=x%3Dy", "csv", "a.csv", {"label": "x=y"}),
@@ -48,6 +49,28 @@ def test_an_unknown_option_gets_the_nearest():
         parse_spec("csv:a.csv?labels=x")
     with pytest.raises(InputError, match="valid: none"):
         parse_spec("folder:a?label=x")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("csv:a.csv?Label=x", r"'Label=x' are no options, .*did you mean 'label'"),
+        ("csv:a.csv?label=x&", "'label=x&' are no options, .*KEY=.*, separator$"),
+        ("csv:a.csv?label=x&&split=y", "are no options"),
+        ("csv:a.csv?&label=x", "are no options"),
+        ("csv:a.csv?label =x", "are no options"),
+        ("folder:a?size-x=3", "valid keys are none"),
+    ],
+)
+def test_mistyped_options_are_not_taken_for_a_name(text, match):
+    with pytest.raises(InputError, match=match):
+        parse_spec(text)
+
+
+def test_a_file_that_is_there_may_be_called_like_options(tmp_path):
+    place = str(tmp_path / "a.csv?Label=x")
+    Path(place).touch()
+    assert parse_spec(f"csv:{place}").place == place
 
 
 @pytest.mark.parametrize("scheme", FORMATS)

@@ -10,6 +10,7 @@ from PIL import Image
 from jft.data.listing import Dataset
 from jft.data.sources import list_data, open_splits
 from jft.data.spec import parse_spec
+from jft.data.split import held_out
 from jft.errors import InputError
 from jft.preprocess import Preprocess
 
@@ -54,6 +55,8 @@ PLAIN = "path,label\na.png,dog\nb.png,cat\nc.png,dog\n"
         PLAIN.replace(",", ", "),
         'label, path\ndog, "a.png"\ncat, b.png\ndog, c.png\n',
         "\ufeff" + PLAIN,
+        "sep=;\n" + PLAIN.replace(",", ";"),
+        "\ufeffsep=|\r\n" + PLAIN.replace(",", "|"),
         'Image,CLASS\n"a.png","dog"\n"b.png",cat\nc.png,"dog"',
     ],
 )
@@ -110,6 +113,29 @@ def test_columns_of_zero_and_one_are_labels_and_nothing_is_unknown(tmp_path):
     assert labels(data) == [[1, 0], [-1, 1], [-1, 0]]
 
 
+def test_truth_values_are_labels_too(tmp_path):
+    text = "path,red,round\na.png,True,False\nb.png,,TRUE\nc.png,false,1\n"
+    data = load(tmp_path, text, "label=red,round")
+    assert (data.task, labels(data)) == ("multilabel", [[1, 0], [-1, 1], [0, 1]])
+    refused(tmp_path, text, r"line 2.*'True'", "label=red,round&task=regression")
+    wrong = "(?s)1 labels are not 0, 1, -1, true, false .*line 3.*'yes'"
+    refused(tmp_path, text.replace("TRUE", "yes"), wrong, "label=red,round")
+
+
+@pytest.mark.parametrize("cells", [["0.0", "1.0", ""], ["1.0", "nan", "2.0"]])
+def test_whole_numbers_with_decimals_may_be_classes_with_gaps(tmp_path, cells):
+    rows = zip("abc", cells, strict=True)
+    text = "path,label\n" + "".join(f"{a}.png,{b}\n" for a, b in rows)
+    refused(tmp_path, text, "say task=classification or task=regression")
+    assert load(tmp_path, text, "task=regression").task == "regression"
+
+
+def test_many_whole_numbers_with_decimals_are_numbers(tmp_path):
+    (tmp_path / "0.png").touch()
+    text = "path,label\n" + "\n".join(f"{i}.png,{i}.0" for i in range(30))
+    assert load(tmp_path, text).task == "regression"
+
+
 def test_columns_of_other_numbers_are_predicted(tmp_path):
     data = load(tmp_path, "path,x,y\na.png,1,0\nb.png,3,1\n", "label=x,y")
     assert (data.task, labels(data)) == ("regression", [[1, 0], [3, 1]])
@@ -150,7 +176,12 @@ def test_without_a_split_a_fifth_of_each_class_is_held_out(tmp_path):
     (tmp_path / "0.png").touch()
     text = "path,label\n" + "\n".join(rows)
     data = list_data(f"csv:{write(tmp_path, text)}")
-    assert np.bincount(data.splits["test"].labels).tolist() == [2, 2]
+    keys = tuple(f"{i}.png" for i in range(20))
+    mask = held_out(keys, [i % 2 for i in range(20)])
+    assert data.splits["test"].keys == tuple(
+        k for k, m in zip(keys, mask, strict=True) if m
+    )
+    assert set(data.splits["test"].labels.tolist()) == {0, 1}
 
 
 def test_weights_are_how_many_examples_a_row_counts_as(tmp_path):
@@ -193,8 +224,27 @@ def test_paths_may_climb_and_be_absolute_but_keys_say_no_place(tmp_path):
 def test_backslashes_of_windows_are_folders(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.png").touch()
-    data = load(tmp_path, "path,label\nsub\\a.png,x\nb.png,y\n")
-    assert data.splits["train"].keys == ("sub/a.png", "b.png")
+    (tmp_path / "sub" / "in").mkdir()
+    (tmp_path / "sub" / "in" / "a.png").touch()
+    (tmp_path / "with\\in.png").touch()  # as Linux allows
+    text = "path,label\nsub\\a.png,x\nsub\\in/a.png,y\nwith\\in.png,x\n"
+    data = load(tmp_path, text)
+    assert data.splits["train"].keys == ("sub/a.png", "sub/in/a.png", "with\\in.png")
+    assert all(file.exists() for file in data.splits["train"].images)
+
+
+@pytest.mark.parametrize("again", ["../{name}/a.png", "{root}/a.png", "x/../a.png"])
+def test_one_image_in_two_rows_is_found_however_it_is_written(tmp_path, again):
+    other = again.format(name=tmp_path.name, root=tmp_path)
+    refused(tmp_path, f"path,label\na.png,x\n{other},y", "line 3: .*in line 2 already")
+    inside = tmp_path / "deep"
+    inside.mkdir()
+    link = tmp_path / "deep" / "link"
+    link.symlink_to(tmp_path)
+    text = f"path,label\na.png,x\n{other},y"
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError, match="in line 2 already"):
+        parse_spec(f"csv:{link / 'table.csv'}").load()
 
 
 def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
@@ -279,8 +329,9 @@ def test_a_wrong_table_is_refused_with_the_place(tmp_path, text, match):
         ("label=kind,kind", "twice"),
         ("label=kind,size&task=classification", "take one column"),
         ("label=kind&task=segmentation", "valid are classification, multilabel"),
-        ("label=kind&task=multilabel", "not 0, 1, -1 or empty.*\n.*line 2.*'dog'"),
-        ("label=kind&task=regression", "not finite numbers.*\n.*line 2.*'dog'"),
+        ("label=kind&task=multilabel", "not 0, 1, -1, true, .*\n.*line 2.*'dog'"),
+        ("label=kind&task=regression", "classification takes words.*\n.*line 2.*'dog'"),
+        ("label=kind,size", "words stand in one column.*\n.*line 2.*'dog'"),
         ("label=kind&separator=", "separator= is empty"),
         ("label=kind&separator=|&task=regression", "it is task=multilabel"),
         ("label=kind&root=nowhere", "cannot list folder 'nowhere'"),

@@ -18,7 +18,8 @@ def problems(report: Mapping[str, Any]) -> list[Remark]:
     Returns:
         `what`, one sentence, and `examples`, some names; the worst first.
     """
-    found = [_unreadable(report), *_empty_splits(report), _leak(report)]
+    found = [_unreadable(report), *_empty_splits(report), *_weightless(report)]
+    found.append(_leak(report))
     found += [_contradiction(report), *_missing(report)]
     return [remark for remark in found if remark]
 
@@ -36,7 +37,7 @@ def notes(report: Mapping[str, Any]) -> list[Remark]:
         found.append(_remark(text, _pairs(within)))
     if near:
         across = sum(group["across_splits"] for group in near)
-        text = f"{_n(len(near), 'pair')} of images that look the same"
+        text = f"{_n(len(near), 'group')} of images that look the same"
         text += f", {across} of them across the splits" if across else ""
         near = sorted(near, key=lambda group: not group["across_splits"])
         found.append(_remark(text, _pairs(near)))
@@ -45,6 +46,16 @@ def notes(report: Mapping[str, Any]) -> list[Remark]:
     if deep := sum(n for kind, n in report["pixels"].items() if "16-bit" in kind):
         text = f"{_n(deep, 'image')} of 16 bits: all 65,536 levels become 256, so what"
         found.append(_remark(f"{text} uses few of them looks dark"))
+    return found + _about_masks(report) + _zero_weights(report) + _outliers(labels)
+
+
+def _about_masks(report: Mapping[str, Any]) -> list[Remark]:
+    found: list[Remark] = []
+    labels, turned = report["labels"], report["turned"]
+    if turned:
+        text = f"{_n(len(turned), 'image')} that EXIF turns, but not the file of the "
+        text += "mask: right only if the mask was drawn upright"
+        found.append(_remark(text, [repr(name) for name in turned[:NAMED]]))
     found += [
         _remark(f"{_n(n, 'mask')} in {split} without any foreground")
         for split, n in labels.get("without_foreground", {}).items()
@@ -55,7 +66,15 @@ def notes(report: Mapping[str, Any]) -> list[Remark]:
         for split, n in labels.get("all_void", {}).items()
         if n
     ]
-    return found + _outliers(labels)
+    return found
+
+
+def _zero_weights(report: Mapping[str, Any]) -> list[Remark]:
+    return [
+        _remark(f"{_n(some['zero'], 'image')} in {split} of weight 0: not counted")
+        for split, some in report["weights"].items()
+        if some["zero"] and some["sum"]
+    ]
 
 
 def suggestions(report: Mapping[str, Any], size: int) -> list[Remark]:
@@ -76,8 +95,11 @@ def suggestions(report: Mapping[str, Any], size: int) -> list[Remark]:
     if {"left", "right"} <= {part for name in names for part in name.split("_")}:
         why = "a mirrored image of a class called left belongs to the one called right"
         found.append({"flags": "--augment.no-flip", "why": why})
-    elif names and all(len(name) == 1 for name in names):
+    elif names and all(len(name) == 1 and name.isalpha() for name in names):
         why = "classes of one letter are characters, and a mirrored one is another"
+        found.append({"flags": "--augment.no-flip", "why": why})
+    elif names == list("0123456789"):
+        why = "if classes 0 to 9 are digits: a mirrored one is another"
         found.append({"flags": "--augment.no-flip", "why": why})
     if (needed := report["used"] * size**2 * 3) > IN_MEMORY_BYTES:
         why = f"{needed / 2**30:.1f} GiB are not kept in memory, but read in each epoch"
@@ -140,6 +162,14 @@ def _empty_splits(report: Mapping[str, Any]) -> list[Remark]:
     return [_remark(f"no image of {split} can be read") for split in empty]
 
 
+def _weightless(report: Mapping[str, Any]) -> list[Remark]:
+    return [
+        _remark(f"all weights of {split} are 0: nothing there counts")
+        for split, some in report["weights"].items()
+        if report["splits"][split] and not some["sum"]
+    ]
+
+
 def _leak(report: Mapping[str, Any]) -> Remark:
     across = [g for g in report["duplicates"]["identical"] if g["across_splits"]]
     if not across:
@@ -189,5 +219,11 @@ def _reasons(bad: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _pairs(groups: Sequence[Mapping[str, Any]]) -> list[str]:
-    pairs = [[image["path"] for image in group["images"][:2]] for group in groups]
-    return [f"{a!r} and {b!r}" for a, b in pairs[:NAMED]]
+    """Name two images of each group, one of each split if they are of both."""
+    lines: list[str] = []
+    for group in groups[:NAMED]:
+        first, *rest = group["images"]
+        other = next((one for one in rest if one["split"] != first["split"]), rest[0])
+        more = f", and {len(rest) - 1} more" if len(rest) > 1 else ""
+        lines.append(f"{first['path']!r} and {other['path']!r}{more}")
+    return lines

@@ -4,14 +4,16 @@ import hashlib
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from jft.data.decode import FORMATS, DecodeError, decode, open_file
+from jft.data.decode import FORMATS, DecodeError, decode, open_file, orientation
+from jft.data.formats.mask_files import CodedMasks
 from jft.data.listing import ClassMaps, Dataset, File, Listing, Split
+from jft.data.split import SomeMasks
 
 SIDE = 16  # of the grey thumbnail that is kept of each image, in pixels
 _WAVES, _SAMPLES = 8, 32
@@ -39,6 +41,7 @@ class Seen:
         waves: `perceptual_hash`.
         thumbnail: Grey, uint8 [SIDE * SIDE].
         mask: Pixels of each value 0..255, int64 [256]; None without a mask.
+        turned: Whether EXIF turns the image, and nothing the file of its mask.
         reason: Why it cannot be used; empty for what can.
     """
 
@@ -50,6 +53,7 @@ class Seen:
     waves: int = 0
     thumbnail: bytes = b""
     mask: npt.NDArray[np.int64] | None = None
+    turned: bool = False
     reason: str = ""
 
 
@@ -65,22 +69,45 @@ def look_at_all(listing: Listing, workers: int | None = None) -> list[Seen]:
         listing: What there is.
         workers: Threads; None for one per core.
     """
-    labels, n = listing.labels, len(listing.keys)
-    masks = None if isinstance(labels, np.ndarray) else labels
+    n = len(listing.keys)
 
     def some(start: int) -> list[Seen]:
         places = range(start, min(start + _CHUNK, n))
-        return [_look_or_say(listing.images[i], masks, i) for i in places]
+        return [_look_or_say(listing, i) for i in places]
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         return [seen for part in pool.map(some, range(0, n, _CHUNK)) for seen in part]
 
 
-def _look_or_say(file: File, masks: ClassMaps | None, place: int) -> Seen:
+def _look_or_say(listing: Listing, place: int) -> Seen:
+    labels = listing.labels
     try:
-        return look(file, None if masks is None else masks[place])
+        image = listing.images[place]
+        if isinstance(labels, np.ndarray):
+            return look(image)
+        seen = look(image, labels[place])
+        return replace(seen, turned=_turned_alone(image, _mask_file(labels, place)))
     except DecodeError as error:
         return Seen(reason=str(error))
+
+
+def _mask_file(masks: ClassMaps, place: int) -> File | None:
+    """Return the file that a mask is read from, None for one that is drawn."""
+    if isinstance(masks, SomeMasks):
+        return _mask_file(masks.masks, int(masks.places[place]))
+    return masks.files[place] if isinstance(masks, CodedMasks) else None
+
+
+def _turned_alone(image: File, mask: File | None) -> bool:
+    """Tell whether an image has an EXIF orientation, and the file of its mask none."""
+    return mask is not None and _is_turned(image) and not _is_turned(mask)
+
+
+def _is_turned(file: File) -> bool:
+    if isinstance(file, np.ndarray):
+        return False
+    with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
+        return orientation(image) in range(2, 9)
 
 
 def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:

@@ -50,9 +50,28 @@ def describe(
         "formats": dict(Counter(one.format for one in good).most_common()),
         "pixels": dict(Counter(one.pixels for one in good).most_common()),
         "one_colour": sum(is_flat(one) for one in good),
+        "turned": [
+            dataset.splits[split].keys[i]
+            for split, some in seen.items()
+            for i, one in enumerate(some)
+            if one.turned
+        ],
+        "weights": _weights(dataset, seen),
         "duplicates": _duplicates(dataset, seen),
         "labels": spread(dataset, seen),
     }
+
+
+def _weights(
+    dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
+) -> dict[str, dict[str, float]]:
+    """Return for each split with weights their sum, and how many examples have none."""
+    found: dict[str, dict[str, float]] = {}
+    for split, listing in dataset.splits.items():
+        if listing.weights is not None:
+            good = listing.weights[[not one.reason for one in seen[split]]]
+            found[split] = {"sum": float(good.sum()), "zero": int((good == 0).sum())}
+    return found
 
 
 def _sizes(seen: Sequence[Seen]) -> dict[str, Any]:
@@ -75,7 +94,7 @@ def _sizes(seen: Sequence[Seen]) -> dict[str, Any]:
 def _duplicates(
     dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return groups of identical images, and pairs of those that look the same."""
+    """Return groups of identical images, and of those that look the same."""
     places: list[tuple[Split, int]] = [
         (split, i) for split, some in seen.items() for i in range(len(some))
     ]

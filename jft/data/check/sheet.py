@@ -1,5 +1,6 @@
 """A contact sheet: some images of each class, masks over them in colour."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -54,7 +55,8 @@ def contact_sheet(
     height = _TOP + len(rows) * (_TILE + _GAP) + _GAP
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    more = f", {left_out} more rows left out" if left_out > 0 else ""
+    more = ", void in white" if dataset.task == "segmentation" else ""
+    more += f", {left_out} more rows left out" if left_out > 0 else ""
     _write(draw, (_GAP * 2, 14), f"{dataset.name}, training images{more}", 18, _INK)
     for i, (name, below, places) in enumerate(rows):
         top = _TOP + i * (_TILE + _GAP)
@@ -173,7 +175,7 @@ def _name(
     if colour:
         draw.rectangle((left, top + 4, left + 12, top + 16), fill=colour)
         left += 20
-    lines = [name[i : i + 20] for i in range(0, min(len(name), 60), 20)]
+    lines = textwrap.wrap(name, 20, max_lines=3, placeholder=" ...") or [""]
     for i, line in enumerate(lines):
         _write(draw, (left, top + 18 * i), line, 15, _INK)
     _write(draw, (left, top + 18 * len(lines) + 2), below, 13, _PALE)

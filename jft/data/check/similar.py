@@ -1,6 +1,6 @@
 """The same picture twice: to the pixel, or but for another size or compression."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -25,11 +25,12 @@ def same(seen: Sequence[Seen]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def near(seen: Sequence[Seen]) -> list[tuple[int, int]]:
-    """Return pairs of places of images that look the same and are not identical.
+def near(seen: Sequence[Seen]) -> list[list[int]]:
+    """Return the groups of places of images that look the same and are not identical.
 
-    Of identical images the first stands for all, and so does one for all of the same
-    hash when these are compared with others. Images of one colour are left out.
+    Each image of a group looks like another one of it. Of identical images the first
+    stands for all, and so does one for all of the same hash when these are compared
+    with others. Images of one colour are left out.
     """
     by_hash: dict[int, list[int]] = {}
     contents: set[bytes] = set()
@@ -38,13 +39,14 @@ def near(seen: Sequence[Seen]) -> list[tuple[int, int]]:
             continue
         contents.add(one.content)
         by_hash.setdefault(one.waves, []).append(place)
-    pairs = [pair for group in by_hash.values() for pair in pairwise(group)]
+    pairs: list[tuple[int, int]] = []
+    for places in by_hash.values():
+        pairs += _walk(seen, np.array(places))
     hashes = np.array(list(by_hash), np.uint64)
-    stands_for = [group[0] for group in by_hash.values()]
-    found = {pair for bucket in _buckets(hashes) for pair in _close(hashes, bucket)}
-    pairs += [(stands_for[a], stands_for[b]) for a, b in found]
-    ordered = sorted((min(pair), max(pair)) for pair in pairs)
-    return [pair for pair in ordered if _looks_same(seen[pair[0]], seen[pair[1]])]
+    stands_for = np.array([places[0] for places in by_hash.values()], int)
+    for bucket in _buckets(hashes):
+        pairs += _walk(seen, stands_for[_close(hashes, bucket)])
+    return _joined(pairs)
 
 
 def is_flat(one: Seen) -> bool:
@@ -68,20 +70,54 @@ def _buckets(hashes: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.intp]]:
 
 def _close(
     hashes: npt.NDArray[np.uint64], bucket: npt.NDArray[np.intp]
-) -> Iterator[tuple[int, int]]:
-    """Yield the pairs (a < b) within a bucket that differ in at most `NEAR_BITS`."""
+) -> npt.NDArray[np.intp]:
+    """Return those of a bucket within `NEAR_BITS` bits of another one of it."""
+    found = [np.zeros(0, np.intp)]
     for start in range(0, len(bucket), _ROWS):
         rows = bucket[start : start + _ROWS]
         apart = np.bitwise_count(hashes[rows, None] ^ hashes[None, bucket])
-        for i, j in np.argwhere(apart <= NEAR_BITS):
-            a, b = int(rows[i]), int(bucket[j])
-            if a < b:
-                yield a, b
+        found.append(rows[(apart <= NEAR_BITS).sum(1) > 1])
+    return np.concatenate(found)
 
 
-def _looks_same(one: Seen, other: Seen) -> bool:
-    return bool(np.abs(_thumbnail(one) - _thumbnail(other)).mean() <= NEAR_LEVELS)
+def _walk(
+    seen: Sequence[Seen], places: npt.NDArray[np.int_]
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of images that look the same, enough to connect all that do.
+
+    Each image is compared with those that no other was found to look like, so a
+    thousand copies of a picture take a thousand comparisons, not half a million.
+    """
+    if len(places) < 2:
+        return
+    hashes = np.array([seen[place].waves for place in places], np.uint64)
+    shown = np.stack([_thumbnail(seen[place]) for place in places])
+    left = np.arange(len(places))
+    while len(left):
+        reached, left = [int(left[0])], left[1:]
+        while reached and len(left):
+            one = reached.pop()
+            found = np.bitwise_count(hashes[left] ^ hashes[one]) <= NEAR_BITS
+            apart = np.abs(shown[left[found]] - shown[one]).mean(1)
+            found[found] = apart <= NEAR_LEVELS
+            for other in left[found].tolist():
+                reached.append(other)
+                yield int(places[one]), int(places[other])
+            left = left[~found]
 
 
-def _thumbnail(one: Seen) -> npt.NDArray[np.float64]:
-    return np.frombuffer(one.thumbnail, np.uint8).astype(np.float64)
+def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Return the groups that pairs connect, sorted, by their first members."""
+    group_of: dict[int, list[int]] = {}
+    for pair in pairs:
+        one, other = (group_of.setdefault(place, [place]) for place in pair)
+        if one is other:
+            continue
+        small, large = sorted((one, other), key=len)
+        large += small
+        group_of.update(dict.fromkeys(small, large))
+    return sorted(sorted(g) for g in {id(g): g for g in group_of.values()}.values())
+
+
+def _thumbnail(one: Seen) -> npt.NDArray[np.float32]:
+    return np.frombuffer(one.thumbnail, np.uint8).astype(np.float32)

@@ -7,10 +7,10 @@ from typing import Any
 WIDTH = 88
 _MOST = 20  # classes that are shown
 _THING = {
-    "classification": "classes to tell apart",
-    "multilabel": "labels, any number of them on an image",
-    "segmentation": "classes of pixels",
-    "regression": "numbers to predict",
+    "classification": ("class", "classes", " to tell apart"),
+    "multilabel": ("label", "labels", ", any number of them on an image"),
+    "segmentation": ("class", "classes", " of pixels"),
+    "regression": ("number", "numbers", " to predict"),
 }
 _COUNTED = {
     "classification": "images",
@@ -38,8 +38,10 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     used, kinds = report["used"], len(report["classes"])
     counts = " and ".join(f"{n:,} {split}" for split, n in report["splits"].items())
     verdict = "nothing is wrong" if not report["problems"] else ""
+    one, many, more = _THING[report["task"]]
     head = f"{_short(report['name'])}: {used:,} images ({counts}), {kinds} "
-    return [head + _THING[report["task"]], *([verdict] if verdict else [])]
+    head += (one if kinds == 1 else many) + more
+    return [head, *([verdict] if verdict else [])]
 
 
 def _remarks(title: str, remarks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -116,8 +118,8 @@ def _sizes(sizes: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
     if (w0, h0) == (w2, h2):
         return [("size", f"{text}, all of them")]
     return [
-        ("width", f"{w0:.0f} to {w2:.0f} pixels, median {w1:.0f}"),
-        ("height", f"{h0:.0f} to {h2:.0f} pixels, median {h1:.0f}"),
+        ("width", _side(w0, w1, w2)),
+        ("height", _side(h0, h1, h2)),
         (
             "shape",
             "longer by shorter side: {:.2f} to {:.2f}, median {:.2f}".format(
@@ -127,13 +129,19 @@ def _sizes(sizes: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
     ]
 
 
+def _side(least: float, median: float, most: float) -> str:
+    if least == most:
+        return f"{median:.0f} pixels"
+    return f"{least:.0f} to {most:.0f} pixels, median {median:.0f}"
+
+
 def _sets(labels: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         (
             "labels",
             f"{labels['labels_per_image']:.2f} an image; "
-            f"{labels['images_without_label']:,} images have none; "
-            f"{labels['unknown']:,} labels are unknown",
+            f"{labels['images_without_label']:,} images without any; "
+            f"{labels['unknown']:,} labels unknown",
         )
     ]
     most = labels["most_together"]
