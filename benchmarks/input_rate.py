@@ -110,15 +110,17 @@ def ours(folder: Path, passes: int, way: str) -> Step:
     names = tuple(sorted(path.name for path in folder.glob("*.jpg")))
     listing = Listing(names, Paths(folder, names), np.zeros(len(names), np.int32))
     square = Square(Preprocess(size=CANVAS, crop_fraction=1.0), fast=True)
-    cache = Cache(folder / "cache", "input_rate") if way == CACHE else None
+    cache = Cache(folder / "cache") if way == CACHE else None
     starts: list[float] = []
     images: Any = None
     for _ in range(2 if cache else 1):
         began = time.perf_counter()
         images = read_all(listing, square, keep=way == MEMORY, cache=cache).images
         starts.append(round(time.perf_counter() - began, 3))
-    facts = dict(zip(("seconds of first start", "of second"), starts, strict=False))
-    return Step(_loop(Photographs(images), passes), facts if cache else {})
+    facts: dict[str, Any] = {}
+    if cache:
+        facts = {"seconds of first start": starts[0], "of second": starts[1]}
+    return Step(_loop(Photographs(images), passes), facts)
 
 
 def _loop(source: Photographs, passes: int) -> Any:

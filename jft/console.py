@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,8 +17,17 @@ from rich.progress import (
 
 from jft.loop import Run
 from jft.plan import Plan
+from jft.runlog import RunDirectory
 from jft.setup import Setup
-from jft.tables import epochs, outcome, outputs_line, phase_line, plan_lines
+from jft.tables import (
+    epochs,
+    outcome,
+    outputs_line,
+    phase_line,
+    plan_lines,
+    shown,
+)
+from jft.tasks import TASKS
 from jft.watch import Result, Watch
 
 STARVING = 0.1  # share of an epoch's time, from which on waiting for images is told
@@ -63,12 +71,12 @@ class Printer(Watch):
 
     def step(self, done: int, total: dict[str, float]) -> None:
         """Move the progress bar."""
-        if self._progress and total["n"]:
-            loss = total["loss"] / total["n"]
+        if self._progress and total["weight"]:
+            loss = total["loss"] / total["weight"]
             self._progress.update(
                 self._progress.task_ids[0],
                 completed=done,
-                description=f"training, loss {loss:.3f}",
+                description=f"training, loss {shown('loss', loss)}",
             )
 
     def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
@@ -77,9 +85,9 @@ class Printer(Watch):
         count, task = self._run.setup.batches.epochs, self._run.setup.task
         line = f"epoch {train['epoch']:>{len(str(count))}}/{count}"
         for name, record in (("train", train), ("test", test)):
-            line += f"   {name} loss {record['loss']:.4f}"
+            line += f"   {name} loss {shown('loss', record['loss'])}"
             if task.score in record:
-                line += f"  {task.score} {record[task.score]:6.1%}"
+                line += f"  {task.score} {shown(task.score, record[task.score]):>7}"
         line += f"   {train['seconds']:.1f} s"
         if train["data"] >= STARVING:
             line += f", {train['data']:.0%} of it waiting for images"
@@ -91,7 +99,7 @@ class Printer(Watch):
         phase = self._run.setup.start.legs[leg].phase
         if tried:
             rate, loss = tried[-1]
-            self._line(f"learning rate {rate:g}: held-out loss {loss:.4f}")
+            self._line(f"learning rate {rate:g}: held-out loss {shown('loss', loss)}")
         if tried and not phase.candidate:
             best = min(tried, key=lambda candidate: candidate[1])
             self._line(f"the one of learning rate {best[0]:g} goes on")
@@ -109,7 +117,7 @@ class Printer(Watch):
         )
         self._line(f"the run is in {result.workdir}")
         self._line("\nnext:")
-        for command in next_commands(result.workdir):
+        for command in next_commands(result):
             self._line(f"  {command}")
 
     def close(self) -> None:
@@ -172,13 +180,18 @@ def weights_line(setup: Setup) -> str:
     return text
 
 
-def next_commands(workdir: Path) -> list[str]:
+def next_commands(result: Result) -> list[str]:
     """Return three commands to try after a run."""
-    run = shlex.quote(str(workdir))
+    run = shlex.quote(str(result.workdir))
+    masks = any(task.dense for task in TASKS.values() if task.score == result.score)
+    images = "IMAGE_OR_FOLDER" + (" --output FOLDER_FOR_MASKS" if masks else "")
+    data = RunDirectory(result.workdir).read("config.json")["data"]
     return [
-        f"python -m jft.predict {run} IMAGE_OR_FOLDER",
+        f"python -m jft.predict {run} {images}",
         f"python -m jft.evaluate {run}",
-        "python -m jft.train --data folder:PATH_WITH_ONE_FOLDER_A_CLASS",
+        "python -m jft.train --data folder:PATH_WITH_ONE_FOLDER_A_CLASS"
+        if data == "digits"
+        else f"python -m jft.export {run}",
     ]
 
 

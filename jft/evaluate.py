@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jft.cli import guarded, parse
-from jft.runlog import open_run
+from jft.runlog import finite, open_run
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Flags:
         run: Folder of a run.
         data: As in jft.train. None takes what the run was trained on.
         which: The parameters after the last step, or those of the epoch with the
-            highest test accuracy.
+            highest score on the test images.
         tta: Average over several views of each image: flip is it and its mirror
             image, flips adds both upside down, d4 has all turns and mirrors.
         batch_size: Images per step.
@@ -30,7 +30,7 @@ class Flags:
             fine-tuned one (WiSE-FT): 0 is the pretrained one with the fine-tuned head,
             1 the fine-tuned one, which alone is measured if there are none.
         json: Print one JSON object instead of a sentence, or a list of them instead of
-            a table.
+            a table; null is a number that is not finite.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -61,12 +61,14 @@ def evaluate(flags: Flags) -> int:
         "batch_size": flags.batch_size,
         "devices": flags.devices,
     }
+    found: Any
     if flags.interpolate:
-        table = evaluate_shares(flags.run, flags.interpolate, flags.data, **rules)
-        print(json.dumps(table) if flags.json else "\n".join(share_lines(table)))
+        found = evaluate_shares(flags.run, flags.interpolate, flags.data, **rules)
+        lines = share_lines(found)
     else:
-        metrics = evaluate_run(flags.run, flags.data, **rules)
-        print(json.dumps(metrics) if flags.json else "\n".join(metric_lines(metrics)))
+        found = evaluate_run(flags.run, flags.data, **rules)
+        lines = metric_lines(found)
+    print(json.dumps(finite(found)) if flags.json else "\n".join(lines))
     return 0
 
 

@@ -6,18 +6,29 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from jft import config as configs
 from jft import metrics
+from jft.augment import VIEWS
 from jft.data.pipeline import Batches, Examples, read
 from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import Devices, get_devices, tune_cpu
-from jft.errors import InputError
+from jft.errors import InputError, nearest
 from jft.inference import Predictor
 from jft.interpolate import check_share, interpolate, pretrained_variables
 from jft.runlog import open_run
 from jft.step import make_eval_step
 from jft.tasks import Task
+from jft.types import VOID
+
+OUTPUTS = {
+    "classification": "classes",
+    "multilabel": "labels",
+    "segmentation": "classes",
+    "regression": "numbers",
+}
+"""What a task's outputs are called."""
 
 
 def evaluate_source(
@@ -58,12 +69,15 @@ def evaluate_run(
     batch_size: int = 64,
     devices: Literal["auto", "jit", "pmap"] = "auto",
 ) -> dict[str, Any]:
-    """Return what a run's task measures: `n`, `loss`, `accuracy` and others.
+    """Return what a run's task measures: `n`, `loss`, the score and others by name.
+
+    `score` says which is the score: accuracy, mAP, mIoU or r2.
 
     Args:
         run: The run's folder.
         data: As in `TrainConfig`, of which the test images are used; None takes what
-            the run was trained on. Its classes must be among the run's.
+            the run was trained on. What there is to learn must be the same, its names
+            among the run's, in any order; see `relabel`.
         which: The final parameters, or those of the best epoch.
         views: Of `jft.augment.VIEWS`, over which logits are averaged.
         batch_size: Images per step.
@@ -72,7 +86,8 @@ def evaluate_run(
     Raises:
         InputError: The run or the data cannot be used.
     """
-    predictor, measure = _prepare(run, data, which, views, batch_size, devices)
+    predictor = _load(run, which)
+    measure = _measure(run, predictor, data, views, batch_size, devices)
     return measure(predictor.variables)
 
 
@@ -106,27 +121,35 @@ def evaluate_shares(
     """
     for share in shares:
         check_share(share)
+    predictor = _load(run, which)
     pretrained = pretrained_variables(run)
-    predictor, measure = _prepare(run, data, which, views, batch_size, devices)
+    measure = _measure(run, predictor, data, views, batch_size, devices)
     return [
         {"share": share, **measure(interpolate(pretrained, predictor.variables, share))}
         for share in shares
     ]
 
 
-def _prepare(
+def _load(run: str | os.PathLike[str], which: Literal["final", "best"]) -> Predictor:
+    """Return a run's network; nothing before this may start JAX."""
+    tune_cpu()
+    return Predictor.from_run(run, which)
+
+
+def _measure(
     run: str | os.PathLike[str],
+    predictor: Predictor,
     data: str | None,
-    which: Literal["final", "best"],
     views: str,
     batch_size: int,
     devices: Literal["auto", "jit", "pmap"],
-) -> tuple[Predictor, Callable[[Any], dict[str, Any]]]:
-    """Return a run's network, and what measures variables of it on the test images."""
-    directory = open_run(run)
-    tune_cpu()
+) -> Callable[[Any], dict[str, Any]]:
+    """Return what measures variables of a run's network on the test images."""
+    if views not in VIEWS:
+        valid = ", ".join(VIEWS)
+        raise InputError(f"no views {views!r}{nearest(views, VIEWS)}\nviews: {valid}")
     used = get_devices(devices, batch_size)
-    predictor = Predictor.from_run(run, which)
+    directory, task = open_run(run), predictor.task
     spec = data or configs.from_dict(directory.read("config.json")).data
     splits = open_splits(spec, predictor.preprocess)
     require_readable(splits)
@@ -136,44 +159,71 @@ def _prepare(
             f"{spec} is no longer what the run was trained on, and its test images may "
             f"have been trained on; to measure it as it is, say --data {spec}"
         )
-    source = relabel(splits.test, predictor.task)
+    source = relabel(splits.test, task)
     model = predictor.model.clone(axis_name=used.axis_name)
-    task = predictor.task
     step = used.compile(make_eval_step(model, task, predictor.preprocess, views))
 
     def measure(variables: Any) -> dict[str, Any]:
         there = used.replicate(variables)
-        return evaluate_source(step, there, source, used, task, batch_size=batch_size)
+        found = evaluate_source(step, there, source, used, task, batch_size=batch_size)
+        return {"score": task.score, **found}
 
-    return predictor, measure
+    return measure
 
 
 def relabel(source: Source, task: Task) -> Source:
-    """Return the source with its labels counted in a task's classes.
+    """Return the source with its labels at the places that a task has for their names.
+
+    A class that only the task has is in no image; labels and numbers that only the
+    task has are unknown.
 
     Raises:
-        InputError: There is something else to learn in it, or it has classes that are
+        InputError: There is something else to learn in it, or it has names that are
             not among the task's.
     """
-    names = task.class_names
+    names, labels = task.class_names, source.labels
     if source.task != task.name:
         raise InputError(
             f"the run was trained for {task.name}, and the data is for {source.task}"
         )
     if source.class_names == names:
         return source
-    strange = sorted(set(source.class_names) - set(names))
+    what, strange = OUTPUTS[task.name], set(source.class_names) - set(names)
     if strange:
         raise InputError(
-            f"the data has classes that the run was not trained on: "
-            f"{', '.join(strange)}\nthe run's classes: {', '.join(names)}"
+            f"the data has {what} that the run was not trained on: "
+            f"{', '.join(sorted(strange))}\nthe run's {what}: {', '.join(names)}"
         )
-    if task.name != "classification":
-        raise InputError(
-            f"the data has other outputs than the run: {', '.join(source.class_names)}"
-            f"\nthe run's: {', '.join(names)}"
-        )
-    places = np.array([names.index(n) for n in source.class_names], np.int32)
-    return dataclasses.replace(
-        source, labels=places[np.asarray(source.labels)], class_names=names
-    )
+    places = np.array([names.index(name) for name in source.class_names])
+    if task.dense:
+        placed: Any = _Masks(labels, places)
+    else:
+        placed = _placed(np.asarray(labels), places, len(names))
+    return dataclasses.replace(source, labels=placed, class_names=names)
+
+
+def _placed(
+    labels: npt.NDArray[Any], places: npt.NDArray[np.intp], outputs: int
+) -> npt.NDArray[Any]:
+    """Return labels [N] or [N, K] as those of so many outputs, in the same dtype."""
+    if labels.ndim == 1:
+        return places.astype(labels.dtype)[labels]
+    unknown = np.nan if labels.dtype.kind == "f" else -1
+    whole = np.full((len(labels), outputs), unknown, labels.dtype)
+    whole[:, places] = labels
+    return whole
+
+
+class _Masks:
+    """Masks whose classes get other places when one is read; indexed like them."""
+
+    def __init__(self, masks: Any, places: npt.NDArray[np.intp]) -> None:
+        self._masks = masks
+        self._place_of = np.full(256, VOID, np.uint8)
+        self._place_of[: len(places)] = places
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        return self._place_of[self._masks[index]]

@@ -1,21 +1,24 @@
 """Predict with a finished run: images in; probabilities, maps or numbers out."""
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
+from jft.augment import VIEWS, averaged
 from jft.checkpoint import load_model
 from jft.data.decode import DecodeError, decode
-from jft.data.geometry import Square, enlarge
-from jft.errors import InputError
+from jft.data.geometry import Square, most_probable
+from jft.errors import InputError, nearest
 from jft.interpolate import interpolate, pretrained_variables
 from jft.models import ModelSpec
 from jft.models.network import Network
@@ -24,9 +27,14 @@ from jft.runlog import open_run
 from jft.step import make_predict_step
 from jft.tasks import Task, from_dict
 
-BATCH = 32  # images per compiled call at most
+# At most, in a compiled call: images; their pixels, which the memory that a network's
+# features take goes by; and bytes of outputs, where those of each view count.
+IMAGES = 32
+PIXELS = 2**21
+OUTPUT_BYTES = 2**26
 
 Image = str | os.PathLike[str] | np.ndarray
+Tag = TypeVar("Tag")
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Predictor:
         variables: Immutable {"params": ..., "batch_stats": ...}, float32.
         preprocess: How pixels become its input.
         task: What it has learned.
+        views: Of `jft.augment.VIEWS`, over which logits are averaged, as in
+            `jft.evaluation`.
     """
 
     spec: ModelSpec
@@ -46,6 +56,13 @@ class Predictor:
     variables: FrozenDict[str, Any]
     preprocess: Preprocess
     task: Task
+    views: str = "none"
+
+    def __post_init__(self) -> None:
+        """Raise InputError if there are no such views."""
+        if self.views not in VIEWS:
+            near, valid = nearest(self.views, VIEWS), ", ".join(VIEWS)
+            raise InputError(f"no views {self.views!r}{near}\nviews: {valid}")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -59,19 +76,21 @@ class Predictor:
         which: Literal["final", "best"] = "final",
         *,
         share: float | None = None,
+        views: str = "none",
     ) -> "Predictor":
         """Load the parameters of a run.
 
         Args:
             run: The run's folder.
             which: The parameters after the last step, or those of the epoch with the
-                highest test accuracy.
+                highest score on the test images.
             share: How far to go from the pretrained network to these, in [0, 1], by
                 `jft.interpolate`; None takes them as they are.
+            views: Of `jft.augment.VIEWS`, over which logits are averaged.
 
         Raises:
-            InputError: It is no run, has not got that far, or is damaged; or, with a
-                share, the pretrained weights cannot be used.
+            InputError: It is no run, has not got that far, or is damaged; with a share,
+                the pretrained weights cannot be used; or there are no such views.
         """
         saved = load_model(open_run(Path(run)).path / which)
         card, variables = saved.card, saved.variables
@@ -83,6 +102,7 @@ class Predictor:
             variables,
             card.preprocess,
             from_dict(card.task),
+            views,
         )
 
     def __call__(self, images: Image | Iterable[Image]) -> np.ndarray:
@@ -102,25 +122,27 @@ class Predictor:
         alone = isinstance(images, (str, os.PathLike))
         if alone or (isinstance(images, np.ndarray) and images.ndim == 3):
             images = [images]
-        rows = list(self.rows(self.pixels(self.load(image)) for image in images))
-        if rows:
-            return np.stack(rows)
-        square = (self.preprocess.size,) * 2 if self._masks else ()
-        return np.zeros((0, *square, len(self.class_names)), np.float32)
+        squares = ((None, self.pixels(self.load(image))) for image in images)
+        rows = [row for _, row in self.rows(squares)]
+        return np.stack(rows) if rows else np.zeros((0, *self._shape), np.float32)
 
-    def rows(self, pixels: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def rows(
+        self, squares: Iterable[tuple[Tag, np.ndarray]]
+    ) -> Iterator[tuple[Tag, np.ndarray]]:
         """Yield what `__call__` returns of each image, a batch at a time.
 
         Args:
-            pixels: Images as `pixels` returns them.
+            squares: Images as `pixels` returns them, each with something that tells
+                which it is; that comes back with its row.
         """
-        iterator = iter(pixels)
-        while batch := list(itertools.islice(iterator, BATCH)):
+        iterator = iter(squares)
+        while batch := list(itertools.islice(iterator, self._most)):
             # To a power of two, so that few sizes are compiled and little is wasted.
             size = 1 << (len(batch) - 1).bit_length()
-            filling = [np.zeros_like(batch[0])] * (size - len(batch))
-            logits = self._step(self.variables, np.stack(batch + filling))
-            yield from np.asarray(self.task.predict(logits))[: len(batch)]
+            pixels = [square for _, square in batch]
+            pixels += [np.zeros_like(pixels[0])] * (size - len(batch))
+            rows = self._predict(np.stack(pixels))[: len(batch)]
+            yield from ((tag, row) for (tag, _), row in zip(batch, rows, strict=True))
 
     def load(self, image: Image) -> np.ndarray:
         """Return one image, uint8 [H, W, 3].
@@ -144,7 +166,7 @@ class Predictor:
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """Return an image from `load` as the network sees it, uint8 [S, S, 3]."""
-        return Square(self.preprocess, whole=self._masks).image(image)
+        return Square(self.preprocess, whole=self.task.dense).image(image)
 
     def class_map(
         self, probabilities: np.ndarray, shape: tuple[int, int]
@@ -155,17 +177,32 @@ class Predictor:
             probabilities: [S, S, K] of that image.
             shape: Its height and width, in pixels.
         """
-        best = np.zeros(shape, np.uint8)
-        highest = np.full(shape, -np.inf, np.float32)
-        for place in range(probabilities.shape[-1]):
-            found = enlarge(probabilities[..., place], shape)
-            higher = found > highest
-            best[higher], highest[higher] = place, found[higher]
-        return best
+        return most_probable(probabilities, shape)
 
     @property
-    def _masks(self) -> bool:
-        return self.task.name == "segmentation"
+    def _shape(self) -> tuple[int, ...]:
+        """The shape of what is predicted of one image."""
+        square = (self.preprocess.size,) * 2 if self.task.dense else ()
+        return (*square, len(self.class_names))
+
+    @property
+    def _most(self) -> int:
+        """How many images a batch has at most: a power of two."""
+        output_bytes = 4 * math.prod(self._shape) * len(VIEWS[self.views])
+        most = min(
+            IMAGES, PIXELS // self.preprocess.size**2, OUTPUT_BYTES // output_bytes
+        )
+        return 1 << (max(most, 1).bit_length() - 1)
+
+    def _predict(self, images: np.ndarray) -> np.ndarray:
+        """Return what is predicted of squares [B, S, S, 3], [B, *_shape] float32.
+
+        Each view is a call of its own: in one program XLA would compute all at once,
+        with six times the memory for d4, and compile eight networks.
+        """
+        step = partial(self._step, self.variables)
+        logits = averaged(step, jnp.asarray(images), self.views)
+        return np.asarray(self.task.predict(logits))
 
     @cached_property
     def _step(self) -> Any:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jft import config as configs
 from jft import metrics, preflight, tree
@@ -60,7 +60,16 @@ def _of_result(record: dict[str, Any]) -> dict[str, Any]:
     """Return what a result holds of `result.json`."""
     own = ("score", "params_digest", "seconds", "best")
     fields = {name: record[name] for name in own if name != "best"}
-    return fields | {"metrics": {k: v for k, v in record.items() if k not in own}}
+    measured = {name: v for name, v in record.items() if name not in own}
+    return fields | {"metrics": _from_json(measured)}
+
+
+def _from_json(value: Any) -> Any:
+    """Return metrics with NaN where JSON has null."""
+    if isinstance(value, dict):
+        values = cast(dict[str, Any], value)
+        return {name: _from_json(inner) for name, inner in values.items()}
+    return math.nan if value is None else value
 
 
 @dataclass
@@ -172,7 +181,7 @@ class Run:
         leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
         sound = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
         if not (sound or leg.phase.candidate):
-            rate = total["learning_rate"] / total["n"]
+            rate = total["learning_rate"] / total["weight"]
             raise InputError(
                 f"the loss is no longer finite at step {done}: try a lower learning "
                 f"rate (it is about {rate:.3g} here) or --optim.clip-norm 1"
@@ -184,7 +193,7 @@ class Run:
     ) -> None:
         """Evaluate, log, and keep the parameters if they are the best so far."""
         place = {"epoch": done // self.setup.batches.steps_per_epoch, "step": done}
-        train = self._training_metrics()
+        train = self.setup.task.summarise(self.progress.total)
         seconds = self.clock.epoch
         speed = {
             "seconds": seconds,
@@ -197,19 +206,17 @@ class Run:
         records = {"split": "train", **place, **train, **speed}, self.progress.test
         self.directory.append_metrics(records)
         leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
-        score = self.setup.task.score
-        best = self.progress.best
-        if not leg.phase.candidate and (not best or test[score] > best[score]):
+        if not leg.phase.candidate and self._is_best(test):
             self.progress.best = self.progress.test
             self._save("best", state)
         self.watch.epoch(*records)
         self.clock.next_epoch()
 
-    def _training_metrics(self) -> dict[str, Any]:
-        """Return those of the task, and means over the examples of the epoch."""
-        total = dict(self.progress.total)
-        means = {k: total.pop(k) / total["n"] for k in ("grad_norm", "learning_rate")}
-        return {**self.setup.task.summarise(total), **means}
+    def _is_best(self, test: dict[str, Any]) -> bool:
+        """Return whether an epoch scores higher than all before; NaN is no score."""
+        score = self.setup.task.score
+        best = self.progress.best.get(score, math.nan)
+        return math.isnan(best) or test[score] > best
 
     def _evaluate(
         self, eval_step: Callable[[Any, Any], Any], state: TrainState, source: Any

@@ -74,9 +74,9 @@ def find_rate(setup: Setup) -> RangeTest:
     for done, batch in enumerate(itertools.islice(reader, STEPS)):
         state, sums = step(state, devices.put(batch))
         total = metrics.add({}, devices.fetch(sums))
-        if not total["n"]:
+        if not total["weight"]:
             continue  # all of it is held out of a sweep
-        loss = total["loss"] / total["n"]
+        loss = total["loss"] / total["weight"]
         if not math.isfinite(loss):
             break
         rates.append(float(rate_at(done)))

@@ -1,13 +1,28 @@
 """The task of a run, with the numbers that its training data gives it."""
 
+import math
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from jft.config import TrainConfig
+from jft.config import TaskConfig, TrainConfig
 from jft.data.listing import TaskName
 from jft.data.sources import Source
 from jft.errors import InputError
-from jft.tasks import TASKS, VOID, Task, balanced_weights
+from jft.tasks import (
+    TASKS,
+    MultiLabel,
+    Regression,
+    Task,
+    balanced_weights,
+    positive_weights,
+)
+from jft.types import VOID
+
+# What label_smoothing is if nothing is said; other losses have none. It brings back
+# the gradient of easy examples, which a focal loss is there to leave out.
+SMOOTHING = {"cross-entropy": 0.1, "cross-entropy+dice": 0.1, "focal": 0.0}
 
 
 def check_task(config: TrainConfig, task: TaskName) -> None:
@@ -16,23 +31,44 @@ def check_task(config: TrainConfig, task: TaskName) -> None:
     Raises:
         InputError: They do not, one problem a line.
     """
-    problems: list[str] = []
-    rules, valid = config.task, TASKS[task].losses
-    if rules.loss not in ("auto", *valid):
-        problems.append(
-            f"task.loss {rules.loss!r} is not for {task}; valid: {', '.join(valid)}"
-        )
-    classes = task in ("classification", "multilabel")
-    if rules.class_weights != "none" and task == "regression":
-        problems.append("task.class_weights: regression has no classes")
-    if config.sampling == "balanced" and not classes:
-        problems.append(f"sampling: balanced needs one class or label, not {task}")
-    if config.augment.mixup and task == "segmentation":
-        problems.append("augment.mixup: masks are never blended; use augment.cutmix")
-    if config.augment.cutmix and task == "regression":
-        problems.append(
-            "augment.cutmix: numbers have no place in the image; use augment.mixup"
-        )
+    kind, rules = TASKS[task], config.task
+    loss, numbers = _loss(config, task), kind is Regression
+    weighs, draws = (
+        value == "balanced" for value in (rules.class_weights, config.sampling)
+    )
+    checks = (
+        (
+            loss not in kind.losses,
+            f"task.loss {loss!r} is not for {task}; valid: {', '.join(kind.losses)}",
+        ),
+        (weighs and numbers, "task.class_weights: regression has no classes"),
+        (
+            weighs and draws,
+            "task.class_weights and sampling: balanced in either makes up for how "
+            "unevenly classes occur, and in both does it twice; take one of them",
+        ),
+        (
+            draws and (numbers or kind.dense),
+            f"sampling: balanced needs one class or label, not {task}",
+        ),
+        (
+            loss != "focal" and rules.focal_gamma != TaskConfig.focal_gamma,
+            f"task.focal_gamma: {loss} has none; it is for task.loss focal",
+        ),
+        (
+            loss not in SMOOTHING and bool(config.label_smoothing),
+            f"label_smoothing: {loss} has none; it is for {', '.join(SMOOTHING)}",
+        ),
+        (
+            config.augment.mixup > 0 and kind.dense,
+            "augment.mixup: masks are never blended; use augment.cutmix",
+        ),
+        (
+            config.augment.cutmix > 0 and numbers,
+            "augment.cutmix: numbers have no place in the image; use augment.mixup",
+        ),
+    )
+    problems = [problem for wrong, problem in checks if wrong]
     if problems:
         raise InputError("\n".join(problems))
 
@@ -44,47 +80,71 @@ def make_task(config: TrainConfig, train: Source) -> Task:
         InputError: The training examples do not suffice for it.
     """
     names, rules, kind = train.class_names, config.task, TASKS[train.task]
-    loss = kind.losses[0] if rules.loss == "auto" else rules.loss
-    if train.task == "regression":
-        mean, std = _moments(train)
+    loss: Any = _loss(config, train.task)
+    if not np.any(np.asarray(train.weights) > 0):
+        raise InputError("no training image has a weight above 0")
+    if kind is Regression:
+        mean, std = moments(train)
         return kind(class_names=names, mean=mean, std=std, loss_name=loss)
-    weights = None
-    if rules.class_weights == "balanced":
-        weights = balanced_weights(class_counts(train))
+    smoothing = config.label_smoothing
     return kind(
         class_names=names,
         loss_name=loss,
-        class_weights=weights,
-        label_smoothing=config.label_smoothing,
+        focal_gamma=rules.focal_gamma,
+        class_weights=class_weights(train) if rules.class_weights != "none" else None,
+        label_smoothing=SMOOTHING.get(loss, 0.0) if smoothing is None else smoothing,
     )
+
+
+def _loss(config: TrainConfig, task: TaskName) -> str:
+    rule = config.task.loss
+    return TASKS[task].losses[0] if rule == "auto" else rule
+
+
+def class_weights(source: Source) -> tuple[float, ...]:
+    """Return what makes up for how unevenly classes, pixels or labels occur [K]."""
+    if TASKS[source.task] is not MultiLabel:
+        return balanced_weights(class_counts(source))
+    label, weight = np.asarray(source.labels), np.asarray(source.weights, np.float64)
+    return positive_weights(weight @ (label == 1), weight @ (label == 0))
 
 
 def class_counts(source: Source) -> npt.NDArray[np.float64]:
     """Return how often each class occurs [K], in examples, or pixels of masks."""
-    classes = len(source.class_names)
+    classes, dense = len(source.class_names), TASKS[source.task].dense
     counts = np.zeros(classes)
     for i in range(len(source)):
         label = np.asarray(source.labels[i])
-        if source.task == "multilabel":
-            found = (label == 1).astype(np.float64)
-        else:
-            # Only in masks is 255 no class.
-            known = label[label != VOID] if source.task == "segmentation" else label
-            found = np.bincount(known.ravel(), minlength=classes)
-        counts += source.weight(i) * found
+        # Only in masks is 255 no class.
+        known = label[label != VOID] if dense else label
+        counts += source.weight(i) * np.bincount(known.ravel(), minlength=classes)
     return counts
 
 
-def _moments(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each number, over what is known of it."""
+def moments(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each number, over what is known of it.
+
+    An example counts as often as its weight says. The deviation of what is always the
+    same, of which nothing is learned, is taken for 1.
+
+    Raises:
+        InputError: Of a number nothing is known.
+    """
     labels = np.asarray(source.labels, np.float64)
-    empty = [
-        name
-        for name, column in zip(source.class_names, labels.T, strict=True)
-        if np.isnan(column).all()
-    ]
+    weights = np.asarray(source.weights, np.float64)[:, None]
+    counts = np.where(np.isnan(labels), 0.0, weights)
+    total = counts.sum(axis=0)
+    pairs = zip(source.class_names, total, strict=True)
+    empty = [name for name, count in pairs if not count]
     if empty:
         raise InputError(f"no training image has a value of {', '.join(empty)}")
-    std = np.nanstd(labels, axis=0)
-    std = np.where(std > 0, std, 1.0)  # of what is always the same, nothing is learned
-    return tuple(np.nanmean(labels, axis=0).tolist()), tuple(std.tolist())
+
+    def average(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return (counts * np.where(counts > 0, values, 0.0)).sum(axis=0) / total
+
+    mean = average(labels)
+    std = np.sqrt(average((labels - mean) ** 2))
+    lowest = np.where(counts > 0, labels, math.inf).min(axis=0)
+    highest = np.where(counts > 0, labels, -math.inf).max(axis=0)
+    std = np.where(highest > lowest, std, 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,22 +1,26 @@
 """python -m jft.predict: say what is in images, with a run's parameters."""
 
 import json
+import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
 
 from jft.cli import guarded, parse
+from jft.data.mask_output import make_way, save_mask
 from jft.errors import InputError
-from jft.runlog import open_run
+from jft.runlog import finite, open_run
 
 if TYPE_CHECKING:
+    from jft.inference import Predictor
     from jft.tasks import Task
+
+THERE = 0.5  # the probability from which on the table has a label
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,12 @@ class Flags:
         which: The parameters after the last step, or those of the epoch with the
             highest score on the test images.
         output: Folder for the masks of a run that has learned from masks: a PNG of
-            each image's size, whose pixels are the places of their classes.
-        json: Print one JSON object a line instead of a table.
+            each image's size, whose pixels are the places of their classes. Masks lie
+            in it as the images do in theirs, and replace no file.
+        tta: Average over several views of each image: flip is it and its mirror
+            image, flips adds both upside down, d4 has all turns and mirrors.
+        json: Print one JSON object a line instead of a table, also with the labels
+            that are less likely than not; null is a number that is not finite.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -39,7 +47,20 @@ class Flags:
     ]
     which: Literal["final", "best"] = "final"
     output: str | None = None
+    tta: Literal["none", "flip", "flips", "d4"] = "none"
     json: bool = False
+
+
+class Found(NamedTuple):
+    """An image that a person named, or that lies in a folder that they named.
+
+    Attributes:
+        path: The file.
+        name: The same from the folder on, or without any folder.
+    """
+
+    path: Path
+    name: Path
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -48,7 +69,33 @@ def main(args: Sequence[str] | None = None) -> int:
     return guarded(lambda: predict(flags))
 
 
-def find_images(names: Sequence[str]) -> list[Path]:
+def predict(flags: Flags) -> int:
+    """Predict and print; unreadable images are named on standard error (status 1)."""
+    saved = open_run(flags.run).path / flags.which
+    images = find_images(flags.images)
+    from jft.checkpoint import load_card
+    from jft.devices import tune_cpu
+    from jft.inference import Predictor
+    from jft.tasks import from_dict
+
+    masks: Sequence[Path | None] = [None] * len(images)
+    if from_dict(load_card(saved).task).dense:
+        if flags.output is None:
+            raise InputError("this run makes masks: say with --output FOLDER where to")
+        masks = make_way([image.name for image in images], flags.output)
+    elif flags.output is not None:
+        raise InputError("--output is for masks, which this run does not make")
+    tune_cpu()
+    predictor = Predictor.from_run(flags.run, flags.which, views=flags.tta)
+    unreadable: list[str] = []
+    show = print_json if flags.json else print_table
+    show(records(predictor, images, masks, unreadable))
+    for reason in unreadable:
+        print(f"not read: {reason}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def find_images(names: Sequence[str]) -> list[Found]:
     """Return the files among the names, and the images in the folders, in order.
 
     Raises:
@@ -56,13 +103,14 @@ def find_images(names: Sequence[str]) -> list[Path]:
     """
     from jft.data.formats.folder import list_images
 
-    found: list[Path] = []
+    found: list[Found] = []
     for name in names:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         if path.is_dir():
-            found += [path / image for image in list_images(path)[0]]
+            inside = map(Path, list_images(path)[0])
+            found += [Found(path / name, name) for name in inside]
         elif path.exists():
-            found.append(path)
+            found.append(Found(path, Path(path.name)))
         else:
             raise InputError(f"no image or folder {name!r}")
     if not names:
@@ -72,113 +120,64 @@ def find_images(names: Sequence[str]) -> list[Path]:
     return found
 
 
-def predict(flags: Flags) -> int:
-    """Predict and print; unreadable images are named on standard error (status 1)."""
-    open_run(flags.run)
-    paths = find_images(flags.images)
-    from jft.devices import tune_cpu
+def records(
+    predictor: "Predictor",
+    images: Sequence[Found],
+    masks: Sequence[Path | None],
+    unreadable: list[str],
+) -> Iterator[dict[str, Any]]:
+    """Yield what there is to say of each image, if it can be read; write its mask.
 
-    tune_cpu()
-    from jft.inference import Predictor
+    Args:
+        predictor: What predicts.
+        images: The images.
+        masks: Where the mask of each goes; None for a run that makes none.
+        unreadable: Takes the reasons why images could not be read.
+    """
 
-    predictor = Predictor.from_run(flags.run, flags.which)
-    masks = predictor.task.name == "segmentation"
-    folder = _folder(flags.output, masks)
-    read: list[tuple[Path, tuple[int, int]]] = []
-    names = mask_paths((path for path, _ in read), folder) if folder else iter(())
-    unreadable: list[str] = []
-
-    def pixels() -> Iterator[np.ndarray]:
-        for path in paths:
+    def squares() -> Iterator[tuple[tuple[Path, Path | None, tuple[int, int]], Any]]:
+        for image, mask in zip(images, masks, strict=True):
             try:
-                image = predictor.load(path)
+                pixels = predictor.load(image.path)
             except InputError as error:
                 unreadable.append(str(error))
                 continue
-            read.append((path, (image.shape[0], image.shape[1])))
-            yield predictor.pixels(image)
+            shape = (pixels.shape[0], pixels.shape[1])
+            yield (image.path, mask, shape), predictor.pixels(pixels)
 
-    def table() -> Iterator[dict[str, Any]]:
-        for i, row in enumerate(predictor.rows(pixels())):
-            path, shape = read[i]
-            if folder is None:
-                yield {"path": str(path)} | described(row, predictor.task)
-                continue
+    for (path, mask, shape), row in predictor.rows(squares()):
+        record: dict[str, Any] = {"path": str(path)}
+        if mask is None:
+            yield record | described(row, predictor.task)
+        else:
             found = predictor.class_map(row, shape)
-            mask = next(names)
             save_mask(found, mask)
             shares = class_shares(found, predictor.class_names)
-            yield {"path": str(path), "mask": str(mask), "shares": shares}
-
-    show = print_json if flags.json else print_table
-    show(table())
-    for reason in unreadable:
-        print(f"not read: {reason}", file=sys.stderr)
-    return 1 if unreadable else 0
-
-
-def _folder(output: str | None, masks: bool) -> Path | None:
-    """Return the folder for masks, made; None if there will be none.
-
-    Raises:
-        InputError: The run makes masks and there is no folder for them, or the other
-            way round.
-    """
-    if masks and output is None:
-        raise InputError("this run makes masks: say with --output FOLDER where to")
-    if output is None:
-        return None
-    if not masks:
-        raise InputError("--output is for masks, which this run does not make")
-    folder = Path(output).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+            yield record | {"mask": str(mask), "shares": shares}
 
 
 def described(row: np.ndarray, task: "Task") -> dict[str, Any]:
-    """Return what a row [K] says: the class, the labels that are there, the numbers."""
-    names = task.class_names
-    if task.name == "classification":
-        index = int(row.argmax())
-        return {"class": names[index], "probability": round(float(row[index]), 6)}
-    values = dict(zip(names, (round(v, 6) for v in row.tolist()), strict=True))
-    if task.name == "regression":
-        return values
-    return {"labels": {name: p for name, p in values.items() if p >= 0.5}}
+    """Return what a row [K] says: the class, each label's probability, the numbers."""
+    from jft.tasks import Classification, MultiLabel
 
-
-def mask_paths(images: Iterable[Path], folder: Path) -> Iterator[Path]:
-    """Yield where each image's mask goes: names that several have are numbered."""
-    seen: Counter[str] = Counter()
-    for image in images:
-        seen[image.stem] += 1
-        number = f"-{seen[image.stem]}" if seen[image.stem] > 1 else ""
-        yield folder / f"{image.stem}{number}.png"
-
-
-def save_mask(found: np.ndarray, path: Path) -> None:
-    """Write class places [H, W] as an indexed PNG in the colours of VOC."""
-    from PIL import Image
-
-    from jft.data.formats.mask_values import voc_colour
-
-    colours = (voc_colour(place).to_bytes(3, "big") for place in range(256))
-    mask = Image.fromarray(found)
-    mask.putpalette(b"".join(colours))
-    mask.save(path)
+    if isinstance(task, Classification):
+        place = int(row.argmax())
+        return {"class": task.class_names[place], "probability": float(row[place])}
+    values = dict(zip(task.class_names, row.tolist(), strict=True))
+    return {"labels": values} if isinstance(task, MultiLabel) else values
 
 
 def class_shares(found: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Return which share of the pixels each class has, of those that have any."""
-    counts = np.bincount(found.ravel(), minlength=len(names))
-    shares = (counts / found.size).round(6).tolist()
-    return {n: share for n, share in zip(names, shares, strict=True) if share}
+    counts = np.bincount(found.ravel(), minlength=len(names)).tolist()
+    pairs = zip(names, counts, strict=True)
+    return {name: count / found.size for name, count in pairs if count}
 
 
 def print_json(table: Iterator[dict[str, Any]]) -> None:
     """Print each prediction as soon as it is there."""
     for record in table:
-        print(json.dumps(record), flush=True)
+        print(json.dumps(finite(record)), flush=True)
 
 
 def print_table(table: Iterator[dict[str, Any]]) -> None:
@@ -205,13 +204,20 @@ def cell(name: str, value: Any) -> str:
     Names are shown as they are: no markup, and control characters escaped.
     """
     if isinstance(value, dict):
-        parts = (f"{key} {share:.1%}" for key, share in value.items())
+        least = THERE if name == "labels" else 0.0
+        parts = [f"{_plain(k)} {_percent(v)}" for k, v in value.items() if v >= least]
         return ", ".join(parts) or "none"
-    if name == "probability":
-        return f"{value:.1%}"
     if isinstance(value, float):
-        return f"{value:.6g}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+        return _percent(value) if name == "probability" else f"{value:.6g}"
+    return _plain(value)
+
+
+def _percent(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

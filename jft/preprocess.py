@@ -86,6 +86,13 @@ class Preprocess:
         """Return the path in a line: `resize 256 bilinear, crop 224, ...`."""
         return (
             f"resize {self.resized} {self.interpolation}, crop {self.size}, "
+            f"{self.normalisation}"
+        )
+
+    @property
+    def normalisation(self) -> str:
+        """What becomes of the square's pixels: `RGB 0..1, mean ..., std ...`."""
+        return (
             f"{self.channels.upper()} 0..{self.pixel_max:g}, "
             f"mean {_numbers(self.mean)}, std {_numbers(self.std)}"
         )

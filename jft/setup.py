@@ -155,7 +155,7 @@ def prepare(
     splits = open_splits(
         dataset,
         weights.preprocess,
-        canvas=config.augment.resized_crop > 0,
+        crop=config.augment.resized_crop,
         cache=config.cache,
         processes=config.workers,
     )

@@ -1,14 +1,16 @@
 """What a person reads, in lines of text: a plan, and metrics."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jft.data.sources import Splits
 from jft.phases import Phase
 from jft.plan import MemoryPlan, PhasePlan, Plan, StagePlan
 
-SCORES = ("accuracy", "mAP", "mIoU", "r2")
-MOST_CLASSES = 50  # of which a person wants to read a line each
+FIXED = ("loss", "r2")  # metrics that are shown to four decimals
+NUMBERS = (*FIXED, "mae", "rmse", "weight")  # all others are shares
+MOST_ROWS = 100  # that a person wants to read
 COLUMNS = ("stage", "parameters", "trained", "norm", "rate", "forward", "backward")
 
 
@@ -55,13 +57,47 @@ def outputs_line(splits: Splits) -> str:
 
 
 def outcome(score: str, metrics: Mapping[str, Any]) -> str:
-    """Return the score in words: `accuracy 98.89% (355 of 359 images)`."""
+    """Return the score in words: `accuracy 98.89% (355 of 359 images)`.
+
+    Args:
+        score: Its name.
+        metrics: What was measured, `n` and the score among it. With a `weight` some
+            images count more than others, and a share is not one of images.
+    """
     n, value = metrics["n"], metrics[score]
-    if score == "accuracy":
-        return f"accuracy {value:.2%} ({round(value * n)} of {n} images)"
-    if score == "r2":
-        return f"r2 {value:.4f}, mae {metrics['mae']:.4g} ({n} images)"
-    return f"{score} {value:.2%} ({n} images)"
+    told = [f"{name} {shown(name, metrics[name])}" for name in _told(score, metrics)]
+    images = f"{n:,} {'image' if n == 1 else 'images'}"
+    if score == "accuracy" and "weight" not in metrics:
+        images = f"{round(value * n):,} of {images}"
+    return f"{', '.join(told)} ({images})"
+
+
+def _told(score: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics that stand in the first line: r2 says little without mae."""
+    return (score, "mae") if "mae" in metrics else (score,)
+
+
+def shown(metric: str, value: float) -> str:
+    """Return a metric as a person reads it: shares in percent, others as numbers.
+
+    Args:
+        metric: Its name; `each_mae` is read as `mae`.
+        value: May be infinite or NaN.
+
+    >>> shown("accuracy", 0.98886), shown("r2", -0.11), shown("mae", 2.0886e-07)
+    ('98.89%', '-0.1100', '2.089e-07')
+    """
+    name = metric.removeprefix("each_")
+    if not math.isfinite(value):
+        return str(value)
+    if name not in NUMBERS:
+        return f"{value:.2%}"
+    if 9999.5 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    fixed = f"{value:.4f}"
+    lost = value != 0 and not fixed.strip("-0.")
+    readable = name in FIXED and abs(value) < 1e9 and not lost
+    return fixed if readable else f"{value:.4g}"
 
 
 def phase_line(phase: Phase) -> str:
@@ -79,13 +115,22 @@ def epochs(number: int) -> str:
 def stage_table(phase: PhasePlan) -> list[str]:
     """Return a line for each stage, in columns."""
     rows = [COLUMNS, *(_row(stage) for stage in phase.stages)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    # Names to the left, numbers to the right.
-    left = {"stage", "norm"}
+    return aligned(rows, left=("stage", "norm"))
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[str]) -> list[str]:
+    """Return a line for each row, its cells in columns.
+
+    Args:
+        rows: The first is the heading.
+        left: Headings of the columns of names; the others are of numbers, which end
+            below each other.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
             cell.ljust(width) if name in left else cell.rjust(width)
-            for name, cell, width in zip(COLUMNS, row, widths, strict=True)
+            for name, cell, width in zip(rows[0], row, widths, strict=True)
         ).rstrip()
         for row in rows
     ]
@@ -166,46 +211,57 @@ def duration(seconds: float) -> str:
     )
 
 
-def score_of(metrics: Mapping[str, Any]) -> str:
-    """Return the name of the metric that says most."""
-    return next(name for name in SCORES if name in metrics)
-
-
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Return score and loss in words, then other metrics, and those of each class."""
-    score = score_of(metrics)
-    first = f"{outcome(score, metrics)}, loss {metrics['loss']:.4f}"
-    rest = {k: v for k, v in metrics.items() if k not in (score, "n", "loss")}
-    plain = {k: v for k, v in rest.items() if not isinstance(v, Mapping)}
-    lines = [first, *(f"{name:<20}{value:8.4f}" for name, value in plain.items())]
+    """Return score and loss in words, then other metrics, then those of each class.
+
+    Args:
+        metrics: From `evaluate_run`.
+    """
+    score = metrics["score"]
+    first = f"{outcome(score, metrics)}, loss {shown('loss', metrics['loss'])}"
+    told = ("score", "n", "loss", *_told(score, metrics))
+    rest = {name: value for name, value in metrics.items() if name not in told}
     tables = {k: v for k, v in rest.items() if isinstance(v, Mapping)}
-    return [*lines, "", *class_table(tables)] if tables else lines
+    plain = [
+        f"{name:<18}{shown(name, value):>10}"
+        for name, value in rest.items()
+        if name not in tables
+    ]
+    rows = class_table(tables)
+    return [first, *plain, *([""] if rows else []), *rows]
 
 
-def class_table(tables: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """Return a line for each class, a column for each metric; none for too many."""
-    names = list(next(iter(tables.values())))
-    if len(names) > MOST_CLASSES:
-        return [f"{len(names)} classes; --json has the metrics of each"]
-    width = max(len("class"), *map(len, names))
-    widths = [max(len(name), 8) for name in tables]
-    heads = (f"{name:>{w}}" for name, w in zip(tables, widths, strict=True))
-    lines = ["  ".join([f"{'class':<{width}}", *heads])]
-    for name in names:
-        values = (number(table.get(name)) for table in tables.values())
-        cells = (f"{value:>{w}}" for value, w in zip(values, widths, strict=True))
-        lines.append("  ".join([f"{name:<{width}}", *cells]))
-    return lines
+def class_table(tables: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a line for each class, label or number, a column for each metric.
 
+    Args:
+        tables: Values by metric and class. A class that a metric lacks has a dash.
 
-def number(value: float | None) -> str:
-    """Return a metric, or a dash where there is nothing to measure."""
-    return "-" if value is None or value != value else f"{value:.4f}"
+    Returns:
+        No line where no class occurs, one where there are more than `MOST_ROWS`.
+    """
+    names = list(dict.fromkeys(name for table in tables.values() for name in table))
+    heads = [metric.removeprefix("each_") for metric in tables]
+    if not names:
+        return []
+    if len(names) > MOST_ROWS:
+        return [f"{', '.join(heads)}: --json has them of all {len(names):,}"]
+    rows = [
+        [name, *(shown(m, t[name]) if name in t else "-" for m, t in tables.items())]
+        for name in names
+    ]
+    return aligned([["", *heads], *rows], left=("",))
 
 
 def share_lines(shares: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return one line per share under a heading."""
-    score = score_of(shares[0])
-    shown = "8.4f" if score == "r2" else "8.2%"
-    lines = [f"{m['share']:<8g}{m[score]:{shown}}  {m['loss']:7.4f}" for m in shares]
-    return [f"share   {score:>8}     loss", *lines]
+    """Return one line per share under a heading.
+
+    Args:
+        shares: From `evaluate_shares`, at least one.
+    """
+    heads = [shares[0]["score"], "loss"]
+    rows = [
+        [f"{metrics['share']:g}", *(shown(name, metrics[name]) for name in heads)]
+        for metrics in shares
+    ]
+    return aligned([["share", *heads], *rows], left=("share",))

@@ -16,7 +16,7 @@ Params = Mapping[str, Any]
 # apart.
 Batch = Mapping[str, "jax.Array"]
 
-# Sums over examples, and the count they are to be divided by.
+# Sums over examples, and the weight they are to be divided by.
 Metrics = Mapping[str, "jax.Array"]
 
 # The class place, in a mask, of what counts neither in the loss nor in the metrics.

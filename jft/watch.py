@@ -20,7 +20,8 @@ class Result:
         workdir: The run's folder.
         score: Name of the metric that is better the higher: accuracy, mAP, mIoU or r2.
         metrics: What the final parameters come to on the test images: their number
-            `n`, their mean `loss`, the score, and what else the task measures.
+            `n`, their `weight` where it is another, their mean `loss`, the score, and
+            what else the task measures.
         params_digest: Hex sha256 over the final parameters and statistics.
         seconds: Time spent, over all sessions of the run.
     """

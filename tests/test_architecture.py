@@ -52,6 +52,7 @@ SIDEWAYS = {
     ("step", "augment"),
     ("step", "tasks"),
     ("weights", "checkpoint"),
+    ("runlog", "data"),
     ("state", "pretrained"),
     ("crossing", "state"),
     ("setup", "crossing"),

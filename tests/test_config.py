@@ -201,6 +201,7 @@ BAD = [
     ("optim.l2_sp", -1.0, "at least 0 and finite"),
     ("optim.sam", -0.1, "at least 0 and finite"),
     ("optim.ema", 1.0, "in [0, 1)"),
+    ("task.focal_gamma", -0.5, "at least 0 and finite"),
 ]
 WORSE = [
     ("label_smoothing", -0.1, "in [0, 1)"),
@@ -271,6 +272,8 @@ def test_all_settings_out_of_range_are_one_message():
         ("batch_size", 1),
         ("image_size", 1),
         ("label_smoothing", 0.999),
+        ("label_smoothing", None),
+        ("task.focal_gamma", 0.0),
         ("seed", 2**32 - 1),
         ("model.width", 1),
         ("optim.warmup_epochs", 4.999),

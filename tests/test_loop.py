@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from jft import config as configs
-from jft import tree
+from jft import loop, tree
 from jft.checkpoint import Checkpoints
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from jft.errors import InputError
@@ -24,6 +24,8 @@ from jft.models import ModelSpec
 from jft.pretrained import load_pretrained
 from jft.runlog import RunDirectory
 from jft.watch import Watch
+
+NAN = float("nan")
 
 
 @pytest.fixture
@@ -254,6 +256,80 @@ def test_a_loss_that_diverges_is_an_error_with_advice(rules: TrainConfig):
         InputError, match=r"no longer finite at step .*lower learning rate"
     ):
         fit(dataclasses.replace(rules, optim=optim))
+
+
+@pytest.mark.parametrize(
+    ("scores", "epoch", "best"),
+    [([NAN, 0.5, 0.25], 2, 0.5), ([0.5, NAN, 0.75], 3, 0.75), ([NAN] * 3, 3, None)],
+)
+def test_an_epoch_whose_score_is_not_a_number_is_the_best_for_want_of_another(
+    rules: TrainConfig, monkeypatch: pytest.MonkeyPatch, scores, epoch, best
+):
+    left = iter(scores)
+
+    def evaluate(*args: Any, **options: Any) -> dict[str, Any]:
+        found = {"accuracy": next(left), "recall": {"dark": NAN}}
+        return loop_evaluate(*args, **options) | found
+
+    loop_evaluate = loop.evaluate_source
+    monkeypatch.setattr(loop, "evaluate_source", evaluate)
+    # Stopped and resumed, the score of the first epoch has been JSON in between.
+    stops = iter([False] * 4 + [True])
+    train = Run.train
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "train", lambda run, _: train(run, lambda: next(stops)))
+        with pytest.raises(Interrupted):
+            fit(rules)
+    run = fit(rules).workdir
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    result = json.loads((run / "result.json").read_text(), parse_constant=refuse)
+    assert result["best"] == {"epoch": epoch, "accuracy": best}
+    assert result["recall"] == {"dark": None}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=refuse)
+    again = fit(rules).metrics
+    assert np.isnan(again["recall"]["dark"])
+    assert again["accuracy"] == scores[2] or np.isnan(again["accuracy"])
+    kept = Predictor.from_run(run, "best").variables
+    same = tree.digest(kept) == tree.digest(Predictor.from_run(run).variables)
+    assert same == (epoch == 3)
+
+
+def table(folder: Path, images: Path, weight: float) -> str:
+    """Write a table of the images with a weight, and every fourth one with none."""
+    lines = ["path,label,split,weight"]
+    for file in sorted(images.rglob("*.png")):
+        split, label = file.parts[-3:-1]
+        counts = 0 if file.name == "3.png" else weight
+        lines.append(f"{file},{label},{split},{counts}")
+    folder.mkdir()
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return f"csv:{folder / 'table.csv'}"
+
+
+def test_weights_count_in_averages_and_images_are_counted(
+    rules: TrainConfig, images: Path, tmp_path: Path
+):
+    runs: list[Path] = []
+    for name, weight in (("light", 0.3), ("whole", 1.0)):
+        data, workdir = table(tmp_path / name, images, weight), str(tmp_path / "run")
+        changed = dataclasses.replace(rules, data=data, workdir=workdir + name)
+        runs.append(fit(changed).workdir)
+    light, whole = (records(run)[-2:] for run in runs)
+    for record, alike, n in zip(light, whole, (14, 6), strict=True):
+        assert record.pop("n") == alike.pop("n") == n
+        assert record.pop("weight") == pytest.approx(0.3 * n, rel=1e-6)
+        assert "weight" not in alike
+        assert record.keys() == alike.keys()
+        for name in ("learning_rate", "accuracy", "balanced_accuracy", "loss"):
+            if name in record:
+                # Shares of a batch's weight are rounded otherwise.
+                assert record[name] == pytest.approx(alike[name], rel=1e-4)
+    line = json.loads((runs[0] / "metrics.jsonl").read_text().splitlines()[-2])
+    assert line["images_per_second"] == pytest.approx(14 / line["seconds"])
 
 
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(

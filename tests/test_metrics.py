@@ -46,9 +46,9 @@ def test_a_total_goes_on_to_the_same_bits_after_json():
     np.testing.assert_allclose(whole["per"], expected, rtol=1e-12, atol=1e-14)
 
 
-def test_a_summary_divides_by_the_count_which_stays_a_whole_number():
+def test_a_summary_divides_by_the_weight_and_the_count_stays_a_whole_number():
     sums = {"loss": 3.0, "accuracy": 1.0, "n": 4.0, "top5": 4.0, "learning_rate": 0.5}
-    sums |= {"class_n": [3.0, 0.0, 1.0], "class_right": [1.0, 0.0, 0.0]}
+    sums |= {"class_n": [3.0, 0.0, 1.0], "class_right": [1.0, 0.0, 0.0], "weight": 4.0}
     summary = Classification().summarise(sums)
     assert summary == {
         **{"n": 4, "loss": 0.75, "accuracy": 0.25, "top5": 1.0},
@@ -81,6 +81,12 @@ def test_rows_of_padding_are_left_out_and_the_others_kept_in_order():
 
 
 def test_without_rows_a_task_is_given_none():
-    batch = {"n": 1.0, "loss": 2.0, "class_n": [1.0], "class_right": [1.0]}
+    batch = {
+        "n": 1.0,
+        "loss": 2.0,
+        "class_n": [1.0],
+        "class_right": [1.0],
+        "weight": 1.0,
+    }
     record = metrics.collect(Classification(), [batch, batch])
     assert record == {"n": 2, "loss": 2.0, "balanced_accuracy": 1.0}

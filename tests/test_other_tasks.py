@@ -87,8 +87,9 @@ def masks(tmp_path: Path) -> str:
 
 
 def flat(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return metrics with those of each class beside the others."""
-    return {name: float(value) for name, value in tree.flatten(metrics).items()}
+    """Return metrics with those of each class beside the others, but no words."""
+    leaves = tree.flatten(metrics).items()
+    return {name: float(leaf) for name, leaf in leaves if not isinstance(leaf, str)}
 
 
 def rules(data: str, tmp_path: Path, **changes: Any) -> TrainConfig:
@@ -147,6 +148,27 @@ def test_numbers_are_predicted_in_their_own_units(
     # The metric is float32 sums of standardised numbers about 500 large.
     assert result.metrics["mae"] == pytest.approx(error.mean(), rel=1e-3)
     assert error.mean() < np.abs(truth - truth.mean()).mean()
+
+
+def test_crops_of_masked_images_are_taken_from_larger_ones(
+    tiny: ModelSpec, masks: str, tmp_path: Path
+):
+    # Its candidates are judged on training images, which are brought to size whole.
+    augment = AugmentConfig(crop_padding=0, resized_crop=0.3)
+    config = rules(masks, tmp_path, augment=augment, phases="1*none@0.01|0.02; 1*none")
+    seen: list[tuple[int, ...]] = []
+
+    class Sizes(Watch):
+        def begin(self, run: Run) -> None:
+            splits = run.setup.splits
+            seen.extend(np.shape(split[0][1]) for split in (splits.train, splits.test))
+
+    result = fit(config, Sizes())
+    assert seen == [(59, 59), (32, 32)]  # 32 / sqrt(0.3)
+    lines = (result.workdir / "metrics.jsonl").read_text().splitlines()
+    judged = [one for line in lines if (one := json.loads(line))["split"] == "held-out"]
+    assert len(judged) == 2
+    assert all(0 < one["pixel_accuracy"] < 1 for one in judged)
 
 
 def test_masks_are_learned_measured_and_predicted(

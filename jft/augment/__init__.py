@@ -3,6 +3,7 @@
 from jft.augment.crop import centre
 from jft.augment.image import augment, normalise
 from jft.augment.mixing import mix
+from jft.augment.resized import shrink
 from jft.augment.views import VIEWS, averaged
 
-__all__ = ["VIEWS", "augment", "averaged", "centre", "mix", "normalise"]
+__all__ = ["VIEWS", "augment", "averaged", "centre", "mix", "normalise", "shrink"]

@@ -43,8 +43,8 @@ def mix(
 
     Args:
         image: [B, H, W, C] uint8, B even.
-        target: [B, K] float32, of which NaN, unknown, makes a mixture unknown; or masks
-            [B, H, W] of integers, without mixup.
+        target: [B, K] float32, of which NaN, unknown, makes a mixture with it unknown;
+            or masks [B, H, W] of integers, without mixup.
         weight: [B] float32, 0 on padding.
         example: [B] int32, which example of the source each image is.
         key: The run's key.
@@ -63,8 +63,7 @@ def mix(
     if masks:
         target = jnp.where(share.pixel > 0, target, _partner(target))
     else:
-        # With all of its own, an image wants nothing of a label that may be NaN.
-        target = jnp.where(label < 1, _blend(target, label), target)
+        target = _blend(target, label)
     if not config.mixup:
         return jnp.where(pixel > 0, image, _partner(image)), target
     return _blend(image.astype(jnp.float32), pixel), target
@@ -77,7 +76,10 @@ def _partner(values: jax.Array) -> jax.Array:
 
 
 def _blend(values: jax.Array, share: jax.Array) -> jax.Array:
-    return share * values + (1 - share) * _partner(values)
+    partner = _partner(values)
+    blend = share * values + (1 - share) * partner
+    # Of what it has no share in, which may be NaN, it has nothing.
+    return jnp.where(share <= 0, partner, jnp.where(share >= 1, values, blend))
 
 
 def shares(

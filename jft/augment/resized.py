@@ -33,6 +33,25 @@ def random_resized_crop(
     return Picture(resample(picture.image, box, size), mask)
 
 
+def shrink(image: jax.Array, mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """Return whole images and their masks at a smaller size.
+
+    Args:
+        image: [B, R, R, 3] uint8.
+        mask: [B, R, R].
+        size: Side of the results, in pixels, at most R.
+
+    Returns:
+        [B, size, size, 3] uint8, [B, size, size].
+    """
+    side = image.shape[1]
+    if side == size:
+        return image, mask
+    box = jnp.array([0, 0, side, side], jnp.int32)
+    smaller = jax.vmap(lambda one: resample(one, box, size))
+    return smaller(image), jax.vmap(lambda one: pick(one, box, size))(mask)
+
+
 def crop_box(key: jax.Array, height: int, width: int, smallest: float) -> jax.Array:
     """Return a random box as torchvision's RandomResizedCrop draws it.
 

@@ -56,11 +56,11 @@ def undo(view: View, outputs: jax.Array) -> jax.Array:
 def averaged(
     predict: Callable[[jax.Array], jax.Array], image: jax.Array, views: str
 ) -> jax.Array:
-    """Return the mean prediction over several views of the same images.
+    """Return the mean output over several views of the same images.
 
     Args:
-        predict: From images [B, S, S, C] to what can be averaged, probabilities rather
-            than logits: [B, K] or [B, S, S, K]. Called once for each view.
+        predict: From images [B, S, S, C] to what is averaged, logits [B, K] or
+            [B, S, S, K]. Called once for each view.
         image: [B, S, S, C].
         views: A name in VIEWS.
 

@@ -10,7 +10,10 @@ from jft.config.compare import rules as rules
 from jft.config.compare import to_dict as to_dict
 from jft.config.schema import BUNDLED_WEIGHTS as BUNDLED_WEIGHTS
 from jft.config.schema import AugmentConfig as AugmentConfig
+from jft.config.schema import ClassLoss as ClassLoss
+from jft.config.schema import MaskLoss as MaskLoss
 from jft.config.schema import ModelConfig as ModelConfig
+from jft.config.schema import NumberLoss as NumberLoss
 from jft.config.schema import OptimConfig as OptimConfig
 from jft.config.schema import TaskConfig as TaskConfig
 from jft.config.schema import TrainConfig as TrainConfig

@@ -31,6 +31,7 @@ def check(config: TrainConfig) -> None:
 def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     """Return for each number whether it is in its range, and that range in words."""
     width, size, augment = config.model.width, config.image_size, config.augment
+    smoothing, gamma = config.label_smoothing, config.task.focal_gamma
     paired = augment.mixup > 0 or augment.cutmix > 0
     sizes = "even for mixup and cutmix, which make pairs" if paired else "at least 1"
     return {
@@ -40,12 +41,13 @@ def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
             sizes,
         ),
         "image_size": (size is None or size >= 1, "at least 1 pixel"),
-        "label_smoothing": (0 <= config.label_smoothing < 1, "in [0, 1)"),
+        "label_smoothing": (smoothing is None or 0 <= smoothing < 1, "in [0, 1)"),
         "dropout": (0 <= config.dropout < 1, "in [0, 1)"),
         "drop_path": (0 <= config.drop_path < 1, "in [0, 1)"),
         "seed": (0 <= config.seed < 2**32, "in [0, 2**32)"),
         "workers": (config.workers >= 0, "at least 0"),
         "checkpoint_every": (config.checkpoint_every >= 0, "at least 0"),
+        "task.focal_gamma": _from_zero(gamma),
         "model.width": (width is None or width >= 1, "at least 1"),
         **_augment_bounds(config),
         **_optim_bounds(config),

@@ -5,6 +5,10 @@ from typing import Literal
 
 BUNDLED_WEIGHTS = "resnet20-cifar10"
 
+ClassLoss = Literal["cross-entropy", "focal"]
+MaskLoss = Literal["cross-entropy", "dice", "focal", "cross-entropy+dice"]
+NumberLoss = Literal["mse", "mae", "huber"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -46,21 +50,16 @@ class TaskConfig:
         loss: cross-entropy or focal for classes and labels; these, dice or
             cross-entropy+dice for masks; mse, mae or huber for numbers. auto is
             cross-entropy, and mse for numbers.
-        class_weights: balanced weighs each class by the inverse of how often it
-            occurs in the training data, on average 1.
+        class_weights: balanced makes up for how unevenly the training data has them.
+            A class, or in masks its pixels, counts by the inverse of how often it
+            occurs, on average 1; a label, in images that have it, by how many lack it
+            for each that has it (torch's pos_weight). sampling does the same.
+        focal_gamma: How much a focal loss looks away from what is easy; at least 0.
     """
 
-    loss: Literal[
-        "auto",
-        "cross-entropy",
-        "focal",
-        "dice",
-        "cross-entropy+dice",
-        "mse",
-        "mae",
-        "huber",
-    ] = "auto"
+    loss: Literal["auto", ClassLoss, MaskLoss, NumberLoss] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
+    focal_gamma: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +173,7 @@ class TrainConfig:
             test split, a fixed fifth is kept for testing. docs/data.md has the rest.
         task: The loss, and the weights of classes.
         sampling: shuffle shows every example once an epoch. balanced draws as many,
-            but of every class as often.
+            but of every class as often; take it or balanced class weights, not both.
         weights: Where the network starts: resnet20-cifar10 (comes with jft), a
             checkpoint file or a folder of one, the folder of a run,
             torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
@@ -199,7 +198,9 @@ class TrainConfig:
         batch_size: Images per step, over all devices.
         image_size: Side of the square image the network sees, in pixels. None
             takes the size the weights were trained at.
-        label_smoothing: Share of the target spread evenly over all classes.
+        label_smoothing: Share of the target spread evenly over all classes; for
+            labels, moved to 1/2. None is 0.1 for cross-entropy (also that of masks),
+            and 0 for focal losses. dice and numbers have none.
         dropout: Share of the features before the head that is dropped, and of a
             VGG's hidden layers.
         drop_path: Probability with which an image skips the last residual block,
@@ -232,7 +233,7 @@ class TrainConfig:
     epochs: int = 6
     batch_size: int = 32
     image_size: int | None = None
-    label_smoothing: float = 0.1
+    label_smoothing: float | None = None
     dropout: float = 0.0
     drop_path: float = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"

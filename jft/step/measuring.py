@@ -47,11 +47,13 @@ def make_eval_step(
     axis = model.axis_name
 
     def eval_step(variables: Params, batch: Batch) -> dict[str, Any]:
-        label, weight = batch["label"], batch["weight"]
-        if task.name == "segmentation":
+        image, label, weight = batch["image"], batch["label"], batch["weight"]
+        # A training image may be larger, as crops are taken of it.
+        if task.dense:
+            image, label = augment.shrink(image, label, preprocess.size)
             label = label.astype(jnp.int32)
-        # A training image may have margins, of which crops are taken.
-        image = augment.centre(batch["image"], preprocess.size)
+        else:
+            image = augment.centre(image, preprocess.size)
         logits = predict_step(variables, image)
         sums: dict[str, Any] = dict(total(task.sums(logits, label, weight), axis))
         rows = task.rows(logits, label)

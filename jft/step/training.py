@@ -119,9 +119,9 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         inputs = prepare(spec, state, batch)
         weight = inputs["weight"]
-        count = total(jnp.sum(weight), axis)
+        whole = total(jnp.sum(weight), axis)
         # A batch may hold nothing but padding and what is held out.
-        inputs["share"] = weight / jnp.maximum(count, 1e-6)
+        inputs["share"] = weight / jnp.maximum(whole, 1e-6)
         params = trained(state.params, spec.rates)
         grads, stats, logits, loss = gradients(spec, state, params, inputs)
         if spec.optim.sam:
@@ -131,8 +131,8 @@ def make_train_step(
         rate = spec.rate(state.step) * optim.plateau_scale(state.opt_state)
         sums = dict(total(spec.task.sums(logits, inputs["label"], weight), axis)) | {
             "loss": total(jnp.sum(loss * weight), axis),
-            "grad_norm": optax.tree.norm(grads) * count,
-            "learning_rate": rate * count,
+            "grad_norm": optax.tree.norm(grads) * whole,
+            "learning_rate": rate * whole,
         }
         mean = total(jnp.sum(loss * inputs["share"]), axis)
         return _averaged(_moved(state, spec, grads, stats, mean), spec), sums
@@ -178,7 +178,6 @@ def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Ar
     if spec.holds_out:
         weight = jnp.where(example % HELD_OUT == 0, 0.0, weight)
     label = batch["label"]
-    masks = spec.task.name == "segmentation"
     image, mask = augment.augment(
         batch["image"],
         example,
@@ -186,7 +185,7 @@ def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Ar
         epoch,
         spec.augment,
         size=spec.preprocess.size,
-        mask=label if masks else None,
+        mask=label if spec.task.dense else None,
     )
     label = label if mask is None else mask.astype(jnp.int32)
     target = spec.task.target(label, spec.model.num_classes)

@@ -17,3 +17,18 @@ def balanced_weights(counts: Iterable[float]) -> tuple[float, ...]:
     counts = list(counts)
     total, present = sum(counts), sum(n > 0 for n in counts)
     return tuple(float(total / (present * n)) if n else 0.0 for n in counts)
+
+
+def positive_weights(
+    positives: Iterable[float], negatives: Iterable[float]
+) -> tuple[float, ...]:
+    """Return negatives / positives for every label, torch's recommended `pos_weight`.
+
+    Where a label is there then counts as much in the loss, over the data, as where it
+    is not. A label that is always there, or never, gets 1. There is no upper limit.
+
+    >>> positive_weights([1, 0, 4], [3, 4, 0])
+    (3.0, 1.0, 1.0)
+    """
+    pairs = zip(positives, negatives, strict=True)
+    return tuple(float(no / yes) if yes and no else 1.0 for yes, no in pairs)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from jft.config import ClassLoss
 from jft.tasks.losses import softmax_loss
 from jft.tasks.options import check_classes
-from jft.tasks.task import averages, per_class, ratio
+from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
 
 LISTED = 100  # more classes than this are not listed one by one
@@ -34,13 +35,14 @@ class Classification:
 
     class_names: tuple[str, ...] = ()
     label_smoothing: float = 0.0
-    loss_name: Literal["cross-entropy", "focal"] = "cross-entropy"
+    loss_name: ClassLoss = "cross-entropy"
     focal_gamma: float = 2.0
     class_weights: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "classification"
     score: ClassVar[str] = "accuracy"
-    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
+    dense: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raise InputError if a setting is out of its range."""
@@ -57,7 +59,7 @@ class Classification:
         return softmax_loss(logits, target, self.class_weights, gamma)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
-        """Return metric sums of one batch, the loss without smoothing among them."""
+        """Return the sums of one batch; see `classification_sums`."""
         if self.loss_name == "cross-entropy" and self.class_weights is None:
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         else:
@@ -102,9 +104,9 @@ def classification_sums(
         weight: [B] float32, 0 on padding.
 
     Returns:
-        `loss`, `accuracy` and, beyond five classes, `top5`: weighted sums over
-        examples; `n`: the sum of weights; `class_n` and `class_right` [K]: the
-        weights of each class, and of what is right of it. All float32.
+        Those of `common_sums`; `accuracy` and, beyond five classes, `top5`: weighted
+        sums over examples; `class_n` and `class_right` [K]: the weights of each class,
+        and of what is right of it. All float32 but `n`.
     """
     at_label = jnp.take_along_axis(logits, label[:, None], axis=1)
     # Ties count as the earlier class, as argmax and torch's topk have them.
@@ -114,9 +116,8 @@ def classification_sums(
     right = jnp.where((rank < 1) & finite, weight, 0.0)
     member = jax.nn.one_hot(label, logits.shape[1])
     sums = {
-        "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
+        **common_sums(loss, weight),
         "accuracy": jnp.sum(right),
-        "n": jnp.sum(weight),
         "class_n": jnp.sum(member * weight[:, None], axis=0),
         "class_right": jnp.sum(member * right[:, None], axis=0),
     }

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from jft.config import ClassLoss
 from jft.tasks.average_precision import average_precision
 from jft.tasks.losses import sigmoid_loss
 from jft.tasks.options import check_classes
-from jft.tasks.task import averages, per_class
+from jft.tasks.task import averages, common_sums, per_class
 from jft.types import Metrics
 
 _OWN = ("known", "right", "hits", "false_alarms", "misses")
@@ -29,19 +30,20 @@ class MultiLabel:
         label_smoothing: Share of each target moved to 1/2, in [0, 1).
         loss_name: cross-entropy or focal.
         focal_gamma: How much the focal loss looks away from what is easy; at least 0.
-        class_weights: What each label counts in the loss where it is there; where it
-            is not, it counts 1. None: 1 too.
+        class_weights: What each label counts in the loss where it is there, torch's
+            `pos_weight`; where it is not, it counts 1. None: 1 too.
     """
 
     class_names: tuple[str, ...] = ()
     label_smoothing: float = 0.0
-    loss_name: Literal["cross-entropy", "focal"] = "cross-entropy"
+    loss_name: ClassLoss = "cross-entropy"
     focal_gamma: float = 2.0
     class_weights: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "multilabel"
     score: ClassVar[str] = "mAP"
-    losses: ClassVar[tuple[str, ...]] = ("cross-entropy", "focal")
+    losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
+    dense: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raise InputError if a setting is out of its range."""
@@ -66,12 +68,11 @@ class MultiLabel:
         return jnp.sum(jnp.where(known, each, 0.0), axis=1) / jnp.maximum(count, 1.0)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
-        """Return the sums of one batch, float32 scalars.
+        """Return the sums of one batch, scalars.
 
         Returns:
-            `loss` without smoothing and `n` over examples; over labels, of which those
-            above 1/2 are called there: `known`, `right`, `hits`, `false_alarms` and
-            `misses`.
+            Those of `common_sums`; weights over labels, of which those above 1/2 are
+            called there: `known`, `right`, `hits`, `false_alarms` and `misses`.
         """
         known = label >= 0
         loss = self.loss(logits, jnp.where(known, label.astype(jnp.float32), jnp.nan))
@@ -83,8 +84,7 @@ class MultiLabel:
             return jnp.sum(jnp.where(labels & known, weight[:, None], 0.0))
 
         return {
-            "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
-            "n": jnp.sum(weight),
+            **common_sums(loss, weight),
             "known": count(known),
             "right": count((called == there) & finite),
             "hits": count(called & there & finite),

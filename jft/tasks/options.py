@@ -46,22 +46,21 @@ def check_classes(task: Any) -> None:
         raise InputError(f"focal_gamma must be at least 0 and finite, got {gamma!r}")
     weights = task.class_weights
     if weights is not None:
-        check_numbers("class_weights", weights, task.class_names, above_zero=False)
+        check_numbers("class_weights", weights, task.class_names)
+        if min(weights, default=0) < 0:
+            raise InputError(f"class_weights must be at least 0, got {weights!r}")
 
 
-def check_numbers(
-    what: str, values: Any, class_names: Sequence[str], *, above_zero: bool | None
-) -> None:
+def check_numbers(what: str, values: Any, class_names: Sequence[str]) -> None:
     """Check one finite number for each class.
 
     Args:
         what: What the numbers are, for the message.
         values: A tuple of numbers.
         class_names: The classes; none where nobody knows how many there are.
-        above_zero: True: each must be. False: 0 is allowed too. None: any will do.
 
     Raises:
-        InputError: There are too few or too many, or one is out of its range.
+        InputError: There are too few or too many, or one is no finite number.
     """
     if not isinstance(values, tuple) or not all(map(is_number, values)):
         raise InputError(f"{what} must be a tuple of finite numbers, got {values!r}")
@@ -69,10 +68,6 @@ def check_numbers(
         raise InputError(
             f"{what}: got {len(values)} numbers for {len(class_names)} classes"
         )
-    if above_zero and min(values, default=1) <= 0:
-        raise InputError(f"{what} must be above 0, got {values!r}")
-    if above_zero is False and min(values, default=0) < 0:
-        raise InputError(f"{what} must be at least 0, got {values!r}")
 
 
 def is_number(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from jft.config import NumberLoss
+from jft.errors import InputError
 from jft.tasks.options import check_loss, check_names, check_numbers
-from jft.tasks.task import averages, per_class, ratio
+from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
 
-_OWN = ("known", "absolute", "squared", "value", "square")
-ROUNDING = 1e-6  # what float32 sums leave of a spread that is none, by its square
+_OWN = ("known", "absolute", "squared")
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,21 @@ class Regression:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    loss_name: Literal["mse", "mae", "huber"] = "mse"
+    loss_name: NumberLoss = "mse"
 
     name: ClassVar[str] = "regression"
     score: ClassVar[str] = "r2"
-    losses: ClassVar[tuple[str, ...]] = ("mse", "mae", "huber")
+    losses: ClassVar[tuple[str, ...]] = get_args(NumberLoss)
+    dense: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raise InputError if a setting is out of its range."""
         check_loss(self.name, self.loss_name, self.losses)
         check_names(self.class_names)
-        check_numbers("mean", self.mean, self.class_names, above_zero=None)
-        check_numbers("std", self.std, self.class_names, above_zero=True)
+        check_numbers("mean", self.mean, self.class_names)
+        check_numbers("std", self.std, self.class_names)
+        if min(self.std, default=1) <= 0:
+            raise InputError(f"std must be above 0, got {self.std!r}")
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the standardised numbers [B, K] float32, NaN where unknown.
@@ -70,13 +74,12 @@ class Regression:
         return jnp.sum(jnp.where(known, each, 0.0), axis=1) / jnp.maximum(count, 1.0)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
-        """Return the sums of one batch, float32.
+        """Return the sums of one batch.
 
         Returns:
-            `loss` and `n` over examples; and over the known numbers of each output,
-            standardised, which is where float32 sums lose least, each [K]: `known`,
-            their count; `absolute` and `squared`, errors; `value` and `square`, the
-            labels and their squares.
+            Those of `common_sums`; and over the known numbers of each output [K]
+            float32: `known`, their weight; `absolute` and `squared`, the errors in
+            standard deviations.
         """
         target = self.target(label, len(self.mean))
         loss = self.loss(logits, target)
@@ -88,45 +91,41 @@ class Regression:
             return jnp.sum(values * weight[:, None], axis=0)
 
         return {
-            "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
-            "n": jnp.sum(weight),
+            **common_sums(loss, weight),
             "known": add(counts.astype(jnp.float32)),
             "absolute": add(jnp.abs(error)),
             "squared": add(jnp.square(error)),
-            "value": add(truth),
-            "square": add(jnp.square(truth)),
         }
 
     def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-        """Return nothing: all metrics are made of sums."""
-        return {}
+        """Return `label` and `prediction` [B, K] float32, in the data's units."""
+        return {"label": label, "prediction": self.predict(logits)}
 
     def summarise(
         self,
         total: Mapping[str, Any],
         rows: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Return `n`, `loss`, `mae`, `rmse` in the data's units, and `r2`.
+        """Return `n`, `loss`, `mae` and `rmse` in the data's units and, of rows, `r2`.
 
         With several outputs they are means over them, and `each_mae`, `each_rmse` and
-        `each_r2` have them one by one. Where the labels have one value alone, r2 is 1
-        if every prediction is right and else 0, as in scikit-learn.
+        `each_r2` have them one by one.
         """
-        known, absolute, squared, value, square = (
-            np.asarray(total[name], np.float64) for name in _OWN
-        )
-        occurs, std = known > 0, np.array(self.std)
-        spread = square - ratio(value**2, known)
-        constant = spread <= ROUNDING * square
-        r2 = np.where(
-            constant, squared == 0, 1 - squared / np.where(constant, 1, spread)
-        )
-        found = {
-            "mae": std * ratio(absolute, known),
-            "rmse": std * np.sqrt(ratio(squared, known)),
-            "r2": r2,
-        }
-        record = averages(total, _OWN)
+        known, std = np.asarray(total["known"], np.float64), np.array(self.std)
+        if rows is None:
+            mean = {
+                name: ratio(np.asarray(total[name], np.float64), known)
+                for name in ("absolute", "squared")
+            }
+            found = {
+                "mae": std * mean["absolute"],
+                "rmse": std * np.sqrt(mean["squared"]),
+            }
+        else:
+            columns = zip(rows["label"].T, rows["prediction"].T, strict=True)
+            each = [errors(*column, rows["weight"]) for column in columns]
+            found = {name: np.array([e[name] for e in each]) for name in each[0]}
+        record, occurs = averages(total, _OWN), known > 0
         for name, values in found.items():
             record[name] = float(values[occurs].mean()) if occurs.any() else 0.0
         if len(std) > 1:
@@ -140,3 +139,37 @@ class Regression:
 
     def _row(self, values: tuple[float, ...]) -> jax.Array:
         return jnp.asarray(values, jnp.float32)
+
+
+def errors(
+    label: npt.NDArray[np.floating],
+    prediction: npt.NDArray[np.floating],
+    weight: npt.NDArray[np.floating],
+) -> dict[str, float]:
+    """Return `mae`, `rmse` and `r2` of one number, computed in float64.
+
+    They are those of scikit-learn. Where the labels have one value alone, r2 is 1 if
+    every prediction is right and else 0.
+
+    Args:
+        label: [N], NaN where unknown.
+        prediction: [N].
+        weight: [N], above 0: how often each counts.
+
+    Returns:
+        All 0 where no label is known.
+    """
+    known = ~np.isnan(label)
+    if not known.any():
+        return {"mae": 0.0, "rmse": 0.0, "r2": 0.0}
+    truth, found, counts = (
+        values[known].astype(np.float64) for values in (label, prediction, weight)
+    )
+    squared = np.average((found - truth) ** 2, weights=counts)
+    if truth.min() == truth.max():
+        r2 = float(squared == 0)
+    else:
+        mean = np.average(truth, weights=counts)
+        r2 = 1 - squared / np.average((truth - mean) ** 2, weights=counts)
+    mae = np.average(np.abs(found - truth), weights=counts)
+    return {"mae": float(mae), "rmse": float(np.sqrt(squared)), "r2": float(r2)}

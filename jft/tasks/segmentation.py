@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
+from jft.config import MaskLoss
 from jft.tasks.losses import dice_loss, softmax_loss
 from jft.tasks.options import check_classes
-from jft.tasks.task import averages, per_class, ratio
+from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
 
 _OWN = ("confusion",)
@@ -30,7 +31,7 @@ class Segmentation:
     Attributes:
         class_names: What the K classes are called; () where nobody knows.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1);
-            for cross-entropy alone.
+            dice knows none.
         loss_name: cross-entropy, dice, focal, or cross-entropy+dice, their sum (as in
             nnU-Net, Isensee et al. 2021, https://arxiv.org/abs/1809.10486).
         focal_gamma: How much the focal loss looks away from what is easy; at least 0.
@@ -39,18 +40,14 @@ class Segmentation:
 
     class_names: tuple[str, ...] = ()
     label_smoothing: float = 0.0
-    loss_name: Literal["cross-entropy", "dice", "focal", "cross-entropy+dice"] = (
-        "cross-entropy"
-    )
+    loss_name: MaskLoss = "cross-entropy"
     focal_gamma: float = 2.0
     class_weights: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "segmentation"
     score: ClassVar[str] = "mIoU"
-    losses: ClassVar[tuple[str, ...]] = (
-        *("cross-entropy", "dice", "focal"),
-        "cross-entropy+dice",
-    )
+    losses: ClassVar[tuple[str, ...]] = get_args(MaskLoss)
+    dense: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Raise InputError if a setting is out of its range."""
@@ -70,30 +67,27 @@ class Segmentation:
         member = jax.nn.one_hot(target, logits.shape[-1])  # all 0 on void
         if self.loss_name == "dice":
             return dice_loss(logits, member, self.class_weights)
-        if self.loss_name == "focal":
-            each = softmax_loss(logits, member, self.class_weights, self.focal_gamma)
-            return _mean(each, member)
+        gamma = self.focal_gamma if self.loss_name == "focal" else None
         smooth = optax.smooth_labels(member, smoothing)
-        mean = _mean(softmax_loss(logits, smooth, self.class_weights), member)
-        if self.loss_name == "cross-entropy":
-            return mean
-        return mean + dice_loss(logits, member, self.class_weights)
+        each = softmax_loss(logits, smooth, self.class_weights, gamma)
+        mean = _mean(each, member)
+        if self.loss_name == "cross-entropy+dice":
+            mean += dice_loss(logits, member, self.class_weights)
+        return mean
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
         """Return the sums of one batch.
 
         Returns:
-            `loss` without smoothing, the weighted sum over examples, and `n`, the sum
-            of weights, both float32; `confusion` [K, K + 1] int32: pixels by their
-            class and by the one predicted; the last column has those whose logits are
-            not finite. It counts every pixel of an example with any weight once, as
-            float32 would lose count beyond 2^24.
+            Those of `common_sums`; `confusion` [K, K + 1] int32: pixels by their class
+            and by the one predicted; the last column has those whose logits are not
+            finite. It counts every pixel of an example with any weight once, as float32
+            would lose count beyond 2^24.
         """
         loss = self._loss(logits, label.astype(jnp.int32), smoothing=0.0)
         real = jnp.where(weight[:, None, None] > 0, label.astype(jnp.int32), -1)
         return {
-            "loss": jnp.sum(jnp.where(weight > 0, loss, 0.0) * weight),
-            "n": jnp.sum(weight),
+            **common_sums(loss, weight),
             "confusion": _confusion(logits, real),
         }
 

@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from jft.errors import InputError
 from jft.types import Metrics
-
-VOID = 255  # the class place in a mask of what counts neither in loss nor in metrics
 
 
 class Task(Protocol):
@@ -23,11 +23,13 @@ class Task(Protocol):
         score: The metric, the higher the better, that the best epoch is chosen by. It
             can be NaN where the network's outputs are.
         losses: Names of the losses it can be trained with.
+        dense: Whether a label is a mask: outputs are for each pixel.
     """
 
     name: ClassVar[str]
     score: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]
+    dense: ClassVar[bool]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -56,8 +58,8 @@ class Task(Protocol):
             weight: [B] float32, 0 on padding, else how often the example counts.
 
         Returns:
-            `n`, the sum of weights; `loss`, the weighted sum of losses without label
-            smoothing; and what else the metrics are made of.
+            Those of `common_sums`, the loss without label smoothing; and what else the
+            metrics are made of.
         """
         ...
 
@@ -74,12 +76,12 @@ class Task(Protocol):
 
         Args:
             total: Sums from `jft.metrics.add`. Scalars that are not the task's own,
-                such as the learning rate times the weight, are divided by `n`.
+                such as the learning rate times the weight, are divided by `weight`.
             rows: Those of all examples together, and their `weight`. None in training.
 
         Returns:
-            `n`, an int; numbers by name; and values per class as `{class: value}`,
-            without the classes that do not occur.
+            `n`, an int; `weight`, where it is another number; numbers by name; and
+            values per class as `{class: value}`, without the classes that do not occur.
         """
         ...
 
@@ -88,11 +90,39 @@ class Task(Protocol):
         ...
 
 
+def common_sums(loss: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
+    """Return the sums that every task has.
+
+    Args:
+        loss: Loss per example [B].
+        weight: [B] float32, 0 on padding.
+
+    Returns:
+        `n`, int32: how many examples have a weight above 0; `weight`, the sum of
+        weights, and `loss`, the weighted sum, float32.
+    """
+    real = weight > 0
+    return {
+        "n": jnp.sum(real),
+        "weight": jnp.sum(weight),
+        "loss": jnp.sum(jnp.where(real, loss, 0.0) * weight),
+    }
+
+
 def averages(total: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
-    """Divide all sums but those by their count `n`, which becomes an int."""
-    n = total["n"]
-    ratios = {k: v / n for k, v in total.items() if k != "n" and k not in but}
-    return {"n": round(n), **ratios}
+    """Return `n`, and all sums but those divided by `weight`.
+
+    `weight` itself is there where it is not `n`.
+
+    Raises:
+        InputError: No example has a weight above 0.
+    """
+    n, weight = round(total["n"]), total["weight"]
+    if not n:
+        raise InputError("no image has a weight above 0: there is nothing to measure")
+    own = {"n", "weight", *but}
+    ratios = {name: v / weight for name, v in total.items() if name not in own}
+    return {"n": n, **({} if weight == n else {"weight": weight}), **ratios}
 
 
 def per_class(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import betainc
 
-from jft.augment import mix
+from jft.augment import mix, mixing
 from jft.augment.mixing import Share, draw_share, shares, symmetric_beta
 from jft.config import AugmentConfig
 
@@ -188,8 +188,8 @@ def test_what_is_unknown_makes_a_mixture_unknown_and_padding_makes_nothing_so(co
     target, weight = TARGET.copy(), WEIGHT.copy()
     target[0, 1] = target[6] = np.nan
     weight[6] = 0
-    mixing = jax.jit(lambda t: mix(IMAGE, t, weight, EXAMPLE, KEY, EPOCH, config)[1])
-    found = np.asarray(mixing(target))
+    mixes = jax.jit(lambda t: mix(IMAGE, t, weight, EXAMPLE, KEY, EPOCH, config)[1])
+    found = np.asarray(mixes(target))
     whole = mixed(config, weight=weight).target
     unknown = np.zeros_like(target, bool)
     unknown[:2, 1] = unknown[6] = True
@@ -198,6 +198,23 @@ def test_what_is_unknown_makes_a_mixture_unknown_and_padding_makes_nothing_so(co
     # Not compiled together, a product and a sum may be rounded apart.
     apart = found[~unknown] - whole[~unknown]
     assert np.max(np.abs(apart)) <= 2e-7
+
+
+def test_an_image_with_no_share_in_its_label_wants_nothing_of_it(monkeypatch):
+    # By mixup 0.2, one share in sixty is 0 in float32.
+    share = np.repeat(np.float32([0, 1, 0.5, 0]), 2)
+    pixel = np.broadcast_to(share[:, None, None], (8, *SIZE))
+    monkeypatch.setattr(mixing, "shares", lambda *_: Share(share, pixel))
+    target = TARGET[:8].copy()
+    target[0, 1] = target[2, 3] = target[4, 0] = np.nan
+    batch = IMAGE[:8], target, WEIGHT[:8], EXAMPLE[:8]
+    image, found = jax.jit(lambda *b: mix(*b, KEY, EPOCH, MIXUP))(*batch)
+    expected = target[PARTNER[:8]]
+    expected[2:4] = target[2:4]
+    expected[4:6] = (target[4] + target[5]) / 2
+    # A product and a sum in float32.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-7)
+    assert np.array_equal(image[:2], IMAGE[[1, 0]])
 
 
 def test_an_odd_batch_is_refused():

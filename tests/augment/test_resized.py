@@ -7,7 +7,13 @@ import pytest
 from PIL import Image
 
 from jft.augment.picture import Picture
-from jft.augment.resized import crop_box, pick, random_resized_crop, resample
+from jft.augment.resized import (
+    crop_box,
+    pick,
+    random_resized_crop,
+    resample,
+    shrink,
+)
 
 MANY = 3000
 RNG = np.random.default_rng(0)
@@ -45,6 +51,13 @@ def test_resampling_a_box_is_pillows_to_a_level(size: int):
 
 def test_resampling_all_of_an_image_to_its_size_changes_nothing():
     assert np.array_equal(resample(IMAGE, BOXES[0], 40), IMAGE)
+
+
+@pytest.mark.parametrize("size", [40, 17])
+def test_whole_images_and_masks_are_brought_to_a_size(size: int):
+    image, mask = shrink(IMAGE[None], MASK[None], size)
+    assert np.array_equal(image[0], resample(IMAGE, BOXES[0], size))
+    assert np.array_equal(mask[0], pick(jnp.asarray(MASK), BOXES[0], size))
 
 
 @SIZES

@@ -67,7 +67,7 @@ def test_the_loss_that_is_summed_is_without_smoothing_or_padding():
     np.testing.assert_allclose(smoothed["loss"], expected, rtol=1e-6)
     assert abs(reference(0.3)[:11].sum() / expected - 1) > 1e-3
     right = LOGITS.argmax(axis=1)[:11] == LABEL[:11]
-    assert (float(smoothed["accuracy"]), float(smoothed["n"])) == (right.sum(), 11)
+    assert (float(smoothed["accuracy"]), int(smoothed["n"])) == (right.sum(), 11)
 
 
 FOCAL = Classification(loss_name="focal", focal_gamma=1.5)

@@ -32,15 +32,22 @@ def examples(n: int, classes: int, seed: int = 0) -> Rows:
 
 def sums_of(rows: Rows) -> dict[str, Any]:
     sums = compiled_sums(*(rows[k] for k in ("loss", "logits", "label", "weight")))
-    assert all(v.dtype == jnp.float32 for v in sums.values())
+    kinds = {name: value.dtype for name, value in sums.items()}
+    assert kinds.pop("n") == jnp.int32
+    assert set(kinds.values()) == {jnp.dtype("float32")}
     return {name: np.asarray(value).tolist() for name, value in sums.items()}
 
 
 def reference(rows: Rows) -> dict[str, Any]:
     """Count row by row; a stable sort puts the earlier of two equal classes first."""
     classes = rows["logits"].shape[1]
-    total: dict[str, Any] = {"loss": 0.0, "accuracy": 0.0, "n": 0.0, "top5": 0.0}
-    total |= {"class_n": [0.0] * classes, "class_right": [0.0] * classes}
+    total: dict[str, Any] = {"loss": 0.0, "accuracy": 0.0, "top5": 0.0}
+    total |= {
+        "n": 0,
+        "weight": 0.0,
+        "class_n": [0.0] * classes,
+        "class_right": [0.0] * classes,
+    }
     for loss, logits, label, weight in zip(*rows.values(), strict=True):
         if weight == 0:
             continue
@@ -48,7 +55,8 @@ def reference(rows: Rows) -> dict[str, Any]:
         total["loss"] += float(loss) * float(weight)
         total["accuracy"] += float(weight) * (order[0] == label)
         total["top5"] += float(weight) * (label in order[:5])
-        total["n"] += float(weight)
+        total["n"] += 1
+        total["weight"] += float(weight)
         total["class_n"][label] += float(weight)
         total["class_right"][label] += float(weight) * (order[0] == label)
     if classes <= 5:

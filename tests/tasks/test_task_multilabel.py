@@ -164,6 +164,8 @@ def test_a_weight_of_2_is_as_twice_the_example():
     repeated = evaluate(LOGITS[twice], LABEL[twice], np.ones(len(twice), np.float32))
     assert weighted.pop("AP") == pytest.approx(repeated.pop("AP"), rel=1e-12)
     # The loss is summed in float32.
+    assert (weighted.pop("n"), repeated.pop("n")) == (8, 12)
+    assert weighted.pop("weight") == 12
     assert weighted == pytest.approx(repeated, rel=1e-6)
 
 

@@ -1,6 +1,7 @@
 """What all tasks share: records, weights of classes, devices."""
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from jft import metrics, tasks
 from jft.errors import InputError
+from jft.types import VOID
 
 ALL = (
     tasks.Classification(),
@@ -79,18 +81,32 @@ def test_balanced_weights_of_nothing_are_0():
     assert tasks.balanced_weights([0, 0]) == (0.0, 0.0)
 
 
+def test_positive_weights_make_both_answers_count_as_much():
+    found = np.array(tasks.positive_weights([1, 3.5, 12], [11, 0.5, 4]))
+    np.testing.assert_allclose(found * [1, 3.5, 12], [11, 0.5, 4], rtol=1e-15)
+    assert tasks.positive_weights([0, 5], [7, 0]) == (1.0, 1.0)
+
+
 def batch_for(task) -> tuple[np.ndarray, np.ndarray]:
     """Return logits and labels of 8 examples, two outputs."""
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(8, 2)).astype(np.float32)
-    if task.name == "segmentation":
+    if task.dense:
         maps = rng.normal(size=(8, 3, 3, 2)).astype(np.float32)
-        return maps, rng.choice([0, 1, tasks.VOID], (8, 3, 3)).astype(np.int32)
+        return maps, rng.choice([0, 1, VOID], (8, 3, 3)).astype(np.int32)
     if task.name == "classification":
         return logits, rng.integers(0, 2, 8).astype(np.int32)
     if task.name == "multilabel":
         return logits, rng.integers(-1, 2, (8, 2)).astype(np.int32)
     return logits, rng.normal(size=(8, 2)).astype(np.float32)
+
+
+def record_of(task, weight) -> dict[str, Any]:
+    logits, label = batch_for(task)
+    batch = dict(jax.jit(task.sums)(logits, label, weight))
+    if rows := task.rows(logits, label):
+        batch["rows"] = {**rows, "weight": weight}
+    return metrics.collect(task, [batch])
 
 
 @pytest.mark.parametrize("task", ALL[1:], ids=lambda task: task.name)
@@ -108,7 +124,7 @@ def test_sums_over_four_devices_are_those_of_one(task):
     )
     one = jax.jit(task.sums)(logits, label, weight)
     assert all(value.dtype in (np.float32, np.int32) for value in one.values())
-    assert set(one) >= {"loss", "n"}
+    assert set(one) >= {"loss", "n", "weight"}
     for name, value in one.items():
         # float32 sums in another order; counts are exact.
         np.testing.assert_allclose(many[name], value, rtol=1e-5, err_msg=name)
@@ -127,11 +143,24 @@ def test_the_loss_is_that_of_each_example_alone_and_under_vmap(task):
 
 @pytest.mark.parametrize("task", ALL[1:], ids=lambda task: task.name)
 def test_the_score_is_among_the_metrics_and_all_of_them_are_json(task):
-    logits, label = batch_for(task)
-    weight = np.ones(8, np.float32)
-    batch = dict(jax.jit(task.sums)(logits, label, weight))
-    if rows := task.rows(logits, label):
-        batch["rows"] = {**rows, "weight": weight}
-    record = metrics.collect(task, [batch])
+    record = record_of(task, np.ones(8, np.float32))
     assert isinstance(record[task.score], float)
     assert json.loads(json.dumps(record)) == record
+
+
+@pytest.mark.parametrize("task", ALL[1:], ids=lambda task: task.name)
+def test_images_are_counted_and_their_weights_are_what_averages_divide_by(task):
+    whole = record_of(task, np.float32([1, 1, 1, 1, 1, 1, 0, 0]))
+    light = record_of(task, np.float32([0.25] * 6 + [0, 0]))
+    assert (light.pop("n"), light.pop("weight")) == (6, 1.5)
+    assert whole.pop("n") == 6
+    assert "weight" not in whole
+    for name, value in whole.items():
+        # Powers of 2, so only float32 sums of products by other powers.
+        assert light[name] == pytest.approx(value, rel=1e-6), name
+
+
+@pytest.mark.parametrize("task", ALL[1:], ids=lambda task: task.name)
+def test_without_any_weight_there_is_nothing_to_measure(task):
+    with pytest.raises(InputError, match="no image has a weight above 0"):
+        record_of(task, np.zeros(8, np.float32))

@@ -59,12 +59,12 @@ def test_loss_and_gradient_of_extreme_predictions_are_finite(name):
 
 
 def record_of(logits, label, weight=ONES, task=TASK) -> dict[str, Any]:
-    batches = [
-        jax.jit(task.sums)(*parts)
-        for parts in zip(
-            *(np.split(v, [7, 14]) for v in (logits, label, weight)), strict=True
-        )
-    ]
+    batches = []
+    for x, y, w in zip(
+        *(np.split(v, [7, 14]) for v in (logits, label, weight)), strict=True
+    ):
+        rows = {**jax.jit(task.rows)(x, y), "weight": w}
+        batches.append({**jax.jit(task.sums)(x, y, w), "rows": rows})
     return metrics.collect(task, batches)
 
 
@@ -75,7 +75,7 @@ def test_metrics_are_those_of_scikit_learn_in_the_units_of_the_data():
     for k, name in enumerate(TASK.class_names):
         known = ~np.isnan(LABEL[:, k])
         pair = LABEL[known, k].astype(np.float64), found[known, k]
-        # The labels' rounding to float32, of 1e-3 of a standard deviation at most.
+        # What `predict` returns compiled may be rounded otherwise.
         expected = {
             "each_mae": mean_absolute_error(*pair),
             "each_rmse": np.sqrt(mean_squared_error(*pair)),
@@ -88,19 +88,48 @@ def test_metrics_are_those_of_scikit_learn_in_the_units_of_the_data():
         assert record[metric] == pytest.approx(mean, rel=1e-12)
 
 
-def test_r2_keeps_its_digits_far_from_zero():
-    # In the data's units float32 sums of squares would be off by more than the spread.
-    label = (1e5 + RNG.normal(size=(20, 1))).astype(np.float32)
-    task = Regression(("height",), (float(label.mean()),), (float(label.std()),))
-    logits = np.asarray(task.target(label, 1)) + np.float32(0.1)
-    squares, n = np.sum(label**2), np.float32(20)
-    naive = squares - np.sum(label) ** 2 / n
-    assert abs(naive / (label.astype(np.float64).var() * 20) - 1) > 0.5
-    expected = r2_score(standardised := np.asarray(task.target(label, 1)), logits)
-    assert standardised.std() == pytest.approx(1, rel=1e-2)
-    assert record_of(logits, label, task=task)["r2"] == pytest.approx(
-        expected, rel=1e-5
-    )
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 3000.0, -1e6])
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_metrics_keep_their_digits_wherever_the_labels_lie(offset, scale, weighted):
+    # The test labels lie `offset` standard deviations from the training ones.
+    rng = np.random.default_rng(5)
+    label = (scale * (offset + rng.normal(size=(40, 1)))).astype(np.float32)
+    label[3] = np.nan
+    task = Regression(("height",), (0.3 * scale,), (scale,))
+    noise = 0.1 * rng.normal(size=(40, 1)).astype(np.float32)
+    logits = np.asarray(task.target(label, 1)) + noise
+    logits[3] = 5
+    weight = rng.choice([0, 0.5, 2, 3.25], 40).astype(np.float32)
+    weight = weight if weighted else np.ones(40, np.float32)
+    record = record_of(logits, label, weight, task)
+    used = (weight > 0) & ~np.isnan(label[:, 0])
+    found = np.asarray(jax.jit(task.predict)(logits))
+    pair = label[used, 0].astype(np.float64), found[used, 0].astype(np.float64)
+    counts = {"sample_weight": weight[used].astype(np.float64)}
+    # float64 on both sides; 1e6 leaves 6 digits fewer of the spread than of the mean.
+    expected = {
+        "mae": mean_absolute_error(*pair, **counts),
+        "rmse": np.sqrt(mean_squared_error(*pair, **counts)),
+        "r2": r2_score(*pair, **counts),
+    }
+    for name, value in expected.items():
+        assert record[name] == pytest.approx(value, rel=1e-9)
+    if abs(offset) < 1e5:  # where float32 still tells the labels apart
+        assert record["r2"] > 0.98
+
+
+def test_in_training_there_are_the_errors_that_add_up():
+    total: dict[str, Any] = {}
+    for part in (slice(0, 9), slice(9, 20)):
+        sums = jax.jit(TASK.sums)(LOGITS[part], LABEL[part], ONES[part])
+        total = metrics.add(total, sums)
+    record = TASK.summarise(total)
+    whole = record_of(LOGITS, LABEL)
+    assert set(whole) - set(record) == {"r2", "each_r2"}
+    for name in ("mae", "rmse"):
+        # float32 sums of standardised errors; the labels' rounding, as above.
+        assert record[name] == pytest.approx(whole[name], rel=1e-4)
 
 
 def test_one_output_is_not_listed_one_by_one():
@@ -112,9 +141,11 @@ def test_one_output_is_not_listed_one_by_one():
 def test_labels_of_one_value_have_an_r2_of_1_or_0_as_in_scikit_learn():
     task = Regression(("height",), (0.3,), (0.7,))
     label = np.full((20, 1), 5.3, np.float32)
-    right = np.asarray(task.target(label, 1))
-    assert record_of(right, label, task=task)["r2"] == 1
-    assert record_of(right + np.float32(1), label, task=task)["r2"] == 0
+    exact = Regression(("height",), (5.25,), (0.5,))
+    assert record_of(0 * label + 1, 0 * label + 5.75, task=exact)["r2"] == 1
+    assert record_of(0 * label + 2, 0 * label + 5.75, task=exact)["r2"] == 0
+    weight = np.full(20, 0.3, np.float32)
+    assert record_of(label, label, weight, task)["r2"] == 0
     label = label.round()  # which scikit-learn's own sums have no rounding of
     assert (r2_score(label, label), r2_score(label, label + 1)) == (1, 0)
 
@@ -138,17 +169,13 @@ def test_padding_adds_nothing_and_a_weight_of_2_is_twice_the_example():
     twice = np.repeat(np.arange(20), np.arange(20) % 3)
     logits = np.where(weight[:, None] > 0, LOGITS, np.float32(np.nan))
     weighted = record_of(logits, LABEL, weight)
-    repeated = metrics.collect(
-        TASK,
-        [
-            jax.jit(TASK.sums)(
-                LOGITS[twice], LABEL[twice], np.ones(len(twice), np.float32)
-            )
-        ],
-    )
+    ones = np.ones(len(twice), np.float32)
+    repeated = record_of(LOGITS[twice], LABEL[twice], ones)
+    assert (weighted.pop("n"), repeated.pop("n")) == (13, 19)
+    assert weighted.pop("weight") == 19
     for metric in ("each_mae", "each_rmse", "each_r2"):
-        # Summed in float32 in another order.
-        assert weighted.pop(metric) == pytest.approx(repeated.pop(metric), rel=1e-5)
+        assert weighted.pop(metric) == pytest.approx(repeated.pop(metric), rel=1e-12)
+    # The loss is summed in float32 in another order.
     assert weighted == pytest.approx(repeated, rel=1e-5)
 
 
