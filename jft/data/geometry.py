@@ -28,7 +28,8 @@ class Square:
         preprocess: Gives the size S, the filter, and the crop fraction.
         whole: Keep all of the image and fill up what is missing, as masks ask for;
             else keep the central square.
-        fast: Let a JPEG be decoded at a fraction of its size where it is much larger.
+        fast: Save what changes pixels by a level or so: decode a JPEG at a fraction of
+            its size where it is much larger, and resize no more than is kept.
     """
 
     preprocess: Preprocess
@@ -46,7 +47,7 @@ class Square:
     def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the square [S, S, 3] of an RGB image [H, W, 3]."""
         if not self.whole:
-            return centre(image, self.preprocess)
+            return centre(image, self.preprocess, exact=not self.fast)
         return letterbox(
             image,
             self.preprocess.size,
@@ -154,7 +155,7 @@ def _tiles(
 
 
 def centre(
-    image: npt.NDArray[np.uint8], preprocess: Preprocess
+    image: npt.NDArray[np.uint8], preprocess: Preprocess, *, exact: bool = True
 ) -> npt.NDArray[np.uint8]:
     """Resize the shorter side, keep the central square.
 
@@ -166,6 +167,8 @@ def centre(
     Args:
         image: RGB [H, W, 3] in 0..255, any size.
         preprocess: Its size S, interpolation and crop fraction are used.
+        exact: Else only what is kept is resized, and Pillow may round rows before
+            columns where it would round columns first.
 
     Returns:
         The square [S, S, 3] in 0..255; the array may be read-only, or `image` itself.
@@ -178,11 +181,15 @@ def centre(
     top, left = round((new_height - size) / 2), round((new_width - size) / 2)
     if (new_height, new_width) == (height, width):
         return image[top : top + size, left : left + size]
+    sides, kept = (new_width, new_height), (left, top, left + size, top + size)
+    how = _FILTERS[preprocess.interpolation]
     with one_at_a_time(new_height * new_width):
-        resized = Image.fromarray(image).resize(
-            (new_width, new_height), _FILTERS[preprocess.interpolation]
-        )
-        return np.asarray(resized.crop((left, top, left + size, top + size)))
+        picture = Image.fromarray(image)
+        if exact:
+            return np.asarray(picture.resize(sides, how).crop(kept))
+        x, y = width / new_width, height / new_height
+        box = (left * x, top * y, (left + size) * x, (top + size) * y)
+        return np.asarray(picture.resize((size, size), how, box=box))
 
 
 def _shorten(image: npt.NDArray[np.uint8], target: int) -> npt.NDArray[np.uint8]:

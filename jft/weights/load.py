@@ -200,13 +200,22 @@ def _fit(
     pages = own_pages(math.prod(want.shape) * want.dtype.itemsize)
     fitting = pages.view(want.dtype).reshape(want.shape)
     _lay_out(fitting.reshape(array.shape), array)
-    finite = np.isfinite(fitting)
-    if not finite.all():
-        bad = fitting.size - int(finite.sum())
+    if bad := _not_finite(fitting):
         return f"{bad} of {fitting.size} values are not finite", None
     if ours.endswith("/var") and (fitting < 0).any():
         return f"{int((fitting < 0).sum())} variances are negative", None
     return "", fitting
+
+
+def _not_finite(array: np.ndarray) -> int:
+    """Count the values that are not finite: their sum tells at once if there are any.
+
+    It may overflow too, and then they are looked at one by one.
+    """
+    with np.errstate(all="ignore"):
+        if np.isfinite(array.sum()):
+            return 0
+    return array.size - int(np.isfinite(array).sum())
 
 
 def _folded(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:

@@ -408,6 +408,22 @@ def test_without_simplejpeg_too_scans_have_an_end():
         decode(many)
 
 
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("fraction", [1.0, 0.875])
+@pytest.mark.parametrize("shape", [(60, 100), (100, 60), (80, 80), (33, 200)])
+def test_resizing_what_is_kept_alone_changes_pixels_by_a_level(
+    shape: tuple[int, int], fraction: float, size: int
+):
+    image = picture(*shape)
+    preprocess = Preprocess(size=size, crop_fraction=fraction)
+    slow, fast = (
+        Square(preprocess, fast=fast).image(image).astype(int) for fast in (False, True)
+    )
+    assert slow.shape == fast.shape == (size, size, 3)
+    # Rounding rows or columns first is up to half a level each.
+    assert np.abs(slow - fast).max() <= 1
+
+
 def test_decoding_smaller_hardly_changes_what_a_resize_makes_of_a_photograph():
     rng = np.random.default_rng(0)
     rows, columns = np.fft.fftfreq(600)[:, None], np.fft.rfftfreq(800)
