@@ -170,7 +170,7 @@ class TrainConfig:
             coco:FILE, hf-parquet:PATH, webdataset:PATH or tfds:NAME, with options as
             in csv:FILE?label=kind. folder's PATH holds train/ and test/ (or val/)
             with one folder a class, or the class folders alone. Where there is no
-            test split, a fixed fifth is kept for testing. docs/data.md has the rest.
+            test split, about a fifth is kept for testing. docs/data.md has the rest.
         task: The loss, and the weights of classes.
         sampling: shuffle shows every example once an epoch. balanced draws as many,
             but of every class as often; take it or balanced class weights, not both.
