@@ -1,6 +1,7 @@
 """The classic recipe does what every tutorial teaches, step by step."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,12 @@ def test_the_recipe_says_what_the_tutorials_say():
     assert config.optim.weight_decay == config.label_smoothing == 0
 
 
-def by_hand(config: TrainConfig, spec: ModelSpec) -> tuple[Any, Any]:
-    """Return the parameters before and after SGD with momentum, written out."""
-    start = load_pretrained("resnet50", config.weights, 2, image_size=64)
+def by_hand(config: TrainConfig, spec: ModelSpec) -> tuple[Any, Any, list[float]]:
+    """Return the parameters before and after SGD with momentum, and each step's loss.
+
+    Written out. The 16 images are one batch, so that a step is an epoch.
+    """
+    start = load_pretrained("resnet50", config.weights, 2, image_size=config.image_size)
     splits = open_splits(config.data, start.preprocess)
     batches = Batches(splits.train, config.batch_size, config.seed, config.epochs)
     params = {
@@ -100,8 +104,9 @@ def by_hand(config: TrainConfig, spec: ModelSpec) -> tuple[Any, Any]:
             weight = batch["weight"]
             return jnp.sum(each * weight) / jnp.sum(weight), changed["batch_stats"]
 
-        return jax.grad(loss, has_aux=True)(params)
+        return jax.value_and_grad(loss, has_aux=True)(params)
 
+    losses: list[float] = []
     momentum = {name: np.zeros_like(x) for name, x in params.items()}
     stats, before = start.variables["batch_stats"], dict(params)
     for i in range(len(batches)):
@@ -117,12 +122,13 @@ def by_hand(config: TrainConfig, spec: ModelSpec) -> tuple[Any, Any]:
             size=start.preprocess.size,
         )
         image = augment.normalise(pixels, start.preprocess)
-        grads, stats = gradient(tree.unflatten(params), stats, image, batch)
+        (loss, stats), grads = gradient(tree.unflatten(params), stats, image, batch)
+        losses.append(float(loss))
         for name, grad in tree.flatten(grads).items():
             if layer_of(name, spec) not in FIRST_FIVE:
                 momentum[name] = np.float32(0.9) * momentum[name] + np.asarray(grad)
                 params[name] = params[name] - np.float32(1e-4) * momentum[name]
-    return before, params
+    return before, params, losses
 
 
 def test_the_first_five_layers_stay_and_sgd_moves_the_others(
@@ -131,16 +137,21 @@ def test_the_first_five_layers_stay_and_sgd_moves_the_others(
     result = fit(recipe)
     predictor = Predictor.from_run(result.workdir)  # saved for inference
     after = tree.flatten(FrozenDict(predictor.variables)["params"])
-    before, expected = by_hand(recipe, narrow)
-    moved = worst = 0.0
+    before, expected, losses = by_hand(recipe, narrow)
+    lines = (result.workdir / "metrics.jsonl").read_text().splitlines()
+    logged = [e["loss"] for e in map(json.loads, lines) if e["split"] == "train"]
+    wrong = moved = 0.0
     for name, leaf in after.items():
         if layer_of(name, narrow) in FIRST_FIVE:
             assert np.asarray(leaf).tobytes() == before[name].tobytes(), name
         else:
-            worst = max(worst, float(np.abs(leaf - expected[name]).max()))
-            moved = max(moved, float(np.abs(leaf - before[name]).max()))
-    # A first step is within 3e-8 of the reference; batch statistics magnify the
-    # rounding of the nine after it.
-    assert worst < 0.02 * moved
-    assert moved > 1e-3
+            wrong += float(np.square(leaf - expected[name]).sum())
+            moved += float(np.square(leaf - before[name]).sum())
+    # Rounding is magnified by every step's batch statistics: over other images the
+    # updates of ten steps were 3 % to 8 % off as a whole, these losses up to 0.4 %.
+    assert losses[0] == pytest.approx(logged[0], rel=1e-6)
+    assert losses[:5] == pytest.approx(logged[:5], rel=1e-3)
+    assert losses == pytest.approx(logged, rel=1e-2)
+    assert wrong < 0.15**2 * moved
+    assert losses[-1] < 0.9 * losses[0]
     assert predictor([np.zeros((40, 40, 3), np.uint8)]).shape == (1, 2)

@@ -190,7 +190,7 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
     step = jax.jit(make_train_step(start.legs[0].step_spec))
     for _ in range(reference.STEPS):
         state, sums = step(state, batch)
-        yield state, float(sums["loss"] / sums["n"])
+        yield state, float(sums["loss"] / sums["weight"])
 
 
 @pytest.fixture(scope="module", params=list(reference.TRAINING))
