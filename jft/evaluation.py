@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from jft import config as configs
 from jft import metrics
-from jft.augment import VIEWS
+from jft.augment import check_views
 from jft.data.pipeline import Batches, Examples, read
 from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import Devices, get_devices, tune_cpu
-from jft.errors import InputError, nearest
+from jft.errors import InputError
 from jft.inference import Predictor
 from jft.interpolate import check_share, interpolate, pretrained_variables
 from jft.runlog import open_run
@@ -145,9 +145,7 @@ def _measure(
     devices: Literal["auto", "jit", "pmap"],
 ) -> Callable[[Any], dict[str, Any]]:
     """Return what measures variables of a run's network on the test images."""
-    if views not in VIEWS:
-        valid = ", ".join(VIEWS)
-        raise InputError(f"no views {views!r}{nearest(views, VIEWS)}\nviews: {valid}")
+    check_views(views)
     used = get_devices(devices, batch_size)
     directory, task = open_run(run), predictor.task
     spec = data or configs.from_dict(directory.read("config.json")).data

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
-from jft.augment import VIEWS, averaged
+from jft.augment import VIEWS, averaged, check_views
 from jft.checkpoint import load_model
 from jft.data.decode import DecodeError, decode
 from jft.data.geometry import Square, most_probable
-from jft.errors import InputError, nearest
+from jft.errors import InputError
 from jft.interpolate import interpolate, pretrained_variables
 from jft.models import ModelSpec
 from jft.models.network import Network
@@ -60,9 +60,7 @@ class Predictor:
 
     def __post_init__(self) -> None:
         """Raise InputError if there are no such views."""
-        if self.views not in VIEWS:
-            near, valid = nearest(self.views, VIEWS), ", ".join(VIEWS)
-            raise InputError(f"no views {self.views!r}{near}\nviews: {valid}")
+        check_views(self.views)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -4,6 +4,15 @@ from jft.augment.crop import centre
 from jft.augment.image import augment, normalise
 from jft.augment.mixing import mix
 from jft.augment.resized import shrink
-from jft.augment.views import VIEWS, averaged
+from jft.augment.views import VIEWS, averaged, check_views
 
-__all__ = ["VIEWS", "augment", "averaged", "centre", "mix", "normalise", "shrink"]
+__all__ = [
+    "VIEWS",
+    "augment",
+    "averaged",
+    "centre",
+    "check_views",
+    "mix",
+    "normalise",
+    "shrink",
+]

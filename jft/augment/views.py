@@ -6,6 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jft.errors import InputError, nearest
+
 
 class View(NamedTuple):
     """One way to look at a square image: mirrored or not, then turned.
@@ -31,6 +33,13 @@ VIEWS: dict[str, tuple[View, ...]] = {
     ),
 }
 """The views that predictions are averaged over; d4 is all symmetries of a square."""
+
+
+def check_views(name: str) -> None:
+    """Raise `InputError` unless it is a name in VIEWS."""
+    if name not in VIEWS:
+        valid = ", ".join(VIEWS)
+        raise InputError(f"no views {name!r}{nearest(name, VIEWS)}\nviews: {valid}")
 
 
 def apply(view: View, image: jax.Array) -> jax.Array:

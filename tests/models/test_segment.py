@@ -15,6 +15,7 @@ from jft import tree
 from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import MODELS, ModelSpec, TrainMode, config_of, configured
+from jft.models.network import Network
 from jft.models.norm import BatchNorm
 from jft.models.resnet import ResNet
 from jft.models.segment import DECODERS, double, resize
@@ -117,12 +118,8 @@ def test_names_of_the_decoders_layers_are_explicit():
     }
 
 
-def test_fcn_and_deeplab_see_an_eighth_and_spread_kernels_instead_of_steps():
-    # torchvision: replace_stride_with_dilation=[False, True, True], where a stage's
-    # first block still has the spread of the stage before.
-    model = MODELS["fcn_resnet50"].build(CLASSES)
-    assert isinstance(model, ResNet)
-    assert [model.dilation(depth) for depth in range(4)] == [1, 1, 2, 4]
+def spread_of(model: Network) -> tuple[list[int], tuple[int, ...]]:
+    """Return how far each 3x3 kernel is spread, and the shape of the last features."""
     variables = tree.unflatten(shapes_of(model))
     x = jax.ShapeDtypeStruct((1, 65, 96, 3), jnp.float32)
     program = jax.make_jaxpr(lambda v, x: model.apply(v, x, stop="stage4"))
@@ -133,35 +130,35 @@ def test_fcn_and_deeplab_see_an_eighth_and_spread_kernels_instead_of_steps():
     ]
     wide = [e for e in equations if e.invars[1].aval.shape[0] == 3]
     spread = [e.params["rhs_dilation"][0] for e in wide]
+    return spread, equations[-1].outvars[0].aval.shape
+
+
+def test_fcn_and_deeplab_see_an_eighth_and_spread_kernels_instead_of_steps():
+    # torchvision: replace_stride_with_dilation=[False, True, True], where a stage's
+    # first block still has the spread of the stage before.
+    model = MODELS["fcn_resnet50"].build(CLASSES)
+    assert isinstance(model, ResNet)
+    assert [model.dilation(depth) for depth in range(4)] == [1, 1, 2, 4]
+    spread, shape = spread_of(model)
     assert spread == [1] * 3 + [1] * 4 + [1, 2, 2, 2, 2, 2] + [2, 4, 4]
-    assert equations[-1].outvars[0].aval.shape == (1, 9, 12, 2048)
+    assert shape == (1, 9, 12, 2048)
     cifar = segments("cifar", "fcn", (1, 1, 1)).build(CLASSES)
     assert isinstance(cifar, ResNet)
     assert [cifar.dilation(depth) for depth in range(3)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "shape"),
+    ("name", "expected"),
     [
-        ("resnetv2_50x1_bit", [1] * 3 + [1] * 4 + [1] + [2] * 5 + [2, 4, 4], (9, 12)),
-        ("keras_resnet50v2", [1] * 3 + [1] * 4 + [2] * 6 + [4] * 3, (9, 12)),
+        ("resnetv2_50x1_bit", [1] * 3 + [1] * 4 + [1] + [2] * 5 + [2, 4, 4]),
+        ("keras_resnet50v2", [1] * 3 + [1] * 4 + [2] * 6 + [4] * 3),
     ],
 )
 def test_pre_activation_networks_spread_kernels_behind_the_step_they_leave_out(
-    name: str, expected: list[int], shape: tuple[int, int]
+    name: str, expected: list[int]
 ):
     model = MODELS[name].adapted(decoder="deeplabv3").build(CLASSES)
-    variables = tree.unflatten(shapes_of(model))
-    x = jax.ShapeDtypeStruct((1, 65, 96, 3), jnp.float32)
-    program = jax.make_jaxpr(lambda v, x: model.apply(v, x, stop="stage4"))
-    equations = [
-        e
-        for e in _equations(program(variables, x).jaxpr)
-        if e.primitive.name == "conv_general_dilated"
-    ]
-    wide = [e for e in equations if e.invars[1].aval.shape[0] == 3]
-    assert [e.params["rhs_dilation"][0] for e in wide] == expected
-    assert equations[-1].outvars[0].aval.shape[1:3] == shape
+    assert spread_of(model) == (expected, (1, 9, 12, 2048))
 
 
 @pytest.mark.parametrize("name", ["basic", "bottleneck", "deep", "keras", "keras_v2"])
