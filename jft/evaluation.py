@@ -22,14 +22,6 @@ from jft.step import make_eval_step
 from jft.tasks import Task
 from jft.types import VOID
 
-OUTPUTS = {
-    "classification": "classes",
-    "multilabel": "labels",
-    "segmentation": "classes",
-    "regression": "numbers",
-}
-"""What a task's outputs are called."""
-
 
 def evaluate_source(
     eval_step: Callable[[Any, Any], Any],
@@ -186,7 +178,7 @@ def relabel(source: Source, task: Task) -> Source:
         )
     if source.class_names == names:
         return source
-    what, strange = OUTPUTS[task.name], set(source.class_names) - set(names)
+    what, strange = task.outputs, set(source.class_names) - set(names)
     if strange:
         raise InputError(
             f"the data has {what} that the run was not trained on: "

@@ -195,8 +195,8 @@ class Predictor:
     def _predict(self, images: np.ndarray) -> np.ndarray:
         """Return what is predicted of squares [B, S, S, 3], [B, *_shape] float32.
 
-        Each view is a call of its own: in one program XLA would compute all at once,
-        with six times the memory for d4, and compile eight networks.
+        Each view is a call of its own: one program would hold the features of all views
+        at once, and compile a network for each.
         """
         step = partial(self._step, self.variables)
         logits = averaged(step, jnp.asarray(images), self.views)

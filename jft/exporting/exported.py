@@ -16,29 +16,24 @@ SHOWN = 8  # names in a line
 class Words(NamedTuple):
     """How a task is spoken of."""
 
-    outputs: str  # what there is one output for
     meaning: str  # of an output
     data: str  # how data like it is asked for
 
 
 WORDS = {
     "classification": Words(
-        outputs="classes",
         meaning="logits, of which a softmax makes probabilities",
         data="folder:IMAGES",
     ),
     "multilabel": Words(
-        outputs="labels",
         meaning="logits, of which a sigmoid makes the probability of each label",
         data="csv:TABLE",
     ),
     "segmentation": Words(
-        outputs="classes",
         meaning="logits of every pixel, of which a softmax makes probabilities",
         data="masks:FOLDER",
     ),
     "regression": Words(
-        outputs="numbers",
         meaning="standardised: output * std + mean is the number",
         data="csv:TABLE",
     ),
@@ -105,7 +100,7 @@ class Exported:
         if self.task is None:
             return [("classes", listed)]
         words = WORDS[self.task.name]
-        lines = [(words.outputs, listed), ("outputs", words.meaning)]
+        lines = [(self.task.outputs, listed), ("outputs", words.meaning)]
         if isinstance(self.task, Regression):
             moments = zip(names, self.task.mean, self.task.std, strict=False)
             lines += [("", f"{n}: mean {m:.9g}, std {s:.9g}") for n, m, s in moments]

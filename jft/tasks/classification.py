@@ -41,6 +41,7 @@ class Classification:
 
     name: ClassVar[str] = "classification"
     score: ClassVar[str] = "accuracy"
+    outputs: ClassVar[str] = "classes"
     losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
     dense: ClassVar[bool] = False
 

@@ -42,6 +42,7 @@ class MultiLabel:
 
     name: ClassVar[str] = "multilabel"
     score: ClassVar[str] = "mAP"
+    outputs: ClassVar[str] = "labels"
     losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
     dense: ClassVar[bool] = False
 

@@ -41,6 +41,7 @@ class Regression:
 
     name: ClassVar[str] = "regression"
     score: ClassVar[str] = "r2"
+    outputs: ClassVar[str] = "numbers"
     losses: ClassVar[tuple[str, ...]] = get_args(NumberLoss)
     dense: ClassVar[bool] = False
 

@@ -46,6 +46,7 @@ class Segmentation:
 
     name: ClassVar[str] = "segmentation"
     score: ClassVar[str] = "mIoU"
+    outputs: ClassVar[str] = "classes"
     losses: ClassVar[tuple[str, ...]] = get_args(MaskLoss)
     dense: ClassVar[bool] = True
 

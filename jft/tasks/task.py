@@ -22,12 +22,14 @@ class Task(Protocol):
         name: What `--task` calls it.
         score: The metric, the higher the better, that the best epoch is chosen by. It
             can be NaN where the network's outputs are.
+        outputs: What the K outputs are called together.
         losses: Names of the losses it can be trained with.
         dense: Whether a label is a mask: outputs are for each pixel.
     """
 
     name: ClassVar[str]
     score: ClassVar[str]
+    outputs: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]
     dense: ClassVar[bool]
 
