@@ -16,13 +16,14 @@ import jax
 import numpy as np
 from turns import Step, serve
 
-from jft import costs, freeze, tree
+from jft import costs, tree
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from jft.devices import Devices, tune_cpu
-from jft.pretrained import Pretrained, load_pretrained
-from jft.state import Start, begin
+from jft.freeze import rules
 from jft.step import make_train_step
 from jft.tasks import Classification
+from jft.train.legs import Start, begin
+from jft.weights.pretrained import Pretrained, load_pretrained
 
 CLASSES = 10
 # So low that random weights stay as they are, however often the step is run.
@@ -82,9 +83,9 @@ def _facts(compiled: Any, start: Start, pretrained: Pretrained) -> dict[str, Any
     forward, sizes = Counter[str](), Counter[str]()
     for module, cost in costs.module_costs(found).items():
         if module:
-            forward[freeze.layer_of(f"{module}/kernel", spec)] += cost.forward
+            forward[rules.layer_of(f"{module}/kernel", spec)] += cost.forward
     for name, leaf in params.items():
-        sizes[freeze.layer_of(name, spec)] += leaf.size
+        sizes[rules.layer_of(name, spec)] += leaf.size
     return {
         "flops": sum(operation.flops for operation in found),
         "temporaries": used.temporaries,

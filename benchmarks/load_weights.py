@@ -54,10 +54,10 @@ def ways(how: str) -> Callable[[str], object]:
     import jax
     from safetensors.numpy import load_file
 
-    from jft.pretrained import load_pretrained
     from jft.weights.files import read_tensors
     from jft.weights.load import place
     from jft.weights.opened import open_weights
+    from jft.weights.pretrained import load_pretrained
 
     if how == "safetensors":
         return load_file

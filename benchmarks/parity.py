@@ -29,7 +29,7 @@ from common import RESULTS
 from jft.devices import tune_cpu
 from jft.models import MODELS, ModelSpec
 from jft.models.variants import ResNetVariant, VGGVariant
-from jft.runlog import environment
+from jft.runs.directory import environment
 
 PATH = RESULTS / "parity.json"
 PAGE = Path(__file__).parents[1] / "docs" / "weights.md"

@@ -11,8 +11,8 @@ Command (`PATH` holds `train/CLASS/*.jpg` and `test/CLASS/*.jpg`, or class folde
 
 Expected: as good as the images are many; the rate is low, so small sets want more
 epochs, or `--optim.learning-rate 0.01`. Not measured here: ImageNet weights could not
-be downloaded where this was written. tests/test_tutorial.py repeats every step by hand
-on a narrow network.
+be downloaded where this was written. tests/train/test_tutorial.py repeats every step by
+hand on a narrow network.
 Hardware: anything; 2 CPU cores do as well, slowly.
 Time: `--dry-run` tells it for your images and machine.
 """

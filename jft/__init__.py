@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from jft.config import TaskConfig as TaskConfig
     from jft.config import TrainConfig as TrainConfig
     from jft.errors import InputError as InputError
-    from jft.inference import Predictor as Predictor
-    from jft.loop import fit as fit
-    from jft.pretrained import Pretrained as Pretrained
-    from jft.pretrained import load_pretrained as load_pretrained
-    from jft.watch import Result as Result
+    from jft.predict.predictor import Predictor as Predictor
+    from jft.train.loop import fit as fit
+    from jft.train.watch import Result as Result
+    from jft.weights.pretrained import Pretrained as Pretrained
+    from jft.weights.pretrained import load_pretrained as load_pretrained
 
 _HOMES = {
     "AugmentConfig": "jft.config",
     "InputError": "jft.errors",
     "ModelConfig": "jft.config",
     "OptimConfig": "jft.config",
-    "Predictor": "jft.inference",
-    "Pretrained": "jft.pretrained",
-    "Result": "jft.watch",
+    "Predictor": "jft.predict.predictor",
+    "Pretrained": "jft.weights.pretrained",
+    "Result": "jft.train.watch",
     "TaskConfig": "jft.config",
     "TrainConfig": "jft.config",
-    "fit": "jft.loop",
-    "load_pretrained": "jft.pretrained",
+    "fit": "jft.train.loop",
+    "load_pretrained": "jft.weights.pretrained",
 }
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from jft.cli import guarded, parse
+from jft.console.cli import guarded, parse
 from jft.errors import InputError
 
 
@@ -81,7 +81,7 @@ def convert(flags: Flags) -> int:
         raise InputError(
             "name the weights to read and the file to write, or give --list"
         )
-    from jft.exporting import convert_weights
+    from jft.export import convert_weights
 
     print(convert_weights(flags.source, flags.destination, flags.to, flags.model))
     return 0

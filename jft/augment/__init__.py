@@ -1,7 +1,7 @@
-"""Images on the device: normalisation, and random changes keyed by example."""
+"""Images on the device: random changes keyed by example."""
 
 from jft.augment.crop import centre
-from jft.augment.image import augment, normalise
+from jft.augment.image import augment
 from jft.augment.mixing import mix
 from jft.augment.resized import shrink
 from jft.augment.views import VIEWS, averaged, check_views
@@ -13,6 +13,5 @@ __all__ = [
     "centre",
     "check_views",
     "mix",
-    "normalise",
     "shrink",
 ]

@@ -1,7 +1,6 @@
-"""Normalisation, and the random changes of single images in their order."""
+"""The random changes of single images, in their order."""
 
 import jax
-import jax.numpy as jnp
 
 from jft.augment.crop import centre, random_crop, random_flip
 from jft.augment.erase import random_erase
@@ -11,28 +10,9 @@ from jft.augment.picture import Picture
 from jft.augment.policy import apply_policy
 from jft.augment.resized import random_resized_crop
 from jft.config import AugmentConfig
-from jft.preprocess import Preprocess
 
 # Folded into an example's key, whose children 0 and 1 are what `split` returns.
 POLICY, ERASE, RESIZED_CROP, VERTICAL_FLIP, ROTATE, JITTER, HUE = range(2, 9)
-
-
-def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
-    """Return `(image * pixel_max / 255 - mean) / std`, float32.
-
-    Args:
-        image: [B, H, W, 3] RGB, uint8 or float32 in [0, 255].
-        preprocess: Its pixel_max, channels, mean and std are used.
-
-    Returns:
-        [B, H, W, 3], the colours in the preprocessing's order.
-    """
-    if preprocess.channels == "bgr":
-        image = image[..., ::-1]
-    mean = jnp.asarray(preprocess.mean, jnp.float32)
-    std = jnp.asarray(preprocess.std, jnp.float32)
-    scaled = image.astype(jnp.float32) / (255.0 / preprocess.pixel_max)
-    return (scaled - mean) / std
 
 
 def augment(

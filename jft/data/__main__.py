@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jft.cli import guarded, parse
+from jft.console.cli import guarded, parse
 from jft.preprocess import Preprocess
 
 

@@ -30,10 +30,10 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "digits": Format("jft.data.formats.digits", "digits"),
-    "folder": Format("jft.data.formats.folder", "folder:PATH"),
+    "digits": Format("jft.data.digits", "digits"),
+    "folder": Format("jft.data.folder", "folder:PATH"),
     "csv": Format(
-        "jft.data.formats.table",
+        "jft.data.csv.read",
         "csv:FILE",
         (
             *("path", "label", "split", "weight"),
@@ -41,16 +41,16 @@ FORMATS: dict[str, Format] = {
         ),
     ),
     "masks": Format(
-        "jft.data.formats.masks",
+        "jft.data.masks.read",
         "masks:PATH",
         (
             *("images", "masks", "unpaired"),
             *("classes", "values", "void", "nearest"),
         ),
     ),
-    "coco": Format("jft.data.formats.coco", "coco:FILE", ("images", "test")),
+    "coco": Format("jft.data.coco.read", "coco:FILE", ("images", "test")),
     "hf-parquet": Format(
-        "jft.data.formats.parquet",
+        "jft.data.parquet.read",
         "hf-parquet:PATH",
         (
             *("train", "test", "image", "label", "mask", "task"),
@@ -58,7 +58,7 @@ FORMATS: dict[str, Format] = {
         ),
     ),
     "tfds": Format(
-        "jft.data.formats.tfds",
+        "jft.data.tfds.read",
         "tfds:NAME[:CONFIG]",
         (
             *("dir", "train", "test", "image", "label"),
@@ -66,7 +66,7 @@ FORMATS: dict[str, Format] = {
         ),
     ),
     "webdataset": Format(
-        "jft.data.formats.shards",
+        "jft.data.webdataset.read",
         "webdataset:PATH",
         (
             *("train", "test", "image", "label", "task"),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jft import augment
 from jft.models.network import Network
+from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
 from jft.step.training import total
 from jft.tasks import Task
@@ -27,7 +28,7 @@ def make_predict_step(
 
     def predict_step(variables: Params, image: jax.Array) -> jax.Array:
         def logits(image: jax.Array) -> jax.Array:
-            normal = augment.normalise(image, preprocess)
+            normal = normalise(image, preprocess)
             return jnp.asarray(model.apply(variables, normal))
 
         return augment.averaged(logits, image, views)

@@ -1,87 +1,18 @@
 """The training step: a pure function of (state, batch)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from flax.core import FrozenDict
 
-from jft import augment, optim, tree
-from jft.config import AugmentConfig, OptimConfig
-from jft.models.network import Network
-from jft.preprocess import Preprocess
-from jft.tasks import Task
+from jft import augment, tree
+from jft.models.pixels import normalise
+from jft.optim import chain
+from jft.step.state import HELD_OUT, StepSpec, TrainState
 from jft.types import Batch, Metrics, Params
-
-HELD_OUT = 10  # one example in so many judges a sweep instead of training it
-
-
-class TrainState(struct.PyTreeNode):
-    """Everything that training changes, and the key it draws from.
-
-    Attributes:
-        step: int32 scalar, steps done.
-        params: Immutable parameter tree, frozen leaves included.
-        batch_stats: Statistics of batch normalisation; empty without it.
-        opt_state: State of the optimizer; none for frozen leaves.
-        key: Data of the run's root random key, uint32 [2]; never changes.
-        ema: Running averages of the variables that move, by name; empty without.
-        kept: What `jft.crossing` keeps of the best candidate; empty without.
-    """
-
-    step: jax.Array
-    params: FrozenDict[str, Any]
-    batch_stats: FrozenDict[str, Any]
-    opt_state: optax.OptState
-    key: jax.Array
-    ema: FrozenDict[str, Any] = FrozenDict()
-    kept: FrozenDict[str, Any] = FrozenDict()
-
-    @property
-    def variables(self) -> FrozenDict[str, Any]:
-        """What the network is applied with: averages, where there are any."""
-        variables: dict[str, Any] = {"params": self.params}
-        if self.batch_stats:
-            variables["batch_stats"] = self.batch_stats
-        if not self.ema:
-            return FrozenDict(variables)
-        return FrozenDict(tree.unflatten(tree.flatten(variables) | dict(self.ema)))
-
-
-@dataclass(frozen=True)
-class StepSpec:
-    """What a training step is made of; everything here is fixed while it runs.
-
-    Attributes:
-        model: The network; its `axis_name` is the mapped axis, if any.
-        task: Loss and metrics.
-        optimizer: From `jft.optim.optimizer`.
-        rate: Learning rate by step, for the log.
-        rates: Each parameter's share of the learning rate, a tree; 0 is frozen.
-        preprocess: Normalisation of the images.
-        augment: Random changes to training images.
-        optim: Accumulation, sharpness and averaging.
-        steps_per_epoch: Steps per epoch.
-        averaged: What has a running average, and the steps of the run that it does
-            not count: those before it began, and those of lost candidates.
-        holds_out: Leave every `HELD_OUT`-th example out of training.
-    """
-
-    model: Network
-    task: Task
-    optimizer: optax.GradientTransformationExtraArgs
-    rate: optax.Schedule
-    rates: Params
-    preprocess: Preprocess
-    augment: AugmentConfig
-    optim: OptimConfig
-    steps_per_epoch: int
-    averaged: Mapping[str, int]
-    holds_out: bool = False
 
 
 def total(values: Any, axis_name: str | None) -> Any:
@@ -128,7 +59,7 @@ def make_train_step(
             # The statistics follow the network as it is, not as it is disturbed.
             uphill = _uphill(params, grads, spec.optim.sam)
             grads, _, _, _ = gradients(spec, state, uphill, inputs)
-        rate = spec.rate(state.step) * optim.plateau_scale(state.opt_state)
+        rate = spec.rate(state.step) * chain.plateau_scale(state.opt_state)
         sums = dict(total(spec.task.sums(logits, inputs["label"], weight), axis)) | {
             "loss": total(jnp.sum(loss * weight), axis),
             "grad_norm": optax.tree.norm(grads) * whole,
@@ -193,7 +124,7 @@ def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Ar
         image, target, weight, example, key, epoch, spec.augment
     )
     inputs = {
-        "image": augment.normalise(image, spec.preprocess),
+        "image": normalise(image, spec.preprocess),
         "label": label,
         "target": target,
         "weight": weight,
@@ -277,7 +208,7 @@ def _averaged(state: TrainState, spec: StepSpec) -> TrainState:
     now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
     # `step` has already counted this update.
     ema = {
-        name: optim.ema(state.ema[name], now[name], spec.optim.ema, state.step - 1 - n)
+        name: chain.ema(state.ema[name], now[name], spec.optim.ema, state.step - 1 - n)
         for name, n in spec.averaged.items()
     }
     return state.replace(ema=FrozenDict(ema))

@@ -77,7 +77,7 @@ class Task(Protocol):
         """Return the metrics, computed in float64.
 
         Args:
-            total: Sums from `jft.metrics.add`. Scalars that are not the task's own,
+            total: Sums from `jft.tasks.sums.add`. Scalars that are not the task's own,
                 such as the learning rate times the weight, are divided by `weight`.
             rows: Those of all examples together, and their `weight`. None in training.
 

@@ -11,10 +11,10 @@ from safetensors.numpy import save_file
 
 from jft.errors import InputError, nearest
 from jft.models import MODELS, ModelSpec
-from jft.weights.formats.keras_save import NUMBERED, write_keras
-from jft.weights.formats.torch_save import write_torch
+from jft.weights.keras.save import NUMBERED, write_keras
 from jft.weights.layout import Layout
 from jft.weights.names import layouts
+from jft.weights.torch.save import write_torch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz", ".h5")
 """The files that can be written: beside one, torch.save's, NumPy's and Keras's."""

@@ -14,14 +14,15 @@ from typing import TypeVar
 import numpy as np
 
 from jft.errors import InputError, nearest
-from jft.weights.formats import hdf5, npz
-from jft.weights.formats.keras import WEIGHTS_MEMBER, read_keras, read_keras_archive
-from jft.weights.formats.lazy import Contents, LazyTensors
-from jft.weights.formats.ranges import FileRange
-from jft.weights.formats.safetensors import read_safetensors
-from jft.weights.formats.sharded import INDEX_SUFFIX, merged, read_shards
-from jft.weights.formats.torch_container import LEGACY_MAGIC, read_legacy, read_zip
-from jft.weights.formats.zip_archive import ZipArchive
+from jft.weights import npz
+from jft.weights.hdf5 import read as hdf5
+from jft.weights.keras.read import WEIGHTS_MEMBER, read_keras, read_keras_archive
+from jft.weights.lazy import Contents, LazyTensors
+from jft.weights.ranges import FileRange
+from jft.weights.safetensors import read_safetensors
+from jft.weights.sharded import INDEX_SUFFIX, merged, read_shards
+from jft.weights.torch.container import LEGACY_MAGIC, read_legacy, read_zip
+from jft.weights.zip_archive import ZipArchive
 
 VALID = (
     "safetensors, a state dict that torch.save wrote (.pth, .pt, .th, .bin), Keras "

@@ -13,9 +13,9 @@ from jft.errors import InputError
 from jft.models import ModelSpec
 from jft.models.variants import VGGVariant
 from jft.preprocess import CAFFE, Preprocess
-from jft.weights.formats.ranges import own_pages
 from jft.weights.layout import Layout
 from jft.weights.names import IGNORED, head_names, layout_of, layouts
+from jft.weights.ranges import own_pages
 
 MAX_LINES = 30
 READERS = 2  # a tensor is in memory twice while its reader lays it out anew

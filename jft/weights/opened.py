@@ -10,11 +10,11 @@ from typing import Any, get_args
 import numpy as np
 
 from jft import tree
-from jft.checkpoint import load_card, load_model
 from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
+from jft.runs.saved import load_card, load_model
 from jft.weights.files import Checkpoint, read_tensors
 from jft.weights.hub import Local, fetch, find_weights
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from jft.errors import InputError, nearest
 from jft.models import MODELS
 from jft.preprocess import CAFFE, INCEPTION, Preprocess
-from jft.weights.formats.strict_json import check_length, parse_json
+from jft.weights.strict_json import check_length, parse_json
 
 _PIXELS = {"imagenet": Preprocess(), "inception": INCEPTION, "caffe": CAFFE}
 # What transformers' ResNet is: the kind of its blocks and how many per stage.

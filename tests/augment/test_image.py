@@ -8,12 +8,13 @@ import numpy as np
 import pillow_operations
 import pytest
 
-from jft.augment import augment, normalise
+from jft.augment import augment
 from jft.augment.crop import random_crop
 from jft.augment.erase import rectangle
 from jft.augment.picture import Picture
 from jft.augment.policy import OPERATIONS, draw, magnitudes
 from jft.config import AugmentConfig
+from jft.models.pixels import normalise
 from jft.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 SIZE, PADDING = 4, 2

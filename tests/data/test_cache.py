@@ -17,13 +17,13 @@ from PIL import Image
 from jft.data import cache as caches
 from jft.data import images
 from jft.data.cache import Cache, Stored, name_of
+from jft.data.coco.read import Outlines
+from jft.data.coco.shapes import read_shape
 from jft.data.decode import DecodeError
-from jft.data.formats.coco import Outlines
-from jft.data.formats.coco_shapes import read_shape
-from jft.data.formats.mask_files import CodedMasks, Coding
 from jft.data.geometry import Square
 from jft.data.images import Examples, read_all
 from jft.data.listing import Dataset, Listing, Paths, stamp
+from jft.data.masks.files import CodedMasks, Coding
 from jft.data.sources import open_splits
 from jft.data.split import part
 from jft.data.squares import Mapped

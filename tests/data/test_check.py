@@ -29,7 +29,7 @@ from jft.data.check.report import describe
 from jft.data.check.sheet import contact_sheet
 from jft.data.check.similar import near, same
 from jft.data.decode import DecodeError, decode
-from jft.data.formats.digits import Pixels
+from jft.data.digits import Pixels
 from jft.data.listing import Dataset, Listing, TaskName
 from jft.data.sources import list_data
 from jft.types import VOID

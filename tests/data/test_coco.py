@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jft.data.coco.shapes import decode_counts, paint, read_shape
 from jft.data.decode import DecodeError
-from jft.data.formats.coco_shapes import decode_counts, paint, read_shape
 from jft.data.listing import Dataset
 from jft.data.sources import open_splits
 from jft.data.spec import parse_spec
@@ -338,6 +338,6 @@ def test_a_warm_cache_draws_no_outlines_unless_the_file_has_changed(
 
     first = masks(SQUARE)
     with monkeypatch.context() as patch:
-        patch.setattr("jft.data.formats.coco.paint", None)
+        patch.setattr("jft.data.coco.read.paint", None)
         assert masks(SQUARE) == first
     assert masks([[1, 1, 3, 1, 3, 4, 1, 4]]) != first

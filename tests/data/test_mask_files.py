@@ -8,9 +8,9 @@ from mask_folders import BINARY, VOID, folder, load, mask, put, values
 from PIL import Image
 
 from jft.data.decode import DecodeError
-from jft.data.formats.mask_files import Coding, read_pixels
 from jft.data.geometry import Square
 from jft.data.images import read_all
+from jft.data.masks.files import Coding, read_pixels
 from jft.data.sources import open_splits
 from jft.errors import InputError
 from jft.preprocess import Preprocess

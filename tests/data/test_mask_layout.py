@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mask_folders import BINARY, folder, image, load, mask, put, values, voc
 
-from jft.data.formats.mask_values import VOC_NAMES
+from jft.data.masks.values import VOC_NAMES
 from jft.data.sources import list_data
 from jft.data.spec import parse_spec
 from jft.errors import InputError

@@ -9,8 +9,8 @@ import pytest
 from mask_folders import coloured, folder, image, load, mask, palette, put, values
 from PIL import Image
 
-from jft.data.formats.mask_tally import MANY
-from jft.data.formats.mask_values import Wanted, find_values, inferred
+from jft.data.masks.tally import MANY
+from jft.data.masks.values import Wanted, find_values, inferred
 from jft.errors import InputError
 
 BLACK, RED, GREEN, WHITE = 0, 0xFF0000, 0x00FF00, 0xFFFFFF

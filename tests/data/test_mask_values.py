@@ -14,7 +14,7 @@ from mask_folders import (
 )
 from PIL import Image
 
-from jft.data.formats.mask_values import VOC_NAMES, voc_colour
+from jft.data.masks.values import VOC_NAMES, voc_colour
 from jft.errors import InputError
 
 # -- what the values mean ------------------------------------------------------------

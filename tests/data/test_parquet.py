@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from jft.data.decode import DecodeError
-from jft.data.formats import parquet as form
-from jft.data.formats import parquet_rows
 from jft.data.listing import Dataset, stamp
+from jft.data.parquet import read as form
+from jft.data.parquet import rows as parquet_rows
 from jft.data.sources import list_data, open_splits
 from jft.data.spec import parse_spec
 from jft.errors import InputError

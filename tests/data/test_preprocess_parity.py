@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from cpu_torchvision import import_torchvision
 
-from jft.augment import normalise
 from jft.data.decode import decode
 from jft.data.geometry import centre
 from jft.models import MODELS
+from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

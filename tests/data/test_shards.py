@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from jft.data.decode import DecodeError
-from jft.data.formats import parquet, tar_index
-from jft.data.formats import shards as form
-from jft.data.formats.shard_files import expand
 from jft.data.listing import Dataset, stamp
+from jft.data.parquet import read as parquet
 from jft.data.sources import list_data, open_splits
+from jft.data.webdataset import read as form
+from jft.data.webdataset import tar_index
+from jft.data.webdataset.files import expand
 from jft.errors import InputError
 from jft.preprocess import Preprocess
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import jft.data.sources as sources
-from jft.data.formats import folder
+from jft.data import folder
 from jft.data.images import Files
 from jft.data.sources import DataReport, Splits, open_splits, require_readable
 from jft.data.split import held_out

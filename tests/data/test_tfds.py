@@ -20,17 +20,17 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from jft.data.decode import DecodeError
-from jft.data.formats import tfds as form
-from jft.data.formats.tfds_records import (
+from jft.data.listing import Dataset, stamp
+from jft.data.sources import list_data, open_splits
+from jft.data.spec import parse_spec
+from jft.data.tfds import read as form
+from jft.data.tfds.records import (
     FeatureFiles,
     Features,
     Records,
     find_pieces,
     open_builder,
 )
-from jft.data.listing import Dataset, stamp
-from jft.data.sources import list_data, open_splits
-from jft.data.spec import parse_spec
 from jft.errors import InputError
 from jft.preprocess import Preprocess
 

@@ -11,7 +11,7 @@ import pytest
 import tfds_datasets as made
 
 from jft.data.decode import decode
-from jft.data.formats import tfds as form
+from jft.data.tfds import read as form
 
 pytestmark = pytest.mark.oracle
 

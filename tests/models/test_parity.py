@@ -15,19 +15,20 @@ import reference
 from cpu_torchvision import import_torchvision
 from flax.core import FrozenDict
 
-from jft import augment, tree
+from jft import tree
 from jft.config import AugmentConfig, OptimConfig, TrainConfig
 from jft.devices import get_devices
 from jft.models import MODELS, ModelSpec
+from jft.models.pixels import normalise
 from jft.models.variants import VGGVariant
-from jft.pretrained import Pretrained
-from jft.state import begin
 from jft.step import TrainState, make_train_step
 from jft.tasks import Classification
+from jft.train.legs import begin
 from jft.weights.export import to_layout
 from jft.weights.files import read_tensors
 from jft.weights.load import LoadReport, place
 from jft.weights.names import layout_of
+from jft.weights.pretrained import Pretrained
 
 pytestmark = pytest.mark.thorough
 
@@ -153,7 +154,7 @@ def test_a_torchvision_vgg_file_gives_the_logits_of_torch():
     exact = np.load(path.with_name("vgg16_bn_w16_ref8_logits.npy"))
     images = np.load(path.with_name("ref8_images_u8.npy"))
     model = spec.build(exact.shape[1])
-    x = augment.normalise(jnp.asarray(images), spec.preprocess)
+    x = normalise(jnp.asarray(images), spec.preprocess)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(0), x))
     placed, ignored = place(shapes, tensors, str(path), spec)
     assert len(placed) + len(ignored) == len(tensors)

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jft import metrics
-from jft.tasks import Classification
+from jft.tasks import Classification, sums
 from jft.tasks.classification import classification_sums
 
 compiled_sums = jax.jit(classification_sums)
@@ -143,12 +142,12 @@ def test_any_split_into_batches_gives_the_same_result(cuts: list[int]):
     expected = reference(rows)
     n, right = np.array(expected["class_n"]), np.array(expected["class_right"])
     task = Classification()
-    assert metrics.collect(task, batches) == {
+    assert sums.collect(task, batches) == {
         "n": 13,
         "loss": expected["loss"] / 13,
         "accuracy": expected["accuracy"] / 13,
         "top5": expected["top5"] / 13,
         "balanced_accuracy": (right[n > 0] / n[n > 0]).mean(),
     }
-    backwards = metrics.collect(task, iter(batches[::-1]))
-    assert backwards == metrics.collect(task, batches)
+    backwards = sums.collect(task, iter(batches[::-1]))
+    assert backwards == sums.collect(task, batches)

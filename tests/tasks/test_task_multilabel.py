@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from jft import metrics
 from jft.errors import InputError
-from jft.tasks import MultiLabel
+from jft.tasks import MultiLabel, sums
 from jft.tasks.average_precision import average_precision
 
 RNG = np.random.default_rng(0)
@@ -134,7 +133,7 @@ def evaluate(logits, label, weight, cuts=(5, 9)) -> dict[str, Any]:
         batches.append(
             {**jax.jit(task.sums)(x, y, w), "rows": {**task.rows(x, y), "weight": w}}
         )
-    return metrics.collect(task, batches)
+    return sums.collect(task, batches)
 
 
 def test_metrics_over_padded_batches_equal_those_of_the_known_labels():
@@ -188,7 +187,7 @@ def test_where_nothing_is_there_all_metrics_are_numbers():
 
 def test_in_training_there_are_the_metrics_that_add_up():
     task = MultiLabel(class_names=NAMES)
-    total = metrics.add({}, jax.jit(task.sums)(LOGITS, LABEL, ONES))
+    total = sums.add({}, jax.jit(task.sums)(LOGITS, LABEL, ONES))
     record = task.summarise(total | {"learning_rate": 6.0})
     assert set(record) == {"n", "loss", "accuracy", "f1", "learning_rate"}
     assert record["learning_rate"] == 0.5

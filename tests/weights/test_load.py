@@ -21,9 +21,9 @@ from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import ModelSpec
 from jft.preprocess import CAFFE
-from jft.pretrained import Pretrained, load_pretrained, open_for
 from jft.weights.export import find_layout, to_layout
 from jft.weights.load import head_classes, place, usual_preprocess
+from jft.weights.pretrained import Pretrained, load_pretrained, open_for
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "weights"

@@ -97,8 +97,8 @@ GETATTR = name("builtins", "getattr")
         (name("numpy", "load"), "to load numpy.load"),
         (name("torch", "load"), "to load torch.load"),
         (
-            name("jft.weights.formats.torch_names", "GLOBALS"),
-            "to load jft.weights.formats.torch_names.GLOBALS",
+            name("jft.weights.torch.names", "GLOBALS"),
+            "to load jft.weights.torch.names.GLOBALS",
         ),
         (name("os", "system" * 1000), "to load os.systemsystem"),
         (b"(S'touch SENTINEL'\nios\nsystem\n", "the pickle opcode INST"),

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from jft.data.decode import FORMATS, DecodeError, decode, open_file, orientation
-from jft.data.formats.mask_files import CodedMasks
 from jft.data.listing import ClassMaps, Dataset, File, Listing, Split
+from jft.data.masks.files import CodedMasks
 from jft.data.split import SomeMasks
 
 SIDE = 16  # of the grey thumbnail that is kept of each image, in pixels

@@ -1,0 +1,156 @@
+"""What a person reads, in lines of text: a plan, and metrics."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+FIXED = ("loss", "r2")  # metrics that are shown to four decimals
+NUMBERS = (*FIXED, "mae", "rmse", "weight")  # all others are shares
+MOST_ROWS = 100  # that a person wants to read
+
+
+def outcome(score: str, metrics: Mapping[str, Any]) -> str:
+    """Return the score in words: `accuracy 98.89% (355 of 359 images)`.
+
+    Args:
+        score: Its name.
+        metrics: What was measured, `n` and the score among it. With a `weight` some
+            images count more than others, and a share is not one of images.
+    """
+    n, value = metrics["n"], metrics[score]
+    told = [f"{name} {shown(name, metrics[name])}" for name in _told(score, metrics)]
+    images = f"{n:,} {'image' if n == 1 else 'images'}"
+    if score == "accuracy" and "weight" not in metrics:
+        images = f"{round(value * n):,} of {images}"
+    return f"{', '.join(told)} ({images})"
+
+
+def _told(score: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics that stand in the first line: r2 says little without mae."""
+    return (score, "mae") if "mae" in metrics else (score,)
+
+
+def shown(metric: str, value: float) -> str:
+    """Return a metric as a person reads it: shares in percent, others as numbers.
+
+    Args:
+        metric: Its name; `each_mae` is read as `mae`.
+        value: May be infinite or NaN.
+
+    >>> shown("accuracy", 0.98886), shown("r2", -0.11), shown("mae", 2.0886e-07)
+    ('98.89%', '-0.1100', '2.089e-07')
+    """
+    name = metric.removeprefix("each_")
+    if not math.isfinite(value):
+        return str(value)
+    if name not in NUMBERS:
+        return f"{value:.2%}"
+    if 9999.5 <= abs(value) < 1e9:
+        return f"{value:,.0f}"
+    fixed = f"{value:.4f}"
+    lost = value != 0 and not fixed.strip("-0.")
+    readable = name in FIXED and abs(value) < 1e9 and not lost
+    return fixed if readable else f"{value:.4g}"
+
+
+def epochs(number: int) -> str:
+    """Return a number of epochs in words."""
+    return "1 epoch" if number == 1 else f"{number} epochs"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[str]) -> list[str]:
+    """Return a line for each row, its cells in columns.
+
+    Args:
+        rows: The first is the heading.
+        left: Headings of the columns of names; the others are of numbers, which end
+            below each other.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for name, cell, width in zip(rows[0], row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def count(number: float) -> str:
+    """Return a count with its unit: `1.23 G`."""
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if number < 1000 or unit == "P":
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
+def size(number: float) -> str:
+    """Return bytes with their unit: `1.23 MB`."""
+    return f"{count(number)}B"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    )
+
+
+def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return score and loss in words, then other metrics, then those of each class.
+
+    Args:
+        metrics: From `evaluate_run`.
+    """
+    score = metrics["score"]
+    first = f"{outcome(score, metrics)}, loss {shown('loss', metrics['loss'])}"
+    told = ("score", "n", "loss", *_told(score, metrics))
+    rest = {name: value for name, value in metrics.items() if name not in told}
+    tables = {k: v for k, v in rest.items() if isinstance(v, Mapping)}
+    plain = [
+        f"{name:<18}{shown(name, value):>10}"
+        for name, value in rest.items()
+        if name not in tables
+    ]
+    rows = class_table(tables)
+    return [first, *plain, *([""] if rows else []), *rows]
+
+
+def class_table(tables: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a line for each class, label or number, a column for each metric.
+
+    Args:
+        tables: Values by metric and class. A class that a metric lacks has a dash.
+
+    Returns:
+        No line where no class occurs, one where there are more than `MOST_ROWS`.
+    """
+    names = list(dict.fromkeys(name for table in tables.values() for name in table))
+    heads = [metric.removeprefix("each_") for metric in tables]
+    if not names:
+        return []
+    if len(names) > MOST_ROWS:
+        return [f"{', '.join(heads)}: --json has them of all {len(names):,}"]
+    rows = [
+        [name, *(shown(m, t[name]) if name in t else "-" for m, t in tables.items())]
+        for name in names
+    ]
+    return aligned([["", *heads], *rows], left=("",))
+
+
+def share_lines(shares: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one line per share under a heading.
+
+    Args:
+        shares: From `evaluate_shares`, at least one.
+    """
+    heads = [shares[0]["score"], "loss"]
+    rows = [
+        [f"{metrics['share']:g}", *(shown(name, metrics[name]) for name in heads)]
+        for metrics in shares
+    ]
+    return aligned([["share", *heads], *rows], left=("share",))

@@ -1,0 +1,165 @@
+"""Images with outlines of objects in COCO's JSON, of which masks are drawn."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from jft.data.coco.file import CocoFile, image_names, image_shapes, read_coco
+from jft.data.coco.shapes import Shape, paint
+from jft.data.decode import MAX_PIXELS, DecodeError
+from jft.data.describe import few, identity, require_file, size_of
+from jft.data.folder import require_folder
+from jft.data.listing import Dataset, Listing, Paths, Split
+from jft.data.masks.files import MAX_CLASSES
+from jft.errors import InputError, nearest
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """Masks drawn out of outlines at each access.
+
+    Attributes:
+        sizes: The declared height and width of each image.
+        shapes: The objects of each image.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[Shape, ...], ...]
+
+    def __len__(self) -> int:
+        """Return the number of masks."""
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return one mask [H, W] of class places; crowds are `VOID`.
+
+        Raises:
+            DecodeError: Its size is absurd, or an outline is none.
+        """
+        height, width = self.sizes[index]
+        if height * width > MAX_PIXELS:
+            raise DecodeError("the JSON declares more pixels than are decoded")
+        return paint(self.shapes[index], height, width)
+
+    def stamp(self, index: int) -> str:
+        """Return what changes with the outlines of an image."""
+        digest = hashlib.sha256(repr(self.sizes[index]).encode())
+        for shape in self.shapes[index]:
+            outline = shape.outline
+            polygons = outline if isinstance(outline, tuple) else ()
+            kind = [len(polygon) for polygon in polygons] or outline
+            digest.update(f"{shape.place} {kind!r}".encode())
+            for polygon in polygons:
+                digest.update(polygon.tobytes())
+        return digest.hexdigest()
+
+
+def check(place: str, options: Mapping[str, str]) -> None:
+    """Raise `InputError` unless the files and the folder of images exist."""
+    for file in _files(place, options).values():
+        require_file(file)
+    if "images" in options:
+        require_folder(Path(options["images"]).expanduser())
+
+
+def load(place: str, options: Mapping[str, str]) -> Dataset:
+    """List the images of one file, or of one for training and one for testing.
+
+    Class 0 is the background, the others are the categories in the order of their
+    numbers; those of the same name are one class.
+
+    Raises:
+        InputError: A file is not of COCO's form, or the test file has other categories.
+    """
+    check(place, options)
+    files = _files(place, options)
+    read: dict[Split, CocoFile] = {s: read_coco(path) for s, path in files.items()}
+    names = _class_names(read["train"])
+    splits: dict[Split, Listing] = {}
+    sizes: dict[Split, list[int]] = {}
+    for split, file in read.items():
+        chosen = image_names(file)
+        root = _root(file.path, chosen, options.get("images"))
+        outlines = Outlines(
+            tuple((e["height"], e["width"]) for e in file.images.values()),
+            tuple(image_shapes(file, _places(file, names))),
+        )
+        # Two files may call images alike, and keys are unique.
+        keys = tuple(f"{split}/{n}" if len(read) > 1 else n for n in chosen)
+        splits[split] = Listing(keys, Paths(root, tuple(chosen)), outlines)
+        sizes[split] = [size_of(root / name) for name in chosen]
+    return Dataset(
+        name=Path(place).resolve().stem,
+        task="segmentation",
+        class_names=names,
+        splits=splits,
+        fingerprint=identity(
+            splits, sizes, (names, [file.digest for file in read.values()])
+        ),
+    )
+
+
+def _files(place: str, options: Mapping[str, str]) -> dict[Split, Path]:
+    files: dict[Split, Path] = {"train": Path(place)}
+    if "test" in options:
+        files["test"] = Path(options["test"]).expanduser()
+    return files
+
+
+def _class_names(file: CocoFile) -> tuple[str, ...]:
+    """Return the background and the categories, each name once."""
+    ordered = [file.categories[number] for number in sorted(file.categories)]
+    names = tuple(dict.fromkeys([BACKGROUND, *ordered]))
+    if not 2 <= len(names) <= MAX_CLASSES:
+        raise InputError(
+            f"{str(file.path)!r} has {len(names)} classes with the background; valid "
+            f"is 2 to {MAX_CLASSES}"
+        )
+    return names
+
+
+def _places(file: CocoFile, names: tuple[str, ...]) -> dict[int, int]:
+    """Return the class of each category of a file by its name."""
+    lost = [
+        f"{name!r}{nearest(name, names)}"
+        for name in file.categories.values()
+        if name not in names
+    ]
+    if lost:
+        raise InputError(
+            f"{str(file.path)!r} has categories that the training file does not have"
+            f"{few(lost)}"
+        )
+    return {number: names.index(name) for number, name in file.categories.items()}
+
+
+def _root(file: Path, names: Sequence[str], given: str | None) -> Path:
+    """Return the first usual folder that holds an image of the file.
+
+    Raises:
+        InputError: None does.
+    """
+    part = file.stem.removeprefix("instances_")  # annotations/instances_train2017.json
+    folders = [
+        file.parent,
+        file.parent / "images",
+        file.parent.parent / part,
+        file.parent.parent / "images" / part,
+        file.parent.parent / "images",
+    ]
+    if given is not None:
+        folders = [Path(given).expanduser()]
+    for folder in folders:
+        if any(size_of(folder / name) >= 0 for name in names):
+            return folder
+    looked = few([str(folder) for folder in folders])
+    raise InputError(
+        f"{str(file)!r}: no image is found, such as {names[0]!r}; images=FOLDER says "
+        f"where they are. Looked in{looked}"
+    )

@@ -1,0 +1,224 @@
+"""Tables: a row for each image, with its path and its label or labels."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+import numpy.typing as npt
+
+from jft.data.csv.labels import TASKS, encode_labels
+from jft.data.csv.rows import Rows, number, read_rows
+from jft.data.describe import few, identity, require_choice, require_file, size_of
+from jft.data.folder import TEST_FOLDERS, TRAIN_FOLDERS, require_folder
+from jft.data.listing import Dataset, Listing, Paths, Split
+from jft.errors import InputError
+
+PATH_NAMES = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image"),
+    *("image_path", "img", "img_path"),
+)
+LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target")
+SPLIT_NAMES = ("split", "set", "subset")
+WEIGHT_NAMES = ("weight", "sample_weight")
+SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".tif")
+
+
+def check(place: str, options: Mapping[str, str]) -> None:
+    """Raise `InputError` unless the table exists and the options make sense."""
+    require_file(Path(place))
+    require_choice(options, "task", TASKS)
+    if not options.get("separator", " "):
+        raise InputError("separator= is empty; valid is what divides the labels, as |")
+    if "separator" in options and options.get("task", "multilabel") != "multilabel":
+        raise InputError("separator= makes several labels: it is task=multilabel")
+    require_folder(_root(place, options))
+
+
+def load(place: str, options: Mapping[str, str]) -> Dataset:
+    """List the images of a CSV or TSV file.
+
+    Raises:
+        InputError: A column is missing, or rows are wrong: the first few are listed.
+    """
+    check(place, options)
+    rows = read_rows(Path(place))
+    root = _root(place, options)
+    path = _required(rows, options, "path", PATH_NAMES)
+    labels = _label_columns(rows, options)
+    members, skipped = _members(rows, _column(rows, options, "split", SPLIT_NAMES))
+    names = _paths(rows, path, root, options.get("suffix", ""))
+    table = encode_labels(
+        rows, labels, members, options.get("task"), options.get("separator")
+    )
+    weights = _weights(rows, _column(rows, options, "weight", WEIGHT_NAMES))
+    splits: dict[Split, Listing] = {}
+    sizes: dict[Split, list[int]] = {}
+    for split, places in members.items():
+        chosen = tuple(names[i] for i in places.tolist())
+        splits[split] = Listing(
+            keys=tuple(_key(name, root) for name in chosen),
+            images=Paths(root, chosen),
+            labels=table.labels[places],
+            weights=None if weights is None else weights[places],
+        )
+        sizes[split] = [size_of(root / name) for name in chosen]
+    return Dataset(
+        name=Path(place).resolve().stem,
+        task=table.task,
+        class_names=table.class_names,
+        splits=splits,
+        fingerprint=identity(splits, sizes, (table.task, table.class_names)),
+        skipped=skipped,
+    )
+
+
+def _root(place: str, options: Mapping[str, str]) -> Path:
+    given = options.get("root")
+    return Path(place).parent if given is None else Path(given).expanduser()
+
+
+def _key(name: str, root: Path) -> str:
+    """Return what an image is called: never an absolute path, which says where."""
+    if os.path.isabs(name):
+        name = os.path.relpath(name, root.absolute())
+    return name
+
+
+def _column(
+    rows: Rows, options: Mapping[str, str], option: str, usual: Sequence[str]
+) -> int | None:
+    """Return the place of a column that an option names, or a usual name finds."""
+    if option in options:
+        return rows.column(options[option])
+    found = [i for i, name in enumerate(rows.header) if name.lower() in usual]
+    if len(found) > 1:
+        which = " or ".join(f"{option}={rows.header[i]}" for i in found)
+        raise InputError(f"{rows.file!r} has several columns for that: say {which}")
+    return found[0] if found else None
+
+
+def _required(
+    rows: Rows, options: Mapping[str, str], option: str, usual: Sequence[str]
+) -> int:
+    """Return the place of a column, without which the table cannot be used."""
+    column = _column(rows, options, option, usual)
+    if column is None:
+        raise InputError(
+            f"{rows.file!r} has no column called {', '.join(usual)}; its first line is "
+            f"{', '.join(rows.header)[:80]!r}. The first line has to name the columns; "
+            f"{option}=NAME says which one it is"
+        )
+    return column
+
+
+def _label_columns(rows: Rows, options: Mapping[str, str]) -> list[int]:
+    """Return the places of the label columns, as many as there are."""
+    given = options.get("label", "")
+    if "," not in given or given in rows.header:
+        return [_required(rows, options, "label", LABEL_NAMES)]
+    columns = [rows.column(name) for name in given.split(",")]
+    if len({*columns}) < len(columns):
+        raise InputError(f"label={given} names a column twice")
+    if "separator" in options or options.get("task") == "classification":
+        raise InputError(
+            f"label={given}: separator= and task=classification take one column"
+        )
+    return columns
+
+
+def _members(
+    rows: Rows, column: int | None
+) -> tuple[dict[Split, npt.NDArray[np.int64]], int]:
+    """Return the rows of each split, and how many are of none that is used."""
+    if column is None:
+        return {"train": np.arange(len(rows.cells))}, 0
+    words = [cells[column].strip().lower() for cells in rows.cells]
+    valid = (*TRAIN_FOLDERS, *TEST_FOLDERS)
+    wrong = [
+        f"line {rows.lines[i]}: {rows.cells[i][column]!r}"
+        for i, word in enumerate(words)
+        if word not in valid
+    ]
+    name = rows.header[column]
+    if wrong:
+        raise InputError(
+            f"{rows.file!r}, column {name!r}: {len(wrong)} rows are of no split; valid "
+            f"are {', '.join(valid)}{few(wrong)}"
+        )
+    # As with folders: where there are both, val is measured on, not test.
+    test = next((word for word in TEST_FOLDERS if word in words), "")
+    places: dict[Split, npt.NDArray[np.int64]] = {
+        "train": np.flatnonzero([word in TRAIN_FOLDERS for word in words]),
+        "test": np.flatnonzero([word == test for word in words]),
+    }
+    if not len(places["train"]):
+        raise InputError(f"{rows.file!r}, column {name!r}: no row is of train")
+    if not test:
+        del places["test"]
+    return places, len(words) - sum(map(len, places.values()))
+
+
+def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
+    """Return the paths of all rows, as written but for '.' and backslashes.
+
+    Rows are of one image if their paths lead to one place, however they are written.
+    """
+    cells = [row[column] for row in rows.cells]
+    if empty := [f"line {rows.lines[i]}" for i, cell in enumerate(cells) if not cell]:
+        raise InputError(f"{rows.file!r}: {len(empty)} rows have no path{few(empty)}")
+    names = [os.path.normpath(_posix(cell + suffix, root)) for cell in cells]
+    whole = os.path.realpath(root)
+    places = [os.path.normpath(os.path.join(whole, name)) for name in names]
+    first: dict[str, int] = {}
+    again = [
+        f"line {rows.lines[i]}: {_key(names[i], root)!r} is in line "
+        f"{rows.lines[first[place]]} already"
+        for i, place in enumerate(places)
+        if first.setdefault(place, i) != i
+    ]
+    if again:
+        raise InputError(
+            f"{rows.file!r}: {len(again)} rows repeat an image. Keep one row for each; "
+            "a weight column counts it more often, and several labels go into several "
+            f"columns, or into one with separator={few(again)}"
+        )
+    if not any(size_of(root / name) >= 0 for name in names):
+        raise InputError(_nowhere(rows.file, root, names))
+    return names
+
+
+def _posix(path: str, root: Path) -> str:
+    """Take backslashes for what divides folders, unless a file has them in its name."""
+    if "\\" not in path or size_of(root / path) >= 0:
+        return path
+    return PureWindowsPath(path).as_posix()
+
+
+def _nowhere(file: str, root: Path, names: Sequence[str]) -> str:
+    hint = "root=FOLDER says where they are"
+    for suffix in SUFFIXES:
+        if size_of(root / (names[0] + suffix)) >= 0:
+            hint = f"did you mean suffix={suffix}?"
+    return f"{file!r}: no image is in {str(root)!r}, such as {names[0]!r}; {hint}"
+
+
+def _weights(rows: Rows, column: int | None) -> npt.NDArray[np.float32] | None:
+    """Return the weights of all rows, None without a column of them."""
+    if column is None:
+        return None
+    values = np.array([number(cells[column]) for cells in rows.cells], np.float32)
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(values) & (values >= 0)
+    if not good.all():
+        wrong = [
+            f"line {rows.lines[i]}: {rows.cells[i][column]!r}"
+            for i in np.flatnonzero(~good).tolist()
+        ]
+        raise InputError(
+            f"{rows.file!r}, column {rows.header[column]!r}: {len(wrong)} weights are "
+            f"not numbers of at least 0{few(wrong)}"
+        )
+    if not values.any():
+        raise InputError(f"{rows.file!r}: all weights are 0")
+    return values

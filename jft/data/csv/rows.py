@@ -1,0 +1,103 @@
+"""The rows of a CSV or TSV file, with the numbers of their lines."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jft.data.describe import few, read_text
+from jft.errors import InputError, nearest
+
+DELIMITERS = ",\t;"
+_LARGEST = float(np.finfo(np.float32).max)
+_EXCEL = re.compile(r"sep=(.)[\r\n]")  # what Excel is told with, above the names
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table as text.
+
+    Attributes:
+        file: Its path, for messages.
+        header: The names of its columns.
+        cells: One list of cells for each row, as long as the header.
+        lines: The line of the file at which each row ends, from 1.
+    """
+
+    file: str
+    header: list[str]
+    cells: list[list[str]]
+    lines: list[int]
+
+    def column(self, name: str) -> int:
+        """Return the place of the column of that name; `InputError` without one."""
+        if (count := self.header.count(name)) != 1:
+            why = "no column" if count == 0 else f"{count} columns called"
+            raise InputError(
+                f"{self.file!r} has {why} {name!r}; valid are "
+                f"{', '.join(self.header)}{nearest(name, self.header)}"
+            )
+        return self.header.index(name)
+
+
+def read_rows(path: Path) -> Rows:
+    """Read a table; the most frequent of comma, tab, semicolon divides its first line.
+
+    Empty lines are passed over. A line `sep=;` at the start says what divides instead.
+
+    Raises:
+        InputError: No UTF-8 text, no rows, or rows of other lengths than the header.
+    """
+    text = read_text(path)
+    first = next((line for line in re.split("[\r\n]", text) if line), "")
+    told = _EXCEL.match(text)
+    delimiter = told[1] if told else max(DELIMITERS, key=first.count)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
+        skipinitialspace=delimiter != "\t",
+    )
+    found: list[tuple[int, list[str]]] = []
+    try:
+        found.extend((reader.line_num, row) for row in reader if any(row))
+        del found[: 1 if told else 0]
+    except csv.Error as error:
+        raise InputError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
+    if len(found) < 2:
+        raise InputError(
+            f"{str(path)!r} has {len(found)} lines; at least 2 are needed: the names "
+            "of the columns, and a row"
+        )
+    header = [name.strip() for name in found[0][1]]
+    wrong = [
+        f"line {line}: {len(row)} cells, {str(row)[:60]}"
+        for line, row in found[1:]
+        if len(row) != len(header)
+    ]
+    if wrong:
+        raise InputError(
+            f"{str(path)!r}: {len(wrong)} rows have not {len(header)} cells, as the "
+            f"first line has{few(wrong)}"
+        )
+    return Rows(
+        file=str(path),
+        header=header,
+        cells=[row for _, row in found[1:]],
+        lines=[line for line, _ in found[1:]],
+    )
+
+
+def number(cell: str) -> float:
+    """Return the number in a cell; NaN if there is none, or one beyond float32.
+
+    >>> number(" 1.5e3 "), number("1_000")
+    (1500.0, nan)
+    """
+    cell = cell.strip()
+    value = float(cell) if _NUMBER.fullmatch(cell) else float("nan")
+    return value if abs(value) <= _LARGEST else float("nan")

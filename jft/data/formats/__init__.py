@@ -1,1 +1,0 @@
-"""The forms that data comes in: each lists its examples, and decodes nothing."""

@@ -1,0 +1,114 @@
+"""Pairs of an image and a mask, whose pixels are the classes of the image's pixels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jft.data.describe import few, identity, require_choice, size_of
+from jft.data.folder import require_folder
+from jft.data.listing import Dataset, Encoded, Listing, Paths, Split
+from jft.data.masks.files import CodedMasks, Coding, written
+from jft.data.masks.layout import Layout, find_layout
+from jft.data.masks.options import ClassList, read_class_file, read_options
+from jft.data.masks.tally import Found
+from jft.data.masks.values import (
+    VOC_NAMES,
+    VOC_PLACES,
+    VOID_VALUE,
+    Wanted,
+    find_values,
+    given,
+    inferred,
+    voc_colour,
+)
+from jft.errors import InputError
+
+
+def check(place: str, options: Mapping[str, str]) -> None:
+    """Raise `InputError` unless the folder exists and the options make sense."""
+    require_folder(Path(place))
+    require_choice(options, "unpaired", ("no", "skip"))
+    if ("images" in options) != ("masks" in options):
+        raise InputError("images=FOLDER and masks=FOLDER need each other")
+    for name in ("images", "masks"):
+        require_folder(Path(place, options.get(name, "")))
+    wanted = read_options(options)
+    if wanted.values is not None:
+        given(wanted)
+
+
+def load(place: str, options: Mapping[str, str]) -> Dataset:
+    """List the pairs of a folder; every mask is read once unless `values` are said.
+
+    Raises:
+        InputError: There are no pairs, or it cannot be told which values are classes.
+    """
+    check(place, options)
+    root = Path(place)
+    layout = find_layout(root, options)
+    coding, names = _coding(root, layout, read_options(options))
+    splits: dict[Split, Listing] = {}
+    sizes: dict[Split, list[int]] = {}
+    for split, pairs in layout.pairs.items():
+        images, masks = zip(*pairs, strict=True)
+        splits[split] = Listing(
+            keys=images,
+            images=Paths(root, images),
+            labels=CodedMasks(Paths(root, masks), coding),
+        )
+        # Both sizes in one number: images stay far below 2^40 bytes.
+        sizes[split] = [
+            size_of(root / image) << 40 | size_of(root / mask) for image, mask in pairs
+        ]
+    return Dataset(
+        name=root.resolve().name,
+        task="segmentation",
+        class_names=names,
+        splits=splits,
+        fingerprint=identity(splits, sizes, (names, coding)),
+        skipped=layout.skipped,
+    )
+
+
+def _coding(
+    root: Path, layout: Layout, wanted: Wanted
+) -> tuple[Coding, tuple[str, ...]]:
+    """Return what the values mean: by the options, a class list file, or themselves."""
+    if wanted.values is not None:
+        return given(wanted)
+    masks = [tuple(mask for _, mask in pairs) for pairs in layout.pairs.values()]
+    files = [Paths(root, names) for names in masks]
+    listed = None if wanted.names else read_class_file(root)
+    if listed is not None:
+        return _by_list(files, listed, wanted)
+    found = find_values(files)
+    if wanted.names is None and layout.voc and _is_voc(found):
+        wanted = replace(wanted, names=VOC_NAMES, source="VOC")
+    return inferred(found, wanted)
+
+
+def _by_list(
+    files: Sequence[Encoded], listed: ClassList, wanted: Wanted
+) -> tuple[Coding, tuple[str, ...]]:
+    """Return what the values mean by a class list file."""
+    known = {*listed.colours, voc_colour(VOID_VALUE)} if listed.colours else set[int]()
+    found = find_values(files, known)
+    if listed.colours and found.palette:
+        strange = [written(value, True) for value in sorted(found.palette - known)]
+        raise InputError(
+            f"{listed.source} gives the colours of the classes, and the palettes of "
+            "masks have others. values=0,1,... takes the places in the palettes, "
+            f"values=RRGGBB,... the colours:{few(strange, 24)}"
+        )
+    said = listed.wanted(colour=found.colour and bool(listed.colours))
+    if said.values is not None:
+        return given(said)
+    void = said.void if wanted.void is None else wanted.void
+    return inferred(found, replace(said, void=void))
+
+
+def _is_voc(found: Found) -> bool:
+    """Tell whether the values are VOC's classes, and not only two."""
+    numbers = {VOC_PLACES.get(v, v) if found.colour else v for v in found.masks}
+    classes = numbers - {VOID_VALUE}
+    return len(classes) > 1 and max(classes) < len(VOC_NAMES)

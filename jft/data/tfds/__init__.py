@@ -1,0 +1,1 @@
+"""Prepared TensorFlow datasets, read without TensorFlow."""

@@ -1,0 +1,1 @@
+"""Metrics over a data source: `python -m jft.evaluate`."""

@@ -1,0 +1,67 @@
+"""python -m jft.export: write a run's network for PyTorch, timm, or --weights."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from jft.console.cli import guarded, parse
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Write a finished run's network as a file that other libraries load.
+
+    Attributes:
+        run: Folder of a run.
+        file: What to write: .safetensors, .pth, .pt or .npz; for timm also a folder,
+            for timm.create_model("local-dir:FOLDER"); for Keras .weights.h5 or the .h5
+            of old. Named in the run's folder if left out.
+        to: Names and layout: torchvision's, timm's, those of transformers, BiT or
+            Keras, or jft's own (safetensors), which --weights reads with classes and
+            preprocessing.
+        which: The parameters after the last step, or those of the epoch with the
+            highest score on the test images.
+        interpolate: Write a network between the pretrained (0, with the fine-tuned
+            head) and the fine-tuned one (1), by WiSE-FT; python -m jft.evaluate says
+            how good each is.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    file: Annotated[
+        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")
+    ] = None
+    to: Literal[
+        "torchvision",
+        "timm",
+        "safetensors",
+        "transformers",
+        "akamaster",
+        "bit",
+        "keras",
+    ] = "safetensors"
+    which: Literal["final", "best"] = "final"
+    interpolate: float | None = None
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the door; return the exit status."""
+    flags = parse(Flags, "export", args)
+    return guarded(lambda: export(flags))
+
+
+def export(flags: Flags) -> int:
+    """Write the file, and say how to load it."""
+    from jft.export import export_run
+
+    exported = export_run(
+        flags.run, flags.file, flags.to, flags.which, share=flags.interpolate
+    )
+    print(exported)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

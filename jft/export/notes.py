@@ -1,0 +1,72 @@
+"""What a safetensors file says of itself."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jft
+from jft.data.spec import parse_spec
+from jft.export.exported import WORDS
+from jft.models import config_of
+from jft.predict.predictor import Predictor
+from jft.runs.directory import RunDirectory
+from jft.tasks import to_dict
+from jft.weights.hub import is_name
+from jft.weights.layout import Layout
+from jft.weights.pretrained import Pretrained
+
+
+def metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]:
+    """Return what the network is and what it learned, for `open_weights` and others."""
+    model = config_of(network.spec)
+    task = network.task if isinstance(network, Predictor) else None
+    return {
+        "model": network.spec.name,
+        **({"width": str(model.width)} if model.width else {}),
+        **({"pooled_head": "true"} if model.pooled_head else {}),
+        **({"decoder": model.decoder} if model.decoder != "auto" else {}),
+        **({"task": json.dumps(to_dict(task))} if task else {}),
+        **({"outputs": WORDS[task.name].meaning} if task else {}),
+        "class_names": json.dumps(network.class_names),
+        "preprocess": json.dumps(asdict(network.preprocess)),
+        "jft": jft.__version__,
+        # Without it transformers refuses a file.
+        **({"format": "pt"} if layout.torch else {}),
+    }
+
+
+def origin(
+    directory: RunDirectory, which: str, share: float | None, score: str
+) -> dict[str, str]:
+    """Return how the weights came to be, and how good they were then."""
+    notes = {"recipe": json.dumps(_recipe(directory))}
+    if share is not None:
+        # No epoch of the run has measured such a network.
+        return {**notes, "interpolated": str(share)}
+    result = directory.read("result.json")
+    measured = result and (result["best"] if which == "best" else result)
+    if not measured or measured[score] is None:
+        return notes
+    return {
+        **notes,
+        score: f"{measured[score]:.4f}",
+        "test_images": str(result["n"]),
+    }
+
+
+def _recipe(directory: RunDirectory) -> dict[str, Any]:
+    """Return the run's rules, without where things lay on the machine that trained."""
+    recipe = directory.read("config.json") | {"workdir": None}
+    recipe["data"] = _without_folders(recipe["data"])
+    if not is_name(recipe["weights"]):
+        recipe["weights"] = Path(recipe["weights"]).name
+    return recipe
+
+
+def _without_folders(data: str) -> str:
+    """Return what `--data` said, with the last part of each path alone."""
+    spec = parse_spec(data)
+    place = f":{Path(spec.place).name}" if spec.place else ""
+    options = "&".join(f"{k}={Path(v).name or v}" for k, v in spec.options.items())
+    return f"{spec.scheme}{place}{'?' if options else ''}{options}"

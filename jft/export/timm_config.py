@@ -1,0 +1,50 @@
+"""What timm and the Hugging Face hub want to know of a network."""
+
+from typing import Any
+
+from jft.config import ModelConfig
+from jft.errors import InputError
+from jft.models import config_of
+from jft.models.variants import GRID, VGGVariant
+from jft.predict.predictor import Predictor
+from jft.weights.pretrained import Pretrained
+
+
+def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
+    """Return the config.json that timm and the Hugging Face hub read.
+
+    Raises:
+        InputError: timm cannot express how the network takes its pixels.
+    """
+    spec, preprocess = network.spec, network.preprocess
+    if preprocess.channels != "rgb" or preprocess.pixel_max != 1:
+        raise InputError(
+            f"{spec.name} takes {preprocess.channels} pixels up to "
+            f"{preprocess.pixel_max:g}; timm knows RGB pixels up to 1 only"
+        )
+    if config_of(spec) != ModelConfig(name=spec.name):
+        raise InputError(
+            f"timm has no {spec.name} of this width or with a pooled head; name a "
+            "file, not a folder, to write its tensors alone"
+        )
+    size = preprocess.size
+    if isinstance(spec.variant, VGGVariant) and size // 32 > GRID:
+        raise InputError(
+            f"timm's {spec.name} pools after its classifier, not before, above 255 "
+            f"pixels, so that its logits at {size} would be others"
+        )
+    classes = network.model.num_classes
+    return {
+        "architecture": spec.name,
+        "num_classes": classes,
+        "label_names": list(network.class_names),
+        "pretrained_cfg": {
+            "num_classes": classes,
+            "input_size": [3, size, size],
+            "interpolation": preprocess.interpolation,
+            "crop_pct": preprocess.crop_fraction,
+            "crop_mode": "center",
+            "mean": list(preprocess.mean),
+            "std": list(preprocess.std),
+        },
+    }

@@ -1,0 +1,130 @@
+"""A run's network, or any other, as a file for another library."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from jft import tree
+from jft.config import ModelConfig
+from jft.errors import InputError
+from jft.export.exported import Exported
+from jft.export.notes import metadata, origin
+from jft.export.timm_config import timm_config
+from jft.models import ModelSpec, config_of
+from jft.predict.predictor import Predictor
+from jft.runs.directory import RunDirectory, open_run
+from jft.weights.export import (
+    SUFFIXES,
+    find_layout,
+    layout_in,
+    to_layout,
+    write_weights,
+)
+from jft.weights.hub import RANDOM
+from jft.weights.pretrained import Pretrained, load_pretrained
+
+# A path with another ending is a folder.
+FILES = (*SUFFIXES, ".bin", ".keras")
+
+# What each layout's library usually reads.
+_SUFFIXES = {
+    "torchvision": ".pth",
+    "akamaster": ".pth",
+    "bit": ".npz",
+    "keras": ".weights.h5",
+}
+
+
+def export_run(
+    run: str,
+    file: str | None = None,
+    to: str = "safetensors",
+    which: Literal["final", "best"] = "final",
+    *,
+    share: float | None = None,
+) -> Exported:
+    """Write a run's network.
+
+    Args:
+        run: The run's folder.
+        file: What to write; None names it in the run's folder. A name without suffix
+            is a folder, as timm's on the hub.
+        to: One of the names in `jft.weights.names.layouts`.
+        which: The final parameters, or those of the best epoch.
+        share: How far to go from the pretrained network to these, in [0, 1], by
+            `jft.predict.interpolate`; None takes them as they are.
+
+    Raises:
+        InputError: The run or its pretrained weights cannot be used, its network has no
+            such layout, the share is outside its range, or the file cannot be written.
+    """
+    directory = open_run(run)
+    predictor = Predictor.from_run(run, which, share=share)
+    default = _default(directory, predictor.spec, to, share)
+    path = Path(file).expanduser() if file else default
+    notes = origin(directory, which, share, predictor.task.score)
+    notes["params_digest"] = tree.digest(predictor.variables)
+    return replace(_write(predictor, path, to, notes), share=share)
+
+
+def convert_weights(
+    source: str, destination: str, to: str, model: str | None = None
+) -> Exported:
+    """Rewrite weights in another library's names and layout, values untouched.
+
+    Args:
+        source: As `--weights` takes it.
+        destination: The file to write, or the folder, as `export_run`.
+        to: One of the names in `jft.weights.names.layouts`.
+        model: The network; None takes what the weights say.
+
+    Raises:
+        InputError: The weights cannot be used, or the file cannot be written.
+    """
+    if source == RANDOM:
+        raise InputError("there is nothing to convert in random weights")
+    pretrained = load_pretrained(model, source)
+    return _write(pretrained, Path(destination).expanduser(), to, {})
+
+
+def _write(
+    network: Predictor | Pretrained, path: Path, to: str, notes: dict[str, str]
+) -> Exported:
+    """Write a network in a layout; a path without suffix is a folder."""
+    spec = network.spec
+    layout = layout_in(path, find_layout(to, spec), spec)
+    folder = None if path.suffix in FILES else path
+    if folder:
+        path = folder / "model.safetensors"
+    config = timm_config(network) if folder and to == "timm" else None
+    flat = tree.flatten(network.variables)
+    variables = {name: np.asarray(leaf) for name, leaf in flat.items()}
+    tensors = to_layout(variables, layout, spec)
+    write_weights(path, tensors, {**metadata(network, layout), **notes})
+    if folder and config:
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    return Exported(
+        file=path,
+        layout=to,
+        model=spec.name,
+        decoder=spec.decoder,
+        usual=config_of(spec) == ModelConfig(name=spec.name),
+        tensors=len(tensors),
+        preprocess=network.preprocess,
+        num_classes=network.model.num_classes,
+        class_names=network.class_names,
+        task=network.task if isinstance(network, Predictor) else None,
+    )
+
+
+def _default(
+    directory: RunDirectory, spec: ModelSpec, to: str, share: float | None
+) -> Path:
+    folder = directory.path / "export"
+    between = "" if share is None else f"-share{share:g}"
+    if to == "timm":
+        return folder / f"timm{between}"
+    return folder / f"{spec.name}-{to}{between}{_SUFFIXES.get(to, '.safetensors')}"

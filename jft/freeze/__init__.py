@@ -1,0 +1,1 @@
+"""Which parameters train: freeze rules, normalisation modes, phases over epochs."""

@@ -1,0 +1,201 @@
+"""What stays as it is, and how fast the rest may move: a rate for every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jft import tree
+from jft.errors import InputError, nearest
+from jft.models import ModelSpec
+from jft.models.variants import VGGVariant
+
+if TYPE_CHECKING:
+    from jft.types import Params
+
+GRAMMAR = (
+    "none, until:STAGE, from:STAGE, first:N, all-but:STAGE, bias-only, norm-only, or "
+    "patterns as 'stem/*' or 'stem/*=0, stage1/*=0.1'"
+)
+# What these train beside the head, which is usually new; the rest is frozen.
+_ONLY = {"bias-only": "*/bias", "norm-only": "*norm*/*"}
+
+
+@dataclass(frozen=True)
+class FreezeSpec:
+    """How fast each parameter moves, by ordered patterns of '/'-joined names.
+
+    The first pattern that matches a name gives its share of the learning rate: 0 is
+    frozen. What no pattern matches has the whole of it.
+    """
+
+    rules: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str, model: ModelSpec) -> FreezeSpec:
+        """Read the rule that a user wrote, without building the network.
+
+        Args:
+            text: `none`; `until:STAGE`, that stage and all before it; `from:STAGE`,
+                that stage and all behind it but for the head; `first:N`, the first N
+                layers in depth order (the stem, each residual block, the head);
+                `all-but:STAGE[,STAGE]`; `bias-only` or `norm-only`, which train the
+                head beside them; or patterns separated by commas, each with its share
+                of the learning rate, or 0 if none stands there.
+            model: The network whose stages and layers are meant.
+
+        Raises:
+            InputError: The rule is not of these forms, or names no part of the model.
+
+        >>> from jft.models import MODELS
+        >>> FreezeSpec.parse("until:stem", MODELS["resnet20"])
+        FreezeSpec(rules=(('stem/*', 0.0),))
+        """
+        kind, _, value = text.partition(":")
+        stages = model.stages
+        if text == "none":
+            return cls()
+        if text in _ONLY:
+            return _only(text, model)
+        if kind == "until":
+            if value == stages[-1]:
+                raise InputError(nothing_left(text))
+            return cls(_held(stages[: _place(value, model) + 1]))
+        if kind == "from":
+            if value == stages[-1]:
+                raise InputError(f"freeze {text!r} would keep a new head as it is")
+            return cls(_held(stages[_place(value, model) : -1]))
+        if kind == "first":
+            return cls(_held(model.layers[: _layer_count(value, model)]))
+        if kind == "all-but":
+            free = {stages[_place(v.strip(), model)] for v in value.split(",")}
+            return cls(_held(s for s in stages if s not in free))
+        if ":" in text or not any(c in text for c in "*?[/="):
+            raise InputError(_no_rule(text, model))
+        return cls(tree.parse_rules(text, what="freeze", default=0.0))
+
+    def rates(
+        self, params: Params, model: ModelSpec, layer_decay: float = 1.0
+    ) -> dict[str, Any]:
+        """Return a nested dict like `params` of floats: shares of the learning rate.
+
+        Args:
+            params: The parameters, or anything with their names.
+            model: The network, for the order of its layers.
+            layer_decay: What the rate falls by from each layer to the one before it,
+                in (0, 1] (Bao et al. 2021, https://arxiv.org/abs/2106.08254).
+
+        Raises:
+            InputError: A pattern matches nothing, or nothing is left to train.
+        """
+        names = list(tree.flatten(params))
+        given = tree.first_match(self.rules, names, what="freeze")
+        rates = {
+            name: given.get(name, 1.0) * layer_decay ** _height(name, model)
+            for name in names
+        }
+        if not any(rates.values()):
+            raise InputError(nothing_left(",".join(p for p, _ in self.rules)))
+        return tree.unflatten(rates)
+
+
+def frozen(rates: Params) -> dict[str, Any]:
+    """Return a tree of bools: True where the rate is 0."""
+    return tree.unflatten({n: rate == 0 for n, rate in tree.flatten(rates).items()})
+
+
+def held_layers(rates: Params, model: ModelSpec) -> frozenset[str]:
+    """Return the layers (`ModelSpec.layers`) of which every parameter is frozen."""
+    moving = {layer_of(n, model) for n, rate in tree.flatten(rates).items() if rate}
+    return frozenset(model.layers) - moving
+
+
+def layer_of(name: str, model: ModelSpec) -> str:
+    """Return the layer that a parameter belongs to.
+
+    What is in a stage but in none of its blocks, BiT's last normalisation, belongs to
+    the last of them.
+    """
+    stage = name.partition("/")[0]
+    within = [x for x in model.layers if x == stage or x.startswith(f"{stage}/")]
+    return next((x for x in within if name.startswith(f"{x}/")), within[-1])
+
+
+def _height(name: str, model: ModelSpec) -> int:
+    """Return how many layers are behind a parameter's own."""
+    return len(model.layers) - 1 - model.layers.index(layer_of(name, model))
+
+
+def nothing_left(rule: str) -> str:
+    """Return the message for a rule that freezes everything."""
+    return (
+        f"freeze {rule!r} leaves nothing to train; all-but:head trains the head alone"
+    )
+
+
+def _held(modules: Iterable[str]) -> tuple[tuple[str, float], ...]:
+    return tuple((f"{module}/*", 0.0) for module in modules)
+
+
+def _only(text: str, model: ModelSpec) -> FreezeSpec:
+    plain = isinstance(model.variant, VGGVariant) and not model.batch_norm
+    if text == "norm-only" and plain:
+        raise InputError(f"freeze norm-only: {model.name} has no normalisation")
+    return FreezeSpec(((_ONLY[text], 1.0), ("head/*", 1.0), ("*", 0.0)))
+
+
+def _place(name: str, model: ModelSpec) -> int:
+    """Return the position of a stage.
+
+    Raises:
+        InputError: The network has no such stage.
+    """
+    if name not in model.stages:
+        raise InputError(
+            f"{model.name} has no stage {name!r}{nearest(name, model.stages, count=1)}"
+            f"\nstages: {', '.join(model.stages)}"
+        )
+    return model.stages.index(name)
+
+
+def _layer_count(value: str, model: ModelSpec) -> int:
+    if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) < len(
+        model.layers
+    ):
+        raise InputError(
+            f"freeze first:{value} must give a number of layers from 1 to "
+            f"{len(model.layers) - 1}: {model.name} has {len(model.layers)}"
+        )
+    return int(value)
+
+
+def _no_rule(text: str, model: ModelSpec) -> str:
+    stages = model.stages[:-1]
+    examples = ["none", "first:1", "all-but:head", *_ONLY]
+    hint = nearest(text, [*examples, *(f"until:{s}" for s in stages)])
+    if text in model.stages:
+        hint = f"; did you mean 'until:{text}' or '{text}/*'?"
+    return f"freeze {text!r} is not a rule{hint}\nrules: {GRAMMAR}"
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """Parameters of one stage: all of them, and those that are frozen."""
+
+    stage: str
+    total: int
+    frozen: int
+
+
+def summarise(params: Params, rates: Params, model: ModelSpec) -> list[StageCount]:
+    """Count parameters and frozen parameters per stage, in depth order."""
+    moving = tree.flatten(rates)
+    sizes = {name: int(leaf.size) for name, leaf in tree.flatten(params).items()}
+
+    def count(stage: str) -> StageCount:
+        names = [n for n in sizes if n.startswith(f"{stage}/")]
+        held = sum(sizes[n] for n in names if not moving[n])
+        return StageCount(stage, sum(sizes[n] for n in names), held)
+
+    return [count(stage) for stage in model.stages]

@@ -1,0 +1,288 @@
+"""The optimizer: one chain whose order is fixed here, not by the user."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from optax import contrib
+
+from jft import tree
+from jft.config import OptimConfig
+from jft.optim.muon import scale_by_even_muon
+from jft.types import Params
+
+
+def optimizer(
+    config: OptimConfig,
+    rate: optax.Schedule,
+    rates: Params,
+    *,
+    steps_per_epoch: int,
+    since: Mapping[str, Any] | None = None,
+    loaded: Mapping[str, Any] | None = None,
+    pretrained: Mapping[str, Any] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Return the optimizer of the trained part; frozen leaves get zero and no state.
+
+    The order is: clip the gradient; momentum or moments; decay, and L2-SP; lamb's trust
+    ratio; each leaf's share of the learning rate; learning rate; plateau's factor. In
+    lars, whose momentum adds up steps instead of gradients, it comes last: clip, decay
+    and L2-SP, trust ratio, share, learning rate, plateau's factor, momentum.
+
+    All of it is inside the trained branch: outside it, clipping would read the frozen
+    gradients and bring their whole backward pass back, and decay would move frozen
+    weights.
+
+    Sources, each in the composition of `optax.alias`: sgd with decoupled decay and
+    adamw, Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101; lion, Chen et
+    al. 2023, https://arxiv.org/abs/2302.06675; lamb, You et al. 2020,
+    https://arxiv.org/abs/1904.00962; lars, You et al. 2017,
+    https://arxiv.org/abs/1708.03888; muon, Jordan 2024,
+    https://kellerjordan.github.io/posts/muon; L2-SP, Li et al. 2018,
+    https://arxiv.org/abs/1802.01483.
+
+    Args:
+        config: The optimizer's settings.
+        rate: Learning rate by step; the state counts the steps.
+        rates: Tree like the parameters of Python floats, each leaf's share of the
+            learning rate. 0 is frozen.
+        steps_per_epoch: Steps over which plateau averages the loss.
+        since: For each trained leaf, nested or by name, the number of the phase that
+            its training began in. Those that began together share the step count of
+            their bias correction. None: all began together.
+        loaded: For each trained leaf, nested or by name, whether its first value is
+            pretrained, and L2-SP pulls it back there. None: all are.
+        pretrained: These values, nested or by name. None: those given to `init`.
+
+    Returns:
+        Its `update(grads, state, params, value=loss)` needs the mean loss of the batch
+        for the plateau schedule alone.
+
+    Raises:
+        InputError: `decay_rules` does not fit the parameters.
+    """
+    labels = jax.tree.map(lambda share: "trained" if share else "frozen", rates)
+    chain = _chain(config, rate, rates, steps_per_epoch, since, loaded, pretrained)
+    both = optax.multi_transform(
+        {"trained": chain, "frozen": optax.set_to_zero()}, labels
+    )
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        # optax raises a float to an int power, which strict dtype promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            return both.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(both.init, update)
+
+
+def _chain(
+    config: OptimConfig,
+    rate: optax.Schedule,
+    rates: Params,
+    steps_per_epoch: int,
+    since: Mapping[str, Any] | None,
+    loaded: Mapping[str, Any] | None,
+    pretrained: Mapping[str, Any] | None,
+) -> optax.GradientTransformationExtraArgs:
+    """Put the transformations of the trained part in their order."""
+    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    regularise = [_decay(config, rates)]
+    if config.l2_sp:
+        mask = _known(loaded, rates, True)
+        regularise.append(_l2_sp(config.l2_sp, mask, pretrained))
+    speed = [_scale_each(rates), optax.scale_by_learning_rate(rate)]
+    if config.schedule == "plateau":
+        speed.append(_plateau(config, steps_per_epoch))
+    if config.name == "lars":
+        trust = optax.scale_by_trust_ratio(trust_coefficient=0.001)
+        momentum = optax.trace(config.momentum)
+        return optax.chain(*clip, *regularise, trust, *speed, momentum)
+    direction = _directions(config, rates, _known(since, rates, 0))
+    trust = [optax.scale_by_trust_ratio()] if config.name == "lamb" else []
+    return optax.chain(*clip, direction, *regularise, *trust, *speed)
+
+
+def _over_trained(value: Callable[[str], Any], rates: Params) -> Any:
+    """Return a tree of `value(name)` that has, like the chain's, no frozen leaf."""
+
+    def at(path: Any, share: float) -> Any:
+        name = "/".join(key.key for key in path)
+        return value(name) if share else optax.MaskedNode()
+
+    return jax.tree_util.tree_map_with_path(at, rates)
+
+
+def _known(given: Mapping[str, Any] | None, rates: Params, default: Any) -> Any:
+    flat = None if given is None else tree.flatten(given)
+    return _over_trained(lambda name: default if flat is None else flat[name], rates)
+
+
+def _directions(
+    config: OptimConfig, rates: Params, since: Any
+) -> optax.GradientTransformationExtraArgs:
+    """Return momentum or moments, in a group of their own for each value of `since`.
+
+    A group has its own count of steps: with that of leaves which began earlier, bias
+    correction would believe that the zeros its moments began with were long forgotten.
+    """
+    labels = jax.tree.map(lambda phase: f"since{phase}", since)
+    direction = {
+        "sgd": lambda: optax.trace(config.momentum),
+        "adamw": lambda: optax.scale_by_adam(),
+        "lion": lambda: optax.scale_by_lion(),
+        "lamb": lambda: optax.scale_by_adam(eps=1e-6),
+        "muon": lambda: _muon(config, rates),
+    }[config.name]()
+    groups = sorted(set(jax.tree.leaves(labels)))
+    return optax.multi_transform(dict.fromkeys(groups, direction), labels)
+
+
+def _muon(config: OptimConfig, rates: Params) -> optax.GradientTransformationExtraArgs:
+    """Return Muon's direction for kernels, and Adam's for the head and all else."""
+
+    def label(name: str) -> str:
+        inner = name.endswith("/kernel") and not name.startswith("head/")
+        return "muon" if inner else "adam"
+
+    return optax.multi_transform(
+        {"muon": scale_by_even_muon(config.momentum), "adam": optax.scale_by_adam()},
+        _over_trained(label, rates),
+    )
+
+
+def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
+    """Return what the weight decay of each parameter is multiplied by.
+
+    Args:
+        rules: `PATTERN=FACTOR` separated by commas; the first that matches counts.
+        names: '/'-joined names of all parameters, the frozen ones too.
+
+    Returns:
+        Factors by name; 0 where no pattern matches.
+
+    Raises:
+        InputError: An entry is malformed, or its pattern can decide no name.
+
+    >>> decay_factors("head/*=0, */kernel=1", ["stem/kernel", "head/kernel"])
+    {'stem/kernel': 1.0, 'head/kernel': 0.0}
+    """
+    what, names = "optim.decay_rules", list(names)
+    parsed = tree.parse_rules(rules, what=what)
+    found = tree.first_match(parsed, names, what=what)
+    return {name: found.get(name, 0.0) for name in names}
+
+
+def _decay(config: OptimConfig, rates: Params) -> optax.GradientTransformation:
+    factors = decay_factors(config.decay_rules, tree.flatten(rates))
+    strengths = _over_trained(lambda n: config.weight_decay * factors[n], rates)
+
+    def update(updates: Any, params: Any) -> Any:
+        return jax.tree.map(
+            lambda u, p, strength: u + strength * p if strength else u,
+            updates,
+            params,
+            strengths,
+        )
+
+    return optax.stateless(update)
+
+
+def _scale_each(rates: Params) -> optax.GradientTransformation:
+    shares = jax.tree.map(lambda share: share or optax.MaskedNode(), rates)
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(lambda u, s: s * u, updates, shares)
+    )
+
+
+class AnchorState(NamedTuple):
+    """The values that L2-SP pulls back to."""
+
+    anchor: Any
+
+
+def _l2_sp(
+    strength: float, loaded: Any, pretrained: Mapping[str, Any] | None
+) -> optax.GradientTransformation:
+    """Return decoupled decay of loaded leaves towards their pretrained values."""
+    flat = None if pretrained is None else tree.flatten(pretrained)
+
+    def init(params: Any) -> AnchorState:
+        # Copies: the parameters' own buffers are donated to every step.
+        def anchor(path: Any, leaf: Any) -> jax.Array:
+            name = "/".join(key.key for key in path)
+            return jnp.array(leaf if flat is None else flat[name])
+
+        return AnchorState(jax.tree_util.tree_map_with_path(anchor, params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        pulled = jax.tree.map(
+            lambda u, p, a: u + strength * (p - a), updates, params, state.anchor
+        )
+        return pulled, state
+
+    return optax.masked(optax.GradientTransformation(init, update), loaded)
+
+
+def _plateau(
+    config: OptimConfig, steps_per_epoch: int
+) -> optax.GradientTransformationExtraArgs:
+    return contrib.reduce_on_plateau(
+        factor=config.drop_factor,
+        patience=config.drop_epochs,
+        accumulation_size=steps_per_epoch,
+    )
+
+
+def _is_plateau(part: Any) -> bool:
+    return isinstance(part, contrib.ReduceLROnPlateauState)
+
+
+def plateau_scale(state: Any) -> Any:
+    """Return what plateau multiplies the learning rate by; 1 under other schedules."""
+    parts = jax.tree.leaves(state, is_leaf=_is_plateau)
+    return next((part.scale for part in parts if _is_plateau(part)), 1.0)
+
+
+def carry(old: Any, new: Any) -> Any:
+    """Return an optimizer's first state with all that an earlier one knows already.
+
+    For when a phase ends: momentum, moments, counts and anchors of what was trained
+    before go on, and what is newly trained starts afresh.
+
+    Args:
+        old: State at the end of a phase.
+        new: First state of the next one's optimizer, of the same settings.
+
+    Returns:
+        `new`, with each leaf replaced by the one in the same place of `old`, if there
+        is one of the same shape; but for plateau's, as schedules begin anew with every
+        phase. Both may hold NumPy or device arrays.
+    """
+    known = dict(jax.tree_util.tree_leaves_with_path(old))
+
+    def pick(path: Any, leaf: Any) -> Any:
+        before = known.get(path)
+        same = before is not None and np.shape(before) == np.shape(leaf)
+        return before if same else leaf
+
+    return jax.tree_util.tree_map_with_path(pick, new, is_leaf=_is_plateau)
+
+
+def ema(average: Any, values: Any, decay: float, step: jax.typing.ArrayLike) -> Any:
+    """Return a running average moved towards values.
+
+    Early on it follows faster, min(decay, (1 + step) / (10 + step)), as TensorFlow's
+    `ExponentialMovingAverage` with `num_updates`: it forgets its first values.
+
+    Args:
+        average: Tree of float32 arrays.
+        values: Tree of the same structure and shapes.
+        decay: Share of the average that a step keeps, in [0, 1).
+        step: Updates that the average has seen before this one.
+    """
+    done = jnp.asarray(step, jnp.float32)
+    kept = jnp.minimum(decay, (1 + done) / (10 + done))
+    return jax.tree.map(lambda a, v: a + (1 - kept) * (v - a), average, values)

@@ -1,0 +1,1 @@
+"""Predictions: `python -m jft.predict` and `jft.Predictor`."""

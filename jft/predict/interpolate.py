@@ -1,0 +1,122 @@
+"""WiSE-FT: networks between the pretrained and the fine-tuned one of a run."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax.core import FrozenDict
+
+from jft import config as configs
+from jft import tree
+from jft.devices import tune_cpu
+from jft.errors import InputError
+from jft.runs.directory import open_run
+from jft.weights.hub import RANDOM
+from jft.weights.pretrained import WeightsFor, open_for
+
+
+def interpolate(
+    pretrained: Mapping[str, Any], tuned: FrozenDict[str, Any], share: float
+) -> FrozenDict[str, Any]:
+    """Return `(1 - share) * pretrained + share * tuned`, variable by variable.
+
+    The method is weight-space ensembling (Wortsman et al. 2021, "Robust fine-tuning of
+    zero-shot models", https://arxiv.org/abs/2109.01903): on images unlike those of the
+    fine-tuning, a network between the two is often better than either.
+
+    What was not pretrained, a new head above all, keeps its fine-tuned value: the
+    random one that it began with means nothing.
+
+    Batch statistics are interpolated like parameters, as the paper's code does with
+    whole state dicts. But the mean and the variance that a layer sees in a network of
+    averaged weights are not the averages of those that it sees in the two networks
+    (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407, compute them anew for that
+    reason), so a share in the middle may be worse than both ends. Measure it: `python
+    -m jft.evaluate RUN --interpolate 0 0.25 0.5 0.75 1` prints how good each is.
+
+    Args:
+        pretrained: What the run began with, by '/'-joined name, from
+            `pretrained_variables`.
+        tuned: The run's {"params": ..., "batch_stats": ...}, float32.
+        share: How far to go, in [0, 1]: 0 is the pretrained network with the
+            fine-tuned head, 1 the fine-tuned network, both to the bit. What is equal
+            in both, frozen parameters for one, is the same to the bit everywhere.
+
+    Raises:
+        InputError: The share is outside [0, 1].
+    """
+    check_share(share)
+    mixed = {
+        name: _between(pretrained[name], leaf, share) if name in pretrained else leaf
+        for name, leaf in tree.flatten(tuned).items()
+    }
+    return FrozenDict(tree.unflatten(jax.device_put(mixed)))
+
+
+def check_share(share: float) -> None:
+    """Check that a share lies between both networks.
+
+    Raises:
+        InputError: It is outside [0, 1], or not a number.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(
+            f"a share of the fine-tuned network must be in [0, 1], got {share}"
+        )
+
+
+def _between(pretrained: Any, tuned: Any, share: float) -> Any:
+    # At the ends, 0 * x + y would turn a y of -0.0 into 0.0.
+    if share in (0, 1):
+        return tuned if share else pretrained
+    # In float64, since (1 - share) * x + share * x is x again once it is rounded to
+    # float32; in float32 itself it is not.
+    mixed = np.multiply(pretrained, 1 - share, dtype=np.float64)
+    mixed += np.multiply(tuned, share, dtype=np.float64)
+    return mixed.astype(np.float32)
+
+
+def pretrained_variables(run: str | os.PathLike[str]) -> dict[str, jax.Array]:
+    """Return what a run took from its pretrained weights, by '/'-joined name, float32.
+
+    What the run initialised anew is left out.
+
+    Args:
+        run: The run's folder. It need not be finished.
+
+    Raises:
+        InputError: It is no run, began with random weights, or its weights are gone or
+            no longer the same.
+    """
+    directory = open_run(run)
+    tune_cpu()
+    config = configs.from_dict(directory.read("config.json"))
+    if config.weights == RANDOM:
+        raise InputError(
+            f"{run} began with random weights: there is no pretrained network to "
+            "interpolate from"
+        )
+    began = directory.read("manifest.json")["weights"]
+    weights = _open_again(run, config)
+    sha256 = weights.opened.sha256 if weights.opened else ""
+    if sha256 != began["sha256"]:
+        raise InputError(
+            f"{config.weights} no longer holds the weights that {run} began with: its "
+            f"sha256 is {sha256}, and was {began['sha256']}"
+        )
+    # With a head for their own classes, which is left out if the run had another.
+    built = weights.build(weights.num_classes)
+    flat = tree.flatten(built.variables)
+    kept = set(built.report.loaded) - set(began["reinitialised"])
+    return {name: leaf for name, leaf in flat.items() if name in kept}
+
+
+def _open_again(run: str | os.PathLike[str], config: configs.TrainConfig) -> WeightsFor:
+    try:
+        return open_for(config.model, config.weights, image_size=config.image_size)
+    except InputError as error:
+        raise InputError(
+            f"the weights that {run} began with cannot be read again: {error}"
+        ) from None

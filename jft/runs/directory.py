@@ -1,0 +1,222 @@
+"""The run directory: what was asked, what it ran on, what came of it."""
+
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from jft import config as configs
+from jft.config import TrainConfig
+from jft.errors import InputError
+
+PACKAGES = (
+    *("jft", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
+    *("numpy", "pillow", "safetensors", "scikit-learn", "tyro"),
+)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run.
+
+    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `result.json`;
+    the folders `checkpoints`, `final` and `best`.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def began(self) -> bool:
+        """Whether there is anything here that another run must not touch."""
+        saved = (self.path / "checkpoints").glob("[0-9]*")
+        return (self.path / "result.json").exists() or any(
+            step.name.isdecimal() for step in saved
+        )
+
+    def read(self, name: str) -> Any:
+        """Return the contents of a JSON file, or None if there is no such file.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InputError(f"{self.path / name} is damaged: {error}") from None
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a JSON file whole or not at all; what is not finite becomes null."""
+        self.write_text(name, json.dumps(finite(value), indent=2) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        part = self.path / f".{name}.part"
+        part.write_text(text)
+        os.replace(part, self.path / name)
+
+    @contextmanager
+    def claim(self, config: TrainConfig) -> Iterator["RunDirectory"]:
+        """Hold the folder for this process, made or found to be this configuration's.
+
+        A run that failed before its first checkpoint leaves nothing to protect: its
+        folder may be taken by other rules.
+
+        Raises:
+            InputError: It holds another run (the message has the difference) or
+                something else, cannot be written, or another process holds it.
+        """
+        saved = self.read("config.json") if self.path.is_dir() else None
+        if saved is None and self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(
+                f"{self.path} is not empty and holds no run; give another --workdir"
+            )
+        if saved is not None and self.began:
+            changes = configs.difference(configs.from_dict(saved), config)
+            self._refuse("other rules", "give the saved ones to resume it", changes)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            reason = f"{self.path}: {error.strerror}; give another --workdir"
+            raise InputError(reason) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{self.path}: another process runs it") from None
+            if saved is None or not self.began:
+                self.write("config.json", configs.to_dict(config))
+            yield self
+
+    def describe(self, inputs: Mapping[str, Any], devices: str) -> list[str]:
+        """Write `manifest.json`: what a run began with, and each session's machine.
+
+        Args:
+            inputs: `weights` and `data` with their digests, and what else is fixed.
+            devices: What this session runs on.
+
+        Returns:
+            How this session's machine differs from the last one's.
+
+        Raises:
+            InputError: The weights or the data are no longer what the run began with.
+        """
+        saved = self.read("manifest.json") if self.began else None
+        sessions = saved["sessions"] if saved else []
+        if saved:
+            digests = (("weights", "sha256"), ("data", "fingerprint"))
+            pairs = {f"{a} {b}": (saved[a][b], inputs[a][b]) for a, b in digests}
+            self._refuse("other inputs", "put them back to resume it", changed(pairs))
+        session = {"devices": devices, **environment()}
+        self.write("manifest.json", {**inputs, "sessions": [*sessions, session]})
+        if not sessions:
+            return []
+        decisive = ("devices", "cpu_count", "xla_flags", "versions")
+        return changed({k: (sessions[-1][k], session[k]) for k in decisive})
+
+    def _refuse(self, what: str, remedy: str, changes: Sequence[str]) -> None:
+        if changes:
+            lines = "\n".join(f"- {change}" for change in changes)
+            raise InputError(
+                f"{self.path} holds a run with {what} (saved -> given):\n{lines}\n"
+                f"{remedy}, or give another --workdir"
+            )
+
+    def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add lines to `metrics.jsonl`; what is not finite becomes null."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(finite(r)) + "\n" for r in records)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of `metrics.jsonl`; what a kill has cut off is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+    def rewind(self, step: int) -> None:
+        """Drop metrics later than `step`, which a resumed run computes again."""
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def finite(value: Any) -> Any:
+    """Return the value with None for each float that JSON has no word for."""
+    if isinstance(value, Mapping):
+        values = cast(Mapping[str, Any], value)
+        return {name: finite(inner) for name, inner in values.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in cast(Sequence[Any], value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def changed(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return a line for each name whose two values differ."""
+    return [f"{name}: {a} -> {b}" for name, (a, b) in pairs.items() if a != b]
+
+
+def open_run(path: str | os.PathLike[str]) -> RunDirectory:
+    """Return an existing run's directory.
+
+    Raises:
+        InputError: There is no run.
+    """
+    run = RunDirectory(Path(path).expanduser())
+    if not (run.path / "config.json").is_file():
+        raise InputError(
+            f"{path} is not a run: it has no config.json (python -m jft.train makes "
+            "runs, by default in runs/)"
+        )
+    return run
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run's numbers depend on beside its configuration and data."""
+    return {
+        "command": sys.argv,
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Return commit and cleanliness of a checkout; None where there is no git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+    except (OSError, subprocess.SubprocessError):
+        return None

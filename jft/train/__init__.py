@@ -1,0 +1,1 @@
+"""Training: `python -m jft.train` and `jft.fit`."""

@@ -1,0 +1,260 @@
+"""What a run will cost, read from its compiled steps before it begins."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jft import costs, tree
+from jft.freeze import rules
+from jft.freeze.phases import Phase
+from jft.train import crossing
+from jft.train.legs import Leg
+from jft.train.setup import Setup
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage under one phase.
+
+    Attributes:
+        stage: Its name.
+        parameters: Elements of its parameters.
+        trained: Elements of those that are trained.
+        norm: What its batch normalisation does, `stored`, `adapt`, `batch` or several
+            of them; empty if it has none.
+        rates: Lowest and highest peak learning rate of what is trained; empty if
+            nothing is.
+        forward: FLOPs of its forward pass in a step, recomputation included.
+        backward: FLOPs of its backward pass in a step.
+    """
+
+    stage: str
+    parameters: int
+    trained: int
+    norm: str
+    rates: list[float]
+    forward: int
+    backward: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on one device during a step.
+
+    Attributes:
+        parameters: Parameters and statistics.
+        gradients: Gradients of what is trained.
+        optimizer: State of the optimizer, and running averages.
+        batch: Images and labels.
+        temporaries: Activations, gradients and scratch space at their peak.
+        total: All of it at once; 0 if the backend does not say.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    batch: int
+    temporaries: int
+    total: int
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """What a phase costs.
+
+    Attributes:
+        phase: Its rules.
+        steps: How many.
+        stages: In depth order.
+        flops: FLOPs of a step's convolutions and matrix products.
+        full_flops: The same if everything were trained.
+        memory: Bytes on one device.
+        alive: Frozen modules whose backward pass is computed all the same.
+        seconds_per_step: Measured in the first phase, and in proportion to the FLOPs
+            in the others; 0 if the device has not the memory to measure it.
+    """
+
+    phase: Phase
+    steps: int
+    stages: tuple[StagePlan, ...]
+    flops: int
+    full_flops: int
+    memory: MemoryPlan
+    alive: tuple[str, ...]
+    seconds_per_step: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will cost.
+
+    Attributes:
+        phases: In order.
+        steps_per_epoch: Steps per epoch.
+        device_bytes: What a device has to give; 0 if it does not say.
+        largest_batch: About how many images a step could have; 0 if unknown.
+    """
+
+    phases: tuple[PhasePlan, ...]
+    steps_per_epoch: int
+    device_bytes: int
+    largest_batch: int
+
+    @property
+    def alive(self) -> tuple[str, ...]:
+        """Frozen modules whose backward pass is computed, in any phase."""
+        return tuple(dict.fromkeys(m for phase in self.phases for m in phase.alive))
+
+    @property
+    def bytes_needed(self) -> int:
+        """Of the phase that needs most."""
+        return max(phase.memory.total for phase in self.phases)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has the memory."""
+        return not self.device_bytes or self.bytes_needed <= self.device_bytes
+
+    @property
+    def seconds(self) -> float:
+        """Of all training steps; reading and evaluating come on top."""
+        return sum(phase.steps * phase.seconds_per_step for phase in self.phases)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as nested dictionaries that JSON can hold."""
+        totals = {"bytes_needed": self.bytes_needed, "seconds": self.seconds}
+        return asdict(self) | totals
+
+
+def make_plan(setup: Setup, train_steps: Sequence[jax.stages.Compiled]) -> Plan:
+    """Read the compiled steps, and time the first one on an empty batch.
+
+    Args:
+        setup: The run.
+        train_steps: From `setup.compile_train_steps`.
+    """
+    stages = setup.start.pretrained.spec.stages
+    phases = tuple(
+        _phase_plan(setup, index, step, costs.operations(step.as_text() or "", stages))
+        for index, step in enumerate(train_steps)
+    )
+    limit = device_bytes(setup.devices.devices)
+    plan = Plan(
+        phases=phases,
+        steps_per_epoch=setup.batches.steps_per_epoch,
+        device_bytes=limit,
+        largest_batch=_largest_batch(setup, phases, limit),
+    )
+    if not plan.fits:
+        return plan
+    speed = measure(setup, train_steps[0]) / max(phases[0].flops, 1)
+    timed = [replace(each, seconds_per_step=speed * each.flops) for each in phases]
+    return replace(plan, phases=tuple(timed))
+
+
+def measure(setup: Setup, train_step: jax.stages.Compiled) -> float:
+    """Return the seconds of one step of the first phase, after one that warms up."""
+    devices = setup.devices
+    shapes = setup.batch_shapes()
+    batch = {name: np.ones(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
+    state, placed = devices.replicate(setup.start.state), devices.put(batch)
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        state, sums = train_step(state, placed)
+        jax.block_until_ready(sums)
+        seconds = time.perf_counter() - began
+    return seconds
+
+
+def _phase_plan(
+    setup: Setup,
+    index: int,
+    train_step: jax.stages.Compiled,
+    found: Sequence[costs.Operation],
+) -> PhasePlan:
+    start = setup.start
+    leg, params = start.legs[index], start.state.params
+    spec, rates = start.pretrained.spec, leg.step_spec.rates
+    spent = costs.module_costs(found)
+    needed = costs.expected_backward(spent, rules.frozen(rates), spec)
+    whole = costs.full_backward(spent, params, spec)
+    return PhasePlan(
+        phase=leg.phase,
+        steps=leg.stop - leg.start,
+        stages=_stages(leg, costs.stage_costs(found, spec.stages)),
+        flops=sum(operation.flops for operation in found),
+        full_flops=sum(c.forward for c in spent.values()) + sum(whole.values()),
+        memory=_memory(setup, index, train_step),
+        alive=tuple(costs.alive(spent, needed)),
+    )
+
+
+def _stages(leg: Leg, spent: dict[str, costs.Cost]) -> tuple[StagePlan, ...]:
+    peak, shares = leg.phase.learning_rate, tree.flatten(leg.step_spec.rates)
+
+    def plan(stage: str, parameters: int, frozen: int) -> StagePlan:
+        inside = f"{stage}/"
+        moving = {s * peak for n, s in shares.items() if s and n.startswith(inside)}
+        modes = {mode for n, mode in leg.norms.items() if n.startswith(inside)}
+        cost = spent[stage]
+        return StagePlan(
+            stage=stage,
+            parameters=parameters,
+            trained=parameters - frozen,
+            norm=", ".join(sorted(modes)),
+            rates=[min(moving), max(moving)] if moving else [],
+            forward=cost.forward + cost.recomputed,
+            backward=cost.backward,
+        )
+
+    return tuple(plan(c.stage, c.total, c.frozen) for c in leg.counts)
+
+
+def _memory(setup: Setup, index: int, train_step: jax.stages.Compiled) -> MemoryPlan:
+    state = crossing.like(setup.start, index)
+    used = costs.memory(train_step) or costs.Memory(0, 0, 0, 0)
+    return MemoryPlan(
+        parameters=_bytes((state.params, state.batch_stats)),
+        gradients=_bytes(setup.start.legs[index].trained(state.params)),
+        optimizer=_bytes((state.opt_state, state.ema, state.kept)),
+        batch=_bytes(setup.batch_shapes()) // len(setup.devices.devices),
+        temporaries=used.temporaries,
+        total=used.total,
+    )
+
+
+def _bytes(shapes: Any) -> int:
+    return sum(
+        int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+        for leaf in jax.tree.leaves(shapes)
+    )
+
+
+def _largest_batch(setup: Setup, phases: Sequence[PhasePlan], limit: int) -> int:
+    """Return about how many images fit, if temporaries grow in proportion to them."""
+    size, count = setup.config.batch_size, len(setup.devices.devices)
+    memory = max((phase.memory for phase in phases), key=lambda m: m.total)
+    growing = memory.temporaries + memory.batch
+    fits = (limit - (memory.total - growing)) * size // max(growing, 1)
+    return max(int(fits) // count * count, 0)
+
+
+def device_bytes(devices: Sequence[Any]) -> int:
+    """Return the memory that each device has to give, in bytes; 0 if it does not say.
+
+    Devices on CPU share that of the machine.
+    """
+    if devices[0].platform != "cpu":
+        return int((devices[0].memory_stats() or {}).get("bytes_limit", 0))
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    free = next((x for x in lines if x.startswith("MemAvailable:")), "0 0")
+    return int(free.split()[1]) * 1024 // len(devices)

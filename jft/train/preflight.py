@@ -1,0 +1,113 @@
+"""What is wrong with a configuration, as far as that can be told before JAX starts."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jft import config as configs
+from jft import tree
+from jft.config import ModelConfig, TrainConfig
+from jft.data.spec import parse_spec
+from jft.errors import InputError
+from jft.freeze import norms
+from jft.freeze.phases import plan_phases
+from jft.models import ModelSpec, configured
+from jft.weights.hub import RANDOM, find_weights
+from jft.weights.published import other_network
+
+
+def check(config: TrainConfig) -> TrainConfig:
+    """Check ranges and names: network, freeze rule, weights, data.
+
+    Returns:
+        The configuration with the name of its network, which may be left to the
+        weights; these are then downloaded, if all else is right.
+
+    Raises:
+        InputError: Everything found, one problem after the other.
+    """
+    problems: list[str] = []
+
+    def attempt(step: Callable[..., Any], *values: object) -> Any:
+        try:
+            return step(*values)
+        except InputError as error:
+            problems.append(str(error))
+
+    attempt(configs.check, config)
+    attempt(_check_decay_rules, config.optim.decay_rules)
+    attempt(find_weights, config.weights)
+    attempt(_check_data, config.data)
+    if config.model.name is None and not problems:
+        config = with_model(config)
+    if config.model.name is not None:
+        spec = attempt(configured, config.model)
+        if spec:
+            attempt(plan_phases, config, spec)
+            attempt(norms.parse, config.norm, spec)
+        if spec and not problems:
+            attempt(check_fits, config, spec)
+    if problems:
+        raise InputError("\n".join(problems))
+    return config
+
+
+def _check_decay_rules(rules: str) -> None:
+    tree.parse_rules(rules, what="optim.decay_rules")
+
+
+def _check_data(data: str) -> None:
+    parse_spec(data).check()
+
+
+def with_model(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with the network that its weights say they are for.
+
+    Raises:
+        InputError: Nothing says it, or the weights cannot be used.
+    """
+    if config.weights == RANDOM:
+        raise InputError("random weights need a network: give --model.name")
+    known = known_model(config.weights)
+    if known is None:
+        raise InputError(
+            f"nothing says which network {config.weights} is for: give --model.name"
+        )
+    return dataclasses.replace(config, model=known.changed(config.model))
+
+
+def known_model(weights: str) -> ModelConfig | None:
+    """Return the network that weights are for, without reading them if possible."""
+    found = find_weights(weights)
+    if found and found.model:
+        return ModelConfig(name=found.model)
+    # What reads weights imports JAX, which takes a second.
+    from jft.weights.opened import model_of
+
+    return model_of(weights)
+
+
+def check_fits(config: TrainConfig, spec: ModelSpec) -> None:
+    """Check the network against the weights' name and the size of the images.
+
+    Raises:
+        InputError: The weights are another network's, or too little is left to see.
+    """
+    found = find_weights(config.weights)
+    stated = found.model if found else None
+    if stated not in (None, spec.name):
+        raise InputError(other_network(config.weights, stated, spec.name))
+    if config.image_size is not None:
+        spec.check_size(config.image_size)
+
+
+def default_workdir(config: TrainConfig) -> str:
+    """Return `runs/DATA-MODEL-FINGERPRINT`, the same for the same rules.
+
+    Raises:
+        InputError: There is no form of data of that name.
+    """
+    spec = parse_spec(config.data)
+    data = Path(spec.place or spec.scheme).name or "data"
+    return f"runs/{data}-{config.model.name}-{configs.fingerprint(config)[:8]}"

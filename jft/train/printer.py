@@ -1,0 +1,202 @@
+"""What a person sees of a run: plain lines, and on a terminal a progress bar."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from jft.console.text import epochs, outcome, shown
+from jft.runs.directory import RunDirectory
+from jft.tasks import TASKS
+from jft.train.plan import Plan
+from jft.train.plan_table import outputs_line, phase_line, plan_lines
+from jft.train.setup import Setup
+from jft.train.watch import Result, Watch
+
+STARVING = 0.1  # share of an epoch's time, from which on waiting for images is told
+
+
+class Printer(Watch):
+    """Tells a run to standard output."""
+
+    def __init__(self) -> None:
+        """Take standard output, whatever it is when the run starts."""
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._progress: Progress | None = None
+        self._setup: Setup | None = None
+
+    def begin(self, setup: Setup, workdir: Path) -> None:
+        """Say what was loaded, and what is about to happen."""
+        self._setup = setup
+        for line in introduction(setup):
+            self._line(line)
+        self._line(f"{'run':<10}{workdir}")
+
+    def planned(self, plan: Plan) -> None:
+        """Say what it will cost, and begin."""
+        assert self._setup is not None
+        self._line("")
+        for line in plan_lines(plan, whole=False):
+            self._line(line)
+        self._line("")
+        if self._console.is_terminal:
+            self._progress = _bar(self._console)
+            self._progress.start()
+            self._progress.add_task("training", total=len(self._setup.batches))
+
+    def resumed(self, step: int, changes: list[str]) -> None:
+        """Say where training goes on, and what may change its numbers."""
+        self._line(f"resuming after step {step}")
+        for change in changes:
+            self._line(f"  not the machine it began on: {change}")
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], completed=step)
+
+    def step(self, done: int, total: dict[str, float]) -> None:
+        """Move the progress bar."""
+        if self._progress and total["weight"]:
+            loss = total["loss"] / total["weight"]
+            self._progress.update(
+                self._progress.task_ids[0],
+                completed=done,
+                description=f"training, loss {shown('loss', loss)}",
+            )
+
+    def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+        """Say how the epoch went."""
+        assert self._setup is not None
+        count, task = self._setup.batches.epochs, self._setup.task
+        line = f"epoch {train['epoch']:>{len(str(count))}}/{count}"
+        for name, record in (("train", train), ("test", test)):
+            line += f"   {name} loss {shown('loss', record['loss'])}"
+            if task.score in record:
+                line += f"  {task.score} {shown(task.score, record[task.score]):>7}"
+        line += f"   {train['seconds']:.1f} s"
+        if train["data"] >= STARVING:
+            line += f", {train['data']:.0%} of it waiting for images"
+        self._line(line)
+
+    def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
+        """Say what is trained from here on."""
+        assert self._setup is not None
+        phase = self._setup.start.legs[leg].phase
+        if tried:
+            rate, loss = tried[-1]
+            self._line(f"learning rate {rate:g}: held-out loss {shown('loss', loss)}")
+        if tried and not phase.candidate:
+            best = min(tried, key=lambda candidate: candidate[1])
+            self._line(f"the one of learning rate {best[0]:g} goes on")
+        self._line(phase_line(phase))
+
+    def end(self, result: Result, *, already: bool) -> None:
+        """Say what came of it, where it lies, and what to do next."""
+        self.close()
+        self._line("")
+        if already:
+            self._line(f"{result.workdir} has finished already; nothing was done.")
+        self._line(
+            f"test {outcome(result.score, result.metrics)}, "
+            f"after {result.seconds:.0f} s"
+        )
+        self._line(f"the run is in {result.workdir}")
+        self._line("\nnext:")
+        for command in next_commands(result):
+            self._line(f"  {command}")
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False)
+        sys.stdout.flush()
+
+
+def print_plan(setup: Setup, plan: Plan) -> None:
+    """Print what a run would cost."""
+    lines = [*introduction(setup), "", *plan_lines(plan, whole=True)]
+    print("\n".join(lines))
+
+
+def introduction(setup: Setup) -> list[str]:
+    """Return the lines of what a newcomer wants to know before training."""
+    config, splits, pretrained = setup.config, setup.splits, setup.start.pretrained
+    counts = setup.start.legs[-1].counts
+    total = sum(count.total for count in counts)
+    size = pretrained.preprocess.size
+    optim = config.optim
+    lines = [
+        ("network", f"{config.model.name}, {total:,} parameters"),
+        ("weights", weights_line(setup)),
+        (
+            "data",
+            f"{config.data}: {len(splits.train):,} images to train on, "
+            f"{len(splits.test):,} to test, {outputs_line(splits)}, "
+            f"{size}x{size} pixels",
+        ),
+        (
+            "training",
+            f"{epochs(setup.batches.epochs)} of {setup.batches.steps_per_epoch} steps, "
+            f"{config.batch_size} images each; {optim.name}, "
+            f"learning rate {optim.learning_rate:g} ({optim.schedule})",
+        ),
+        ("device", str(setup.devices)),
+    ]
+    rejected = len(splits.report.rejected)
+    if rejected:
+        text = f"{rejected} unreadable images left out, listed in data_report.json"
+        lines.insert(3, ("", text))
+    return [f"{name:<10}{text}" for name, text in lines]
+
+
+def weights_line(setup: Setup) -> str:
+    """Say where the weights are from, and which part of the network is new."""
+    report = setup.start.pretrained.report
+    if not report.loaded:
+        frozen = any(count.frozen for count in setup.start.legs[0].counts)
+        return "random" + (", also in the part that stays frozen" if frozen else "")
+    text = f"{report.source}, {len(report.loaded)} tensors loaded"
+    if report.reinitialised:
+        text += f"; a new head for {outputs_line(setup.splits)}"
+    return text
+
+
+def next_commands(result: Result) -> list[str]:
+    """Return three commands to try after a run."""
+    run = shlex.quote(str(result.workdir))
+    masks = any(task.dense for task in TASKS.values() if task.score == result.score)
+    images = "IMAGE_OR_FOLDER" + (" --output FOLDER_FOR_MASKS" if masks else "")
+    data = RunDirectory(result.workdir).read("config.json")["data"]
+    return [
+        f"python -m jft.predict {run} {images}",
+        f"python -m jft.evaluate {run}",
+        "python -m jft.train --data folder:PATH_WITH_ONE_FOLDER_A_CLASS"
+        if data == "digits"
+        else f"python -m jft.export {run}",
+    ]
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )

@@ -1,0 +1,1 @@
+"""A strict reader of HDF5 files."""

@@ -1,0 +1,1 @@
+"""Keras weight files, read and written without Keras."""

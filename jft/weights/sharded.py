@@ -1,0 +1,83 @@
+"""Reads checkpoints in several files, which an index file lists.
+
+transformers writes them: `model.safetensors.index.json` maps each tensor to the file
+beside it that holds it, `pytorch_model.bin.index.json` likewise.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from jft.errors import InputError
+from jft.weights.lazy import Contents
+from jft.weights.ranges import FileRange
+from jft.weights.strict_json import check_length, parse_json
+
+INDEX_SUFFIX = ".index.json"
+"""Ends the name of an index file."""
+
+# Each stays open as long as the tensors are in use.
+_MOST_SHARDS = 200
+
+Shards = dict[str, tuple[FileRange, Contents]]
+"""The files that an index lists, by name."""
+
+
+def read_shards(
+    index: FileRange, read: Callable[[str], tuple[FileRange, Contents]]
+) -> Shards:
+    """Read every file that an index lists; together they hold just its tensors.
+
+    Args:
+        index: The index file.
+        read: Reads a file beside it, by its plain name.
+
+    Raises:
+        InputError: If the index is damaged or leads out of its folder, or a file has
+            not just the tensors that the index says.
+    """
+    check_length(index.size, "its JSON")
+    places = _places(parse_json(index.read(0, index.size), "its JSON"))
+    names = sorted(set(places.values()))
+    if len(names) > _MOST_SHARDS:
+        raise InputError(f"lists {len(names)} files, at most {_MOST_SHARDS} are read")
+    shards: Shards = {}
+    for name in names:
+        shards[name] = read(name)
+        listed = {tensor for tensor, place in places.items() if place == name}
+        _check_same(name, listed, shards[name][1].readers)
+    return shards
+
+
+def merged(shards: Shards) -> Contents:
+    """Return all tensors, sorted by name, and all notes of the files."""
+    contents = [contents for _, contents in shards.values()]
+    readers = {n: r for content in contents for n, r in content.readers.items()}
+    notes = {key: note for c in contents for key, note in c.metadata.items()}
+    return Contents(dict(sorted(readers.items())), notes)
+
+
+def _places(index: Mapping[str, Any]) -> dict[str, str]:
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise InputError("is not the index of a checkpoint: it has no weight_map")
+    for name in cast(dict[str, Any], places).values():
+        # Also what is no plain name on another system, or for another reader.
+        plain = isinstance(name, str) and name != ".." and Path(name).name == name != ""
+        if not plain or set(name) & set("\\:\0") or name.endswith(INDEX_SUFFIX):
+            raise InputError(
+                f"lists {name!a:.80}, which is not the plain name of a file beside it"
+            )
+    return cast(dict[str, str], places)
+
+
+def _check_same(shard: str, listed: set[str], held: Mapping[str, Any]) -> None:
+    for problem, names in (
+        ("places there, but it is missing", listed - set(held)),
+        ("does not place there", set(held) - listed),
+    ):
+        if names:
+            raise InputError(
+                f"does not agree with its file {shard!r:.80} on {len(names)} names: "
+                f"{min(names)!r:.80}, which the index {problem}"
+            )

@@ -1,0 +1,1 @@
+"""Checkpoints of torch.save, read and written without torch."""
