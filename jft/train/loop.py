@@ -17,6 +17,7 @@ from jft.evaluate.source import evaluate_source
 from jft.runs.directory import RunDirectory
 from jft.runs.saved import save_model
 from jft.step import HELD_OUT, TrainState
+from jft.tasks.sums import add
 from jft.train import preflight
 from jft.train.checkpoints import Checkpoints
 from jft.train.crossing import cross, like
@@ -178,7 +179,7 @@ class Run:
 
     def _count(self, done: int, sums: Any) -> None:
         """Add one step's sums, which waits for that step to end."""
-        total = sums.add(self.progress.total, self.setup.devices.fetch(sums))
+        total = add(self.progress.total, self.setup.devices.fetch(sums))
         self.progress.total = total
         # A candidate that fails is one that is not chosen.
         leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]

@@ -14,6 +14,7 @@ import numpy as np
 from jft.data.pipeline import read
 from jft.errors import InputError
 from jft.step import make_train_step
+from jft.tasks.sums import add
 from jft.train.legs import begin
 from jft.train.setup import Setup
 
@@ -72,7 +73,7 @@ def find_rate(setup: Setup) -> RangeTest:
     reader = read(batches, workers=config.workers)
     for done, batch in enumerate(itertools.islice(reader, STEPS)):
         state, sums = step(state, devices.put(batch))
-        total = sums.add({}, devices.fetch(sums))
+        total = add({}, devices.fetch(sums))
         if not total["weight"]:
             continue  # all of it is held out of a sweep
         loss = total["loss"] / total["weight"]
