@@ -1,6 +1,7 @@
-"""The house keeps its shape: floors, file sizes, documented and annotated names."""
+"""The layout keeps its shape: floors, file sizes, documented and annotated names."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,11 +101,26 @@ def test_modules_import_from_lower_floors(path: Path):
         assert floor(there) < floor(here) or sideways, f"{here} imports {there}"
 
 
-def test_every_sideways_import_is_made_and_there_are_few():
+def arrows() -> set[tuple[str, str]]:
+    """Return every pair of rooms of which the first imports from the second."""
     made = {(room(path), there) for path in FILES for there in rooms_imported(path)}
-    assert made >= SIDEWAYS
+    return {(here, there) for here, there in made if here != there}
+
+
+def test_every_sideways_import_is_made_and_there_are_few():
+    assert arrows() >= SIDEWAYS
     assert len(SIDEWAYS) <= 10
     assert len(FLOORS) <= 11
+
+
+def test_the_documentation_shows_the_same_floors():
+    text = (ROOT.parent / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \|$", text, re.MULTILINE)
+    floors = enumerate(FLOORS, start=1)
+    assert rows == [(str(i), *row) for i, rooms in floors for row in rooms.items()]
+    most = re.search(r"at most (\d+) pairs of rooms", text)
+    assert most
+    assert len(arrows()) <= int(most[1])
 
 
 def test_every_room_is_on_a_floor():
