@@ -6,7 +6,7 @@ Command:
 
 Expected: 98.89 % (98.89 to 99.44, 3 seeds) on the 359 test images.
 Hardware: 2 CPU cores.
-Time: 22 s from process start, compilation included (benchmarks/first_run.py).
+Time: 19 s from start to end, compilation included (benchmarks/first_run.py).
 """
 
 from jft.config import TrainConfig

@@ -1,5 +1,6 @@
 """The recipes and the README: what they tell a person to type must work."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -22,6 +23,10 @@ def commands(text: str) -> list[list[str]]:
     """Return the arguments of every `python -m jft.train` in a text."""
     lines = [match.replace("\\\n", " ") for match in COMMAND.findall(text)]
     return [shlex.split(line, comments=True) for line in lines]
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text()
 
 
 def parsed(args: list[str], monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
@@ -47,23 +52,60 @@ def test_a_recipe_is_sound_and_says_what_to_expect(
         assert isinstance(parsed(args, monkeypatch), TrainConfig)
 
 
-def test_the_commands_of_the_readme_are_understood(monkeypatch: pytest.MonkeyPatch):
-    text = (ROOT / "README.md").read_text()
-    configs = [parsed(args, monkeypatch) for args in commands(text)]
-    named = "folder:PATH_WITH_ONE_FOLDER_A_CLASS"
-    data = [config.data for config in configs]
-    flowers, cracks = "folder:flowers", "masks:cracks"
-    assert data[:4] == [named, flowers, cracks, flowers]
-    assert data[4:10] == ["digits"] * 6
-    assert set(data[10:]) == {flowers}
+@pytest.mark.parametrize(
+    ("page", "count"),
+    [("README.md", 5), ("docs/freezing.md", 1), ("docs/training.md", 5)],
+)
+def test_the_commands_of_a_page_are_understood(
+    page: str, count: int, monkeypatch: pytest.MonkeyPatch
+):
+    configs = [parsed(args, monkeypatch) for args in commands(text_of(page))]
+    assert len(configs) == count
     for config in configs:
+        # Others are of images that only the reader has.
         if config.data == "digits":
             preflight.check(config)
-    table = text.partition("| `--freeze` |")[2].partition("\n\n")[0]
+
+
+def test_the_readme_is_short_and_names_one_time_for_the_first_run():
+    readme, results = text_of("README.md"), text_of("docs/results.md")
+    assert len(readme.splitlines()) <= 150
+    rows = json.loads(text_of("benchmarks/results/first_run.json"))["rows"]
+    seconds = round(rows["python -m jft.train"]["median_seconds"])
+    assert f"takes {seconds} s" in readme
+    assert f"{seconds} s from start to end" in results
+    assert f"Time: {seconds} s" in text_of("configs/digits.py")
+
+
+def test_the_table_of_freezing_rules_is_understood():
+    table = (
+        text_of("docs/freezing.md").partition("| `--freeze` |")[2].partition("\n\n")[0]
+    )
     rules = re.findall(r"^\| `'?([^`']*)'?` \|", table, re.MULTILINE)
     assert len(rules) == 9
     for rule in rules:
         preflight.check(TrainConfig(freeze=rule))
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text()):
+            file, _, anchor = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            assert target.exists(), f"{page.name}: {link}"
+            if anchor:
+                assert anchor in anchors(target.read_text()), f"{page.name}: {link}"
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
 def test_the_default_recipe_is_the_default():
