@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from jft.config import TrainConfig as TrainConfig
     from jft.errors import InputError as InputError
     from jft.predict.predictor import Predictor as Predictor
+    from jft.train.callbacks import Callback as Callback
     from jft.train.loop import fit as fit
-    from jft.train.watch import Result as Result
+    from jft.train.result import Result as Result
     from jft.weights.pretrained import Pretrained as Pretrained
     from jft.weights.pretrained import load_pretrained as load_pretrained
 
 _HOMES = {
     "AugmentConfig": "jft.config",
+    "Callback": "jft.train.callbacks",
     "InputError": "jft.errors",
     "ModelConfig": "jft.config",
     "OptimConfig": "jft.config",
     "Predictor": "jft.predict.predictor",
     "Pretrained": "jft.weights.pretrained",
-    "Result": "jft.train.watch",
+    "Result": "jft.train.result",
     "TaskConfig": "jft.config",
     "TrainConfig": "jft.config",
     "fit": "jft.train.loop",
@@ -35,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "AugmentConfig",
+    "Callback",
     "InputError",
     "ModelConfig",
     "OptimConfig",

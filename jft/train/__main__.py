@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -87,7 +86,7 @@ def train(config: TrainConfig) -> int:
 
     printer = Printer()
     try:
-        fit(config, printer)
+        fit(config, callbacks=[printer])
     except Interrupted as stop:
         printer.close()
         print(f"{stop}; the same command goes on from there", file=sys.stderr)
@@ -120,10 +119,10 @@ def lr_find(config: TrainConfig) -> int:
     config = preflight.check(config)
     from jft.runs.directory import RunDirectory
     from jft.train.lr_find import find_rate, plot
-    from jft.train.preflight import default_workdir
+    from jft.train.preflight import workdir_of
     from jft.train.setup import enough_memory, prepare
 
-    path = Path(config.workdir or default_workdir(config)).expanduser()
+    path = workdir_of(config)
     with RunDirectory(path).claim(config) as directory:
         setup = prepare(config)
         with enough_memory(setup):

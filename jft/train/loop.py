@@ -3,10 +3,9 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from jft import config as configs
 from jft import tree
@@ -19,61 +18,46 @@ from jft.runs.saved import save_model
 from jft.step import HELD_OUT, TrainState
 from jft.tasks.sums import add
 from jft.train import preflight
+from jft.train.callbacks import Callback
 from jft.train.checkpoints import Checkpoints
 from jft.train.crossing import cross, like
 from jft.train.interrupt import Interrupted, catch_signals
 from jft.train.plan import make_plan
-from jft.train.preflight import default_workdir
+from jft.train.preflight import workdir_of
 from jft.train.progress import Clock, Progress
+from jft.train.result import Result, result_of
 from jft.train.setup import Setup, enough_memory, prepare
-from jft.train.watch import Result, Watch
 
 REPORT = "data_report.json"
 LAG = 2  # steps whose metrics are still on the device while the next is dispatched
 
 
-def fit(config: TrainConfig, watch: Watch | None = None) -> Result:
+def fit(config: TrainConfig, *, callbacks: Sequence[Callback] = ()) -> Result:
     """Fine-tune as the configuration says; resume if its run is unfinished.
 
     Args:
         config: The rules of the run.
-        watch: Told of progress; by default nothing is printed.
+        callbacks: Called as the run goes on; `Printer` shows it on the terminal.
 
     Raises:
         InputError: The configuration, its weights or its data cannot be used, or the
             run directory holds another run.
         Interrupted: A signal stopped the run, after it was saved.
     """
-    watch = watch or Watch()
     started = time.perf_counter()
     config = preflight.check(config)
-    path = Path(config.workdir or default_workdir(config)).expanduser()
+    path = workdir_of(config)
     with RunDirectory(path).claim(config) as directory:
         finished = directory.read("result.json")
         if finished is not None:
-            result = Result(workdir=path, **_of_result(finished))
-            watch.end(result, already=True)
+            result = result_of(directory, finished)
+            for callback in callbacks:
+                callback.on_end(result, already=True)
             return result
         setup = prepare(config, lambda text: directory.write_text(REPORT, text))
-        run = Run(setup, directory, watch, Clock(started))
+        run = Run(setup, directory, callbacks, Clock(started))
         with catch_signals() as stopped, enough_memory(setup):
             return run.train(stopped)
-
-
-def _of_result(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a result holds of `result.json`."""
-    own = ("score", "params_digest", "seconds", "best")
-    fields = {name: record[name] for name in own if name != "best"}
-    measured = {name: v for name, v in record.items() if name not in own}
-    return fields | {"metrics": _from_json(measured)}
-
-
-def _from_json(value: Any) -> Any:
-    """Return metrics with NaN where JSON has null."""
-    if isinstance(value, dict):
-        values = cast(dict[str, Any], value)
-        return {name: _from_json(inner) for name, inner in values.items()}
-    return math.nan if value is None else value
 
 
 @dataclass
@@ -82,7 +66,7 @@ class Run:
 
     setup: Setup
     directory: RunDirectory
-    watch: Watch
+    callbacks: Sequence[Callback]
     clock: Clock
     progress: Progress = field(default_factory=Progress)
 
@@ -126,11 +110,13 @@ class Run:
         stopped: Callable[[], bool],
     ) -> Result:
         setup, devices, legs = self.setup, self.setup.devices, self.setup.start.legs
-        self.watch.begin(setup, self.directory.path)
+        for callback in self.callbacks:
+            callback.on_begin(setup)
         train_steps, eval_step = setup.compile_train_steps(), setup.eval_step()
         plan = make_plan(setup, train_steps)
         self.directory.write("plan.json", plan.to_dict())
-        self.watch.planned(plan)
+        for callback in self.callbacks:
+            callback.on_plan(plan)
         self.clock.next_epoch()
         restored = self._restore(checkpoints, changes)
         state, done = devices.replicate(restored), int(restored.step)
@@ -170,7 +156,8 @@ class Run:
         self.progress = Progress(**progress)
         self.clock.resume(self.progress)
         self.directory.rewind(int(state.step))
-        self.watch.resumed(int(state.step), changes)
+        for callback in self.callbacks:
+            callback.on_resume(int(state.step), changes)
         return state
 
     def _is_due(self, done: int) -> bool:
@@ -190,7 +177,8 @@ class Run:
                 f"the loss is no longer finite at step {done}: try a lower learning "
                 f"rate (it is about {rate:.3g} here) or --optim.clip-norm 1"
             )
-        self.watch.step(done, total)
+        for callback in self.callbacks:
+            callback.on_step(done, total)
 
     def _end_epoch(
         self, done: int, state: TrainState, eval_step: Callable[[Any, Any], Any]
@@ -213,7 +201,8 @@ class Run:
         if not leg.phase.candidate and self._is_best(test):
             self.progress.best = self.progress.test
             self._save("best", state)
-        self.watch.epoch(*records)
+        for callback in self.callbacks:
+            callback.on_epoch(*records)
         self.clock.next_epoch()
 
     def _is_best(self, test: dict[str, Any]) -> bool:
@@ -244,7 +233,8 @@ class Run:
         crossed = cross(setup.devices.fetch(state), setup.start, leg, loss)
         if loss is None:
             self.progress.tried = []
-        self.watch.phase(leg + 1, self.progress.tried)
+        for callback in self.callbacks:
+            callback.on_phase(leg + 1, self.progress.tried)
         return setup.devices.replicate(crossed)
 
     def _judge(
@@ -286,6 +276,7 @@ class Run:
             "best": {"epoch": best["epoch"], score: best[score]},
         }
         self.directory.write("result.json", record)
-        result = Result(workdir=self.directory.path, **_of_result(record))
-        self.watch.end(result, already=False)
+        result = result_of(self.directory, record)
+        for callback in self.callbacks:
+            callback.on_end(result, already=False)
         return result

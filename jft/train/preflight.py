@@ -102,12 +102,15 @@ def check_fits(config: TrainConfig, spec: ModelSpec) -> None:
         spec.check_size(config.image_size)
 
 
-def default_workdir(config: TrainConfig) -> str:
-    """Return `runs/DATA-MODEL-FINGERPRINT`, the same for the same rules.
+def workdir_of(config: TrainConfig) -> Path:
+    """Return a run's folder: by default `runs/DATA-MODEL-FINGERPRINT`.
 
     Raises:
-        InputError: There is no form of data of that name.
+        InputError: The form of the data is unknown.
     """
+    if config.workdir:
+        return Path(config.workdir).expanduser()
     spec = parse_spec(config.data)
     data = Path(spec.place or spec.scheme).name or "data"
-    return f"runs/{data}-{config.model.name}-{configs.fingerprint(config)[:8]}"
+    fingerprint = configs.fingerprint(config)[:8]
+    return Path(f"runs/{data}-{config.model.name}-{fingerprint}")

@@ -2,8 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -19,16 +18,17 @@ from rich.progress import (
 from jft.console.text import epochs, outcome, shown
 from jft.runs.directory import RunDirectory
 from jft.tasks import TASKS
+from jft.train.callbacks import Callback
 from jft.train.plan import Plan
 from jft.train.plan_table import outputs_line, phase_line, plan_lines
+from jft.train.result import Result
 from jft.train.setup import Setup
-from jft.train.watch import Result, Watch
 
 STARVING = 0.1  # share of an epoch's time, from which on waiting for images is told
 
 
-class Printer(Watch):
-    """Tells a run to standard output."""
+class Printer(Callback):
+    """Prints the progress of a run to standard output."""
 
     def __init__(self) -> None:
         """Take standard output, whatever it is when the run starts."""
@@ -36,14 +36,14 @@ class Printer(Watch):
         self._progress: Progress | None = None
         self._setup: Setup | None = None
 
-    def begin(self, setup: Setup, workdir: Path) -> None:
+    def on_begin(self, setup: Setup) -> None:
         """Say what was loaded, and what is about to happen."""
         self._setup = setup
         for line in introduction(setup):
             self._line(line)
-        self._line(f"{'run':<10}{workdir}")
+        self._line(f"{'run':<10}{setup.workdir}")
 
-    def planned(self, plan: Plan) -> None:
+    def on_plan(self, plan: Plan) -> None:
         """Say what it will cost, and begin."""
         assert self._setup is not None
         self._line("")
@@ -55,7 +55,7 @@ class Printer(Watch):
             self._progress.start()
             self._progress.add_task("training", total=len(self._setup.batches))
 
-    def resumed(self, step: int, changes: list[str]) -> None:
+    def on_resume(self, step: int, changes: list[str]) -> None:
         """Say where training goes on, and what may change its numbers."""
         self._line(f"resuming after step {step}")
         for change in changes:
@@ -63,17 +63,17 @@ class Printer(Watch):
         if self._progress:
             self._progress.update(self._progress.task_ids[0], completed=step)
 
-    def step(self, done: int, total: dict[str, float]) -> None:
+    def on_step(self, step: int, totals: Mapping[str, Any]) -> None:
         """Move the progress bar."""
-        if self._progress and total["weight"]:
-            loss = total["loss"] / total["weight"]
+        if self._progress and totals["weight"]:
+            loss = totals["loss"] / totals["weight"]
             self._progress.update(
                 self._progress.task_ids[0],
-                completed=done,
+                completed=step,
                 description=f"training, loss {shown('loss', loss)}",
             )
 
-    def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+    def on_epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
         """Say how the epoch went."""
         assert self._setup is not None
         count, task = self._setup.batches.epochs, self._setup.task
@@ -87,10 +87,10 @@ class Printer(Watch):
             line += f", {train['data']:.0%} of it waiting for images"
         self._line(line)
 
-    def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
+    def on_phase(self, index: int, tried: Sequence[tuple[float, float]]) -> None:
         """Say what is trained from here on."""
         assert self._setup is not None
-        phase = self._setup.start.legs[leg].phase
+        phase = self._setup.start.legs[index].phase
         if tried:
             rate, loss = tried[-1]
             self._line(f"learning rate {rate:g}: held-out loss {shown('loss', loss)}")
@@ -99,7 +99,7 @@ class Printer(Watch):
             self._line(f"the one of learning rate {best[0]:g} goes on")
         self._line(phase_line(phase))
 
-    def end(self, result: Result, *, already: bool) -> None:
+    def on_end(self, result: Result, *, already: bool) -> None:
         """Say what came of it, where it lies, and what to do next."""
         self.close()
         self._line("")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from jft.tasks import Task, to_dict
 from jft.train import crossing
 from jft.train.legs import Start, begin, check_rules
 from jft.train.objective import check_task, make_task
+from jft.train.preflight import workdir_of
 from jft.weights.pretrained import WeightsFor, open_for
 
 COMPILERS = 2  # steps of several phases are compiled at the same time
@@ -69,6 +71,11 @@ class Setup:
         model = pretrained.model.clone(axis_name=self.devices.axis_name)
         step = make_eval_step(model, self.task, pretrained.preprocess)
         return self.devices.compile(step)
+
+    @property
+    def workdir(self) -> Path:
+        """The run's folder."""
+        return workdir_of(self.config)
 
     @property
     def task(self) -> Task:

@@ -17,7 +17,7 @@ from jft.console.text import (
 from jft.tasks import TASKS
 from jft.tasks.classification import LISTED
 from jft.train.printer import next_commands
-from jft.train.watch import Result
+from jft.train.result import Result
 
 NAN = float("nan")
 CLASSES: dict[str, Any] = {

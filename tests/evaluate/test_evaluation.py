@@ -221,7 +221,7 @@ def masks(tmp_path: Path) -> str:
 def test_what_is_said_after_training_can_be_done(
     masks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    fit(rules(masks, tmp_path / "run"), Printer())
+    fit(rules(masks, tmp_path / "run"), callbacks=[Printer()])
     shown = capsys.readouterr().out
     commands = [shlex.split(line) for line in shown.split("next:\n")[1].splitlines()]
     assert [words[2] for words in commands] == [

@@ -4,7 +4,7 @@ import pytest
 
 from jft.config import TrainConfig
 from jft.errors import InputError
-from jft.train.preflight import default_workdir
+from jft.train.preflight import workdir_of
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,10 @@ from jft.train.preflight import default_workdir
     ],
 )
 def test_a_run_is_named_after_its_data_and_not_the_options(data: str, name: str):
-    assert default_workdir(TrainConfig(data=data)).startswith(f"runs/{name}-")
+    path = workdir_of(TrainConfig(data=data))
+    assert str(path).startswith(f"runs/{name}-")
 
 
 def test_unknown_data_gives_no_name():
     with pytest.raises(InputError, match="unknown data 'flowers'"):
-        default_workdir(TrainConfig(data="flowers"))
+        workdir_of(TrainConfig(data="flowers"))

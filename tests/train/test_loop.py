@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from jft.models import ModelSpec
 from jft.predict.predictor import Predictor
 from jft.runs.directory import RunDirectory
 from jft.train import loop
+from jft.train.callbacks import Callback
 from jft.train.checkpoints import Checkpoints
 from jft.train.interrupt import Interrupted
 from jft.train.loop import Run, fit
 from jft.train.setup import Setup
-from jft.train.watch import Watch
 from jft.weights.pretrained import load_pretrained
 
 NAN = float("nan")
@@ -61,14 +62,14 @@ def rules(tiny: ModelSpec, images: Path, tmp_path: Path) -> TrainConfig:
     )
 
 
-class StopAfter(Watch):
+class StopAfter(Callback):
     """Break a run off after some steps, as a crash would: nothing more is saved."""
 
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def step(self, done: int, total: dict[str, float]) -> None:
-        if done == self._step:
+    def on_step(self, step: int, totals: Mapping[str, Any]) -> None:
+        if step == self._step:
             raise RuntimeError("crash")
 
 
@@ -155,7 +156,7 @@ def test_a_run_that_was_broken_off_ends_as_the_whole_one(
         rules, workdir=str(tmp_path / "broken"), checkpoint_every=2
     )
     with pytest.raises(RuntimeError, match="crash"):
-        fit(broken, StopAfter(crash))
+        fit(broken, callbacks=[StopAfter(crash)])
     resumed = fit(broken)
     assert resumed.params_digest == whole.params_digest
     assert resumed.metrics == whole.metrics
@@ -176,11 +177,11 @@ def test_a_signal_saves_and_the_same_command_goes_on(
             fit(stopped)
     seen: list[int] = []
 
-    class Resumed(Watch):
-        def resumed(self, step: int, changes: list[str]) -> None:
+    class Resumed(Callback):
+        def on_resume(self, step: int, changes: list[str]) -> None:
             seen.append(step)
 
-    assert fit(stopped, Resumed()).params_digest == whole.params_digest
+    assert fit(stopped, callbacks=[Resumed()]).params_digest == whole.params_digest
     assert seen == [5], "the middle of the second epoch"
 
 
@@ -188,7 +189,7 @@ def test_other_rules_in_the_same_folder_are_refused_with_the_difference(
     rules: TrainConfig,
 ):
     with pytest.raises(RuntimeError, match="crash"):
-        fit(rules, StopAfter(5))
+        fit(rules, callbacks=[StopAfter(5)])
     optim = dataclasses.replace(rules.optim, learning_rate=0.5)
     other = dataclasses.replace(rules, optim=optim, epochs=4, workers=1)
     with pytest.raises(InputError) as caught:
@@ -203,7 +204,7 @@ def test_other_data_behind_the_same_rules_is_refused(
     rules: TrainConfig, images: Path, tmp_path: Path
 ):
     with pytest.raises(RuntimeError, match="crash"):
-        fit(rules, StopAfter(4))
+        fit(rules, callbacks=[StopAfter(4)])
     shutil.copy(images / "train/dark/0.png", images / "train/light/new.png")
     with pytest.raises(InputError, match=r"data fingerprint: .* -> "):
         fit(rules)
@@ -237,11 +238,11 @@ def test_several_devices_come_to_the_same_parameters(
 
 
 def test_a_finished_run_is_not_run_again(rules: TrainConfig):
-    class NoStep(Watch):
-        def step(self, done: int, total: dict[str, float]) -> None:
+    class NoStep(Callback):
+        def on_step(self, step: int, totals: Mapping[str, Any]) -> None:
             raise AssertionError("trained again")
 
-    assert fit(rules) == fit(rules, NoStep())
+    assert fit(rules) == fit(rules, callbacks=[NoStep()])
 
 
 def test_a_folder_of_something_else_is_left_alone(rules: TrainConfig, tmp_path: Path):
@@ -340,7 +341,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
     whole = fit(rules)
     broken = dataclasses.replace(rules, workdir=str(tmp_path / "broken"))
     with pytest.raises(RuntimeError, match="crash"):
-        fit(broken, StopAfter(8))
+        fit(broken, callbacks=[StopAfter(8)])
     # One value changes in a file that Orbax finds well formed: no reader but the digest
     # can tell. (Which bits of a compressed file matter is left to chance.)
     state = (tmp_path / "broken" / "checkpoints" / "6" / "state").absolute()
@@ -350,11 +351,11 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
         checkpointer.save(state, saved, force=True)
     seen: list[int] = []
 
-    class Resumed(Watch):
-        def resumed(self, step: int, changes: list[str]) -> None:
+    class Resumed(Callback):
+        def on_resume(self, step: int, changes: list[str]) -> None:
             seen.append(step)
 
-    assert fit(broken, Resumed()).params_digest == whole.params_digest
+    assert fit(broken, callbacks=[Resumed()]).params_digest == whole.params_digest
     assert seen == [3]
     # What was saved after the fallback is there, and nothing that is damaged.
     steps = {p.name for p in (tmp_path / "broken" / "checkpoints").glob("[0-9]*")}
@@ -367,12 +368,12 @@ def test_a_crash_before_the_first_checkpoint_leaves_no_trace(
     whole = fit(rules)
     broken = dataclasses.replace(rules, workdir=str(tmp_path / "broken"))
 
-    class Crash(Watch):
-        def epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
+    class Crash(Callback):
+        def on_epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
             raise RuntimeError("crash")
 
     with pytest.raises(RuntimeError, match="crash"):
-        fit(broken, Crash())
+        fit(broken, callbacks=[Crash()])
     with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
         file.write('{"split": "tr')
     assert records(fit(broken).workdir) == records(whole.workdir)
@@ -382,15 +383,15 @@ def test_another_machine_is_named_when_a_run_resumes(
     rules: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ):
     with pytest.raises(RuntimeError, match="crash"):
-        fit(rules, StopAfter(5))
+        fit(rules, callbacks=[StopAfter(5)])
     monkeypatch.setattr("os.cpu_count", lambda: 1234)
     seen: list[str] = []
 
-    class Resumed(Watch):
-        def resumed(self, step: int, changes: list[str]) -> None:
+    class Resumed(Callback):
+        def on_resume(self, step: int, changes: list[str]) -> None:
             seen.extend(changes)
 
-    result = fit(rules, Resumed())
+    result = fit(rules, callbacks=[Resumed()])
     assert len(seen) == 1
     assert seen[0].endswith("-> 1234")
     assert len(read(result.workdir, "manifest.json")["sessions"]) == 2
@@ -425,7 +426,7 @@ def test_evaluation_of_changed_data_has_to_be_asked_for(
 
 def test_only_damaged_checkpoints_are_an_error(rules: TrainConfig, tmp_path: Path):
     with pytest.raises(RuntimeError, match="crash"):
-        fit(rules, StopAfter(5))
+        fit(rules, callbacks=[StopAfter(5)])
     for step in (tmp_path / "run" / "checkpoints").iterdir():
         if step.is_dir():
             shutil.rmtree(step / "state")
@@ -478,11 +479,11 @@ def test_evaluation_counts_labels_in_the_classes_of_the_run(
 def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
     seen: list[Setup] = []
 
-    class Keep(Watch):
-        def begin(self, setup: Setup, workdir: Path) -> None:
+    class Keep(Callback):
+        def on_begin(self, setup: Setup) -> None:
             seen.append(setup)
 
-    fit(rules, Keep())
+    fit(rules, callbacks=[Keep()])
     state = seen[0].start.state
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(state, {"total": {"loss": 0.1}})

@@ -18,9 +18,9 @@ from jft.evaluate.run import evaluate_run
 from jft.models import ModelSpec
 from jft.predict.__main__ import main as predict
 from jft.predict.predictor import Predictor
+from jft.train.callbacks import Callback
 from jft.train.loop import fit
 from jft.train.setup import Setup
-from jft.train.watch import Watch
 
 pytestmark = pytest.mark.thorough
 
@@ -159,12 +159,12 @@ def test_crops_of_masked_images_are_taken_from_larger_ones(
     config = rules(masks, tmp_path, augment=augment, phases="1*none@0.01|0.02; 1*none")
     seen: list[tuple[int, ...]] = []
 
-    class Sizes(Watch):
-        def begin(self, setup: Setup, workdir: Path) -> None:
+    class Sizes(Callback):
+        def on_begin(self, setup: Setup) -> None:
             splits = setup.splits
             seen.extend(np.shape(split[0][1]) for split in (splits.train, splits.test))
 
-    result = fit(config, Sizes())
+    result = fit(config, callbacks=[Sizes()])
     assert seen == [(59, 59), (32, 32)]  # 32 / sqrt(0.3)
     lines = (result.workdir / "metrics.jsonl").read_text().splitlines()
     judged = [one for line in lines if (one := json.loads(line))["split"] == "held-out"]
@@ -201,16 +201,14 @@ def test_masks_are_learned_measured_and_predicted(
     assert result.metrics["mIoU"] == pytest.approx(iou.mean(), abs=1e-9)
 
 
-class StopAfter(Watch):
+class StopAfter(Callback):
     """Breaks a run off after some steps."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
 
-    def begin(self, setup: Setup, workdir: Path) -> None: ...
-
-    def step(self, done: int, total: dict[str, Any]) -> None:
-        if done == self._steps:
+    def on_step(self, step: int, totals: Mapping[str, Any]) -> None:
+        if step == self._steps:
             raise RuntimeError("crash")
 
 
@@ -222,7 +220,7 @@ def test_a_run_on_masks_that_was_broken_off_ends_as_the_whole_one(
         masks, tmp_path, workdir=str(tmp_path / "broken"), checkpoint_every=1
     )
     with pytest.raises(RuntimeError, match="crash"):
-        fit(broken, StopAfter(4))
+        fit(broken, callbacks=[StopAfter(4)])
     resumed = fit(broken)
     assert resumed.params_digest == whole.params_digest
     assert resumed.metrics == whole.metrics

@@ -18,10 +18,10 @@ from jft.config import OptimConfig, TrainConfig
 from jft.errors import InputError
 from jft.step import HELD_OUT
 from jft.train import preflight
+from jft.train.callbacks import Callback
 from jft.train.crossing import cross, like
 from jft.train.loop import fit
 from jft.train.setup import Setup, prepare
-from jft.train.watch import Watch
 from jft.weights.export import write_weights
 from jft.weights.pretrained import load_pretrained
 
@@ -57,15 +57,15 @@ def setup(phased: TrainConfig) -> Setup:
 
 
 def test_phases_follow_each_other_and_the_best_candidate_goes_on(phased: TrainConfig):
-    class Heard(Watch):
+    class Heard(Callback):
         def __init__(self) -> None:
             self.tried: list[list[tuple[float, float]]] = []
 
-        def phase(self, leg: int, tried: Sequence[tuple[float, float]]) -> None:
+        def on_phase(self, index: int, tried: Sequence[tuple[float, float]]) -> None:
             self.tried.append(list(tried))
 
     heard = Heard()
-    run = fit(phased, heard).workdir
+    run = fit(phased, callbacks=[heard]).workdir
     judged = [r for r in records(run) if r["split"] == "held-out"]
     assert [r["step"] for r in judged] == [3, 6, 9]
     assert [r["n"] for r in judged] == [2, 2, 2]  # ids 0 and 10 of 16
@@ -92,7 +92,7 @@ def test_a_kill_on_either_side_of_a_boundary_changes_nothing(
         path = tmp_path / f"broken {step}"
         broken = dataclasses.replace(phased, workdir=str(path))
         with pytest.raises(RuntimeError, match="crash"):
-            fit(broken, StopAfter(step))
+            fit(broken, callbacks=[StopAfter(step)])
         assert fit(broken).params_digest == whole.params_digest, step
         assert records(path) == records(whole.workdir), step
 
@@ -193,7 +193,7 @@ def test_phases_run_on_several_devices(phased: TrainConfig, tmp_path: Path):
     whole = fit(several)
     broken = dataclasses.replace(several, workdir=str(tmp_path / "broken"))
     with pytest.raises(RuntimeError, match="crash"):
-        fit(broken, StopAfter(7))
+        fit(broken, callbacks=[StopAfter(7)])
     assert fit(broken).params_digest == whole.params_digest
 
 
