@@ -118,6 +118,7 @@ class Dataset:
             each file; where the data lies does not matter.
         skipped: Entries met that are no examples: hidden, or of other types.
         framed: Whether the pictures fill their frames, so that nothing is cut off.
+        notes: Sentences about the files that a person has to know, for `data check`.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Dataset:
     fingerprint: str
     skipped: int = 0
     framed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def fingerprint(

@@ -19,11 +19,11 @@ from jft.data.check import judge, sheet, tell
 from jft.data.check.labels import spread
 from jft.data.check.look import (
     Seen,
-    kind_of,
     look,
     look_at_all,
     look_at_splits,
     perceptual_hash,
+    read_header,
 )
 from jft.data.check.report import describe
 from jft.data.check.sheet import contact_sheet
@@ -408,9 +408,7 @@ def test_images_turned_without_their_masks_are_pointed_out(
         "2.jpg",
         "3.jpg",
     ]
-    assert (
-        "3 images that EXIF turns, but not the file of the" in capsys.readouterr().out
-    )
+    assert "3 images turned by EXIF, whose masks are not" in capsys.readouterr().out
 
 
 class Broken(Pixels):
@@ -532,8 +530,8 @@ def test_formats_channels_and_depths_are_told_apart():
         (encode(deep, "PNG"), ("PNG", "grey 16-bit")),
         (encode(deep, "TIFF"), ("TIFF", "grey 16-bit")),
     ):
-        assert kind_of(file) == expected
-    assert kind_of(scene(0)) == ("pixels", "colour 8-bit")
+        assert read_header(file)[:2] == expected
+    assert read_header(scene(0))[:2] == ("pixels", "colour 8-bit")
 
 
 def test_the_sheet_shows_every_class_and_colours_masks():
@@ -607,3 +605,51 @@ def test_the_known_duplicate_of_neu_is_found():
     assert report["duplicates"]["near"] == report["problems"] == []
     first, second = (decode(SHARED / "neu_cls" / path) for path in paths)
     np.testing.assert_array_equal(first, second)
+
+
+def test_more_classes_than_are_shown_leave_a_gap():
+    # Class 0 takes rows 0 to 9, each further class a row of its own.
+    masks = np.repeat(np.arange(32).clip(9) - 9, 32).reshape(1, 32, 32)
+    masks = np.repeat(masks.astype(np.uint8), 4, 0)
+    names = tuple(f"c{i}" for i in range(23))
+    made = dataset("segmentation", names, Maps(masks[:2]), Maps(masks[2:]))
+    rows = tell.lines(checked(made))
+    start = next(i for i, row in enumerate(rows) if "(images that show it)" in row)
+    table = [row.split() for row in rows[start + 1 : start + 22]]
+    assert table[0] == ["c0", "2", "2", "31.25%", "31.25%"]
+    assert table[10] == ["..."] * 5
+    assert [row[0] for row in (table[9], table[11])] == ["c9", "c13"]
+    assert table[-1] == ["c22", "2", "2", "3.12%", "3.12%"]
+
+
+def test_the_background_is_the_class_of_that_name():
+    masks = np.zeros((4, 32, 32), np.uint8)
+    masks[0] = masks[1, :4] = 1
+    masks[2] = 1
+    made = dataset("segmentation", ("cat", "dog"), Maps(masks[:3]), Maps(masks[3:]))
+    assert checked(made)["labels"]["without_foreground"] == {"train": 0, "test": 1}
+    made = dataset("segmentation", ("cat", "_bg_"), Maps(masks[:3]), Maps(masks[3:]))
+    assert checked(made)["labels"]["without_foreground"] == {"train": 2, "test": 0}
+    shown = np.asarray(contact_sheet(made, look_at_splits(made))).astype(int)
+    image, overlay = shown[172:292, 190:310], shown[172:292, 316:436]
+    np.testing.assert_array_equal(image, overlay)  # of the background alone
+
+
+def test_files_of_several_pages_are_counted(tmp_path: Path):
+    for i in range(8):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[i : i + 20] = 255
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        pages = [Image.fromarray(np.roll(mask, k, 1)) for k in range(2)]
+        more = {"save_all": True, "append_images": pages[1:]} if i < 5 else {}
+        pages[0].save(tmp_path / "masks" / f"{i}.tif", **more)
+        picture, other = Image.fromarray(scene(i)), Image.fromarray(scene(i + 50))
+        more = {"save_all": True, "append_images": [other]} if i == 0 else {}
+        picture.save(tmp_path / "images" / f"{i}.tif", **more)
+    report = checked(list_data(f"masks:{tmp_path}"))
+    assert len(report["pages"]["mask"]) == 5
+    assert said(report, "notes").splitlines()[:2] == [
+        "1 image of several pages: the first page is used",
+        "5 masks of several pages: the first page is used",
+    ]

@@ -26,7 +26,7 @@ def problems(report: Mapping[str, Any]) -> list[Remark]:
 
 def notes(report: Mapping[str, Any]) -> list[Remark]:
     """Return what may be right, and deserves a look."""
-    found: list[Remark] = []
+    found = [_remark(sentence) for sentence in report["about_files"]]
     bad, labels = report["rejected"], report["labels"]
     if bad and not _unreadable(report):
         found.append(_remark(f"{_n(len(bad), 'image')} cannot be read", _reasons(bad)))
@@ -46,6 +46,10 @@ def notes(report: Mapping[str, Any]) -> list[Remark]:
     if deep := sum(n for kind, n in report["pixels"].items() if "16-bit" in kind):
         text = f"{_n(deep, 'image')} of 16 bits: all 65,536 levels become 256, so what"
         found.append(_remark(f"{text} uses few of them looks dark"))
+    for what, names in report["pages"].items():
+        if names:
+            text = f"{_n(len(names), what)} of several pages: the first page is used"
+            found.append(_remark(text, _quoted(names)))
     return found + _about_masks(report) + _zero_weights(report) + _outliers(labels)
 
 
@@ -53,9 +57,9 @@ def _about_masks(report: Mapping[str, Any]) -> list[Remark]:
     found: list[Remark] = []
     labels, turned = report["labels"], report["turned"]
     if turned:
-        text = f"{_n(len(turned), 'image')} that EXIF turns, but not the file of the "
-        text += "mask: right only if the mask was drawn upright"
-        found.append(_remark(text, [repr(name) for name in turned[:NAMED]]))
+        text = f"{_n(len(turned), 'image')} turned by EXIF, whose masks are not: right "
+        text += "only if the masks were drawn on the upright images"
+        found.append(_remark(text, _quoted(turned)))
     found += [
         _remark(f"{_n(n, 'mask')} in {split} without any foreground")
         for split, n in labels.get("without_foreground", {}).items()
@@ -191,7 +195,7 @@ def _missing(report: Mapping[str, Any]) -> list[Remark]:
         absent = [name for name, n in counts.items() if not n]
         if absent and report["splits"][split]:
             text = f"{len(absent)} of {len(counts)} classes have no example in {split}"
-            lines.append(_remark(text, [repr(name) for name in absent[:NAMED]]))
+            lines.append(_remark(text, _quoted(absent)))
     return lines
 
 
@@ -212,6 +216,10 @@ def _remark(what: str, examples: Sequence[str] = ()) -> Remark:
 
 def _n(count: int, thing: str) -> str:
     return f"{count:,} {thing}" + ("s" if count != 1 else "")
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    return [repr(name) for name in names[:NAMED]]
 
 
 def _reasons(bad: Sequence[Mapping[str, str]]) -> list[str]:

@@ -10,6 +10,7 @@ from jft.data.check.look import Seen
 from jft.data.listing import Dataset, Listing, Split
 from jft.types import VOID
 
+BACKGROUND = ("background", "bg")
 OUTLIER = 6.0  # robust standard deviations from the median
 
 
@@ -117,6 +118,16 @@ def _range(values: npt.NDArray[Any]) -> dict[str, Any]:
     }
 
 
+def background(names: Sequence[str]) -> int:
+    """Return the index of the class that is called background, or else 0.
+
+    >>> background(["cat", "_background_"]), background(["road", "crack"])
+    (1, 0)
+    """
+    plain = [name.strip("_ ").lower() for name in names]
+    return next((plain.index(word) for word in BACKGROUND if word in plain), 0)
+
+
 def _of_masks(
     names: Sequence[str], masks: Mapping[str, Sequence[npt.NDArray[np.int64]]]
 ) -> dict[str, Any]:
@@ -130,7 +141,8 @@ def _of_masks(
         report["pixels"][split] = _named(names, shown.sum(0))
         void = table[:, VOID].sum() / max(1, table.sum())
         report["void_share"][split] = float(void)
-        none = (shown[:, 1:].sum(1) == 0) & (shown[:, 0] > 0)
+        ground = shown[:, background(names)]
+        none = (shown.sum(1) == ground) & (ground > 0)
         report["without_foreground"][split] = int(none.sum())
         report["all_void"][split] = int((shown.sum(1) == 0).sum())
     return report

@@ -5,6 +5,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,8 @@ class Seen:
         waves: `perceptual_hash`.
         thumbnail: Grey, uint8 [SIDE * SIDE].
         mask: Pixels of each value 0..255, int64 [256]; None without a mask.
-        turned: Whether EXIF turns the image, and nothing the file of its mask.
+        turned: Whether EXIF turns the image, and nothing turns its mask.
+        pages: What holds several pages, of which the first is used: `image`, `mask`.
         reason: Why it cannot be used; empty for what can.
     """
 
@@ -54,6 +56,7 @@ class Seen:
     thumbnail: bytes = b""
     mask: npt.NDArray[np.int64] | None = None
     turned: bool = False
+    pages: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -86,7 +89,10 @@ def _look_or_say(listing: Listing, place: int) -> Seen:
         if isinstance(labels, np.ndarray):
             return look(image)
         seen = look(image, labels[place])
-        return replace(seen, turned=_turned_alone(image, _mask_file(labels, place)))
+        file = _mask_file(labels, place)
+        mask = Header() if file is None else read_header(file)
+        pages = (*seen.pages, *(["mask"] if mask.pages > 1 else []))
+        return replace(seen, turned=seen.turned and not mask.turned, pages=pages)
     except DecodeError as error:
         return Seen(reason=str(error))
 
@@ -96,18 +102,6 @@ def _mask_file(masks: ClassMaps, place: int) -> File | None:
     if isinstance(masks, SomeMasks):
         return _mask_file(masks.masks, int(masks.places[place]))
     return masks.files[place] if isinstance(masks, CodedMasks) else None
-
-
-def _turned_alone(image: File, mask: File | None) -> bool:
-    """Tell whether an image has an EXIF orientation, and the file of its mask none."""
-    return mask is not None and _is_turned(image) and not _is_turned(mask)
-
-
-def _is_turned(file: File) -> bool:
-    if isinstance(file, np.ndarray):
-        return False
-    with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
-        return orientation(image) in range(2, 9)
 
 
 def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
@@ -128,16 +122,18 @@ def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
     small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
-    format_, pixels = kind_of(file)
+    header = read_header(file)
     return Seen(
         width=width,
         height=height,
-        format=format_,
-        pixels=pixels,
+        format=header.format,
+        pixels=header.pixels,
         content=digest.digest()[:16],
         waves=perceptual_hash(grey),
         thumbnail=small.tobytes(),
         mask=None if mask is None else _counts(mask),
+        turned=mask is not None and header.turned,
+        pages=("image",) if header.pages > 1 else (),
     )
 
 
@@ -147,10 +143,26 @@ def _counts(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], 0)
 
 
-def kind_of(file: File) -> tuple[str, str]:
-    """Return the format of a readable file, and its channels and depth in words."""
+class Header(NamedTuple):
+    """What a file says of its pixels.
+
+    Attributes:
+        format: Such as JPEG.
+        pixels: Channels and depth in words.
+        turned: Whether its EXIF orientation turns or mirrors the picture.
+        pages: Pages of a TIFF file, or frames of an animation.
+    """
+
+    format: str = "pixels"
+    pixels: str = "colour 8-bit"
+    turned: bool = False
+    pages: int = 1
+
+
+def read_header(file: File) -> Header:
+    """Return the header of a readable file; pixels have none."""
     if isinstance(file, np.ndarray):
-        return "pixels", "colour 8-bit"
+        return Header()
     with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
         raw = str(image.tile[0][3]) if image.tile else ""
         deep = "16" in image.mode or ";16" in raw or image.mode == "I"
@@ -158,7 +170,10 @@ def kind_of(file: File) -> tuple[str, str]:
         if image.has_transparency_data:
             channels += " with transparency"
         depth = 1 if image.mode == "1" else 16 if deep else 8
-        return image.format or "", f"{channels} {depth}-bit"
+        # The further pictures of a JPEG (MPO) are previews.
+        pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        turned = orientation(image) in range(2, 9)
+        return Header(image.format or "", f"{channels} {depth}-bit", turned, pages)
 
 
 def perceptual_hash(grey: Image.Image) -> int:

@@ -1,7 +1,7 @@
 """What was found in a data set, as a plain dictionary that goes into JSON."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ def describe(
         "used": len(good),
         "rejected": rejected,
         "skipped": dataset.skipped,
+        "about_files": list(dataset.notes),
         "splits": {
             split: sum(not one.reason for one in some) for split, some in seen.items()
         },
@@ -50,16 +51,29 @@ def describe(
         "formats": dict(Counter(one.format for one in good).most_common()),
         "pixels": dict(Counter(one.pixels for one in good).most_common()),
         "one_colour": sum(is_flat(one) for one in good),
-        "turned": [
-            dataset.splits[split].keys[i]
-            for split, some in seen.items()
-            for i, one in enumerate(some)
-            if one.turned
-        ],
+        "turned": _keys(dataset, seen, lambda one: one.turned),
+        "pages": {
+            what: _keys(dataset, seen, lambda one, what=what: what in one.pages)
+            for what in ("image", "mask")
+        },
         "weights": _weights(dataset, seen),
         "duplicates": _duplicates(dataset, seen),
         "labels": spread(dataset, seen),
     }
+
+
+def _keys(
+    dataset: Dataset,
+    seen: Mapping[Split, Sequence[Seen]],
+    wanted: Callable[[Seen], bool],
+) -> list[str]:
+    """Return the keys of the examples of which something is true."""
+    return [
+        dataset.splits[split].keys[i]
+        for split, some in seen.items()
+        for i, one in enumerate(some)
+        if wanted(one)
+    ]
 
 
 def _weights(

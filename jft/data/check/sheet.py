@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from jft.data.check.labels import known_labels
+from jft.data.check.labels import background, known_labels
 from jft.data.check.look import Seen
 from jft.data.decode import decode
 from jft.data.geometry import letterbox
@@ -47,7 +47,7 @@ def contact_sheet(
         dataset: What was listed.
         seen: What is remembered of each split; images that cannot be read stay out.
     """
-    listing = dataset.splits["train"]
+    listing, ground = dataset.splits["train"], background(dataset.class_names)
     rows = _rows(dataset, seen["train"])
     left_out = len(rows) - _MOST_ROWS
     rows = rows[:_MOST_ROWS]
@@ -61,7 +61,7 @@ def contact_sheet(
     for i, (name, below, places) in enumerate(rows):
         top = _TOP + i * (_TILE + _GAP)
         _name(draw, top, name, below, _colour(dataset, i))
-        for column, tile in enumerate(_tiles(listing, places)):
+        for column, tile in enumerate(_tiles(listing, places, ground)):
             left = _NAMES + column * (_TILE + _GAP)
             sheet.paste(Image.fromarray(tile), (left, top))
     return sheet
@@ -116,7 +116,9 @@ def _some(places: npt.NDArray[np.int_], count: int = COLUMNS) -> list[int]:
     return places[chosen.round().astype(int)].tolist()
 
 
-def _tiles(listing: Listing, places: Sequence[int]) -> list[npt.NDArray[np.uint8]]:
+def _tiles(
+    listing: Listing, places: Sequence[int], ground: int
+) -> list[npt.NDArray[np.uint8]]:
     tiles: list[npt.NDArray[np.uint8]] = []
     labels = listing.labels
     for place in places:
@@ -124,7 +126,7 @@ def _tiles(listing: Listing, places: Sequence[int]) -> list[npt.NDArray[np.uint8
         tile = letterbox(image, _TILE, _filter(image), _PAPER)
         tiles.append(tile)
         if not isinstance(labels, np.ndarray):
-            tiles.append(_overlay(tile, labels[place]))
+            tiles.append(_overlay(tile, labels[place], ground))
     return tiles
 
 
@@ -135,10 +137,11 @@ def _filter(image: npt.NDArray[np.uint8]) -> Image.Resampling:
 
 
 def _overlay(
-    tile: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]
+    tile: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], ground: int
 ) -> npt.NDArray[np.uint8]:
-    """Blend the colours of all classes but the first over a tile."""
-    small = _shrink(mask)[..., None]
+    """Blend the colours of all classes except the background over a tile."""
+    shown = np.where(mask == ground, 0, mask + (mask < ground)).astype(np.uint8)
+    small = _shrink(shown)[..., None]
     colour = np.where(small == VOID, 255, _COLOURS[(small[..., 0] - 1) % len(_COLOURS)])
     mixed = (tile * 0.35 + colour * 0.65).astype(np.uint8)
     return np.where(small == 0, tile, mixed)
@@ -159,9 +162,10 @@ def _shrink(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _colour(dataset: Dataset, row: int) -> tuple[int, ...] | None:
-    if dataset.task != "segmentation" or row == 0:
+    ground = background(dataset.class_names)
+    if dataset.task != "segmentation" or row == ground:
         return None
-    return tuple(_COLOURS[(row - 1) % len(_COLOURS)].tolist())
+    return tuple(_COLOURS[(row - (row > ground)) % len(_COLOURS)].tolist())
 
 
 def _name(

@@ -60,19 +60,18 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
     labels, splits = report["labels"], list(report["splits"])
     counts = labels["counts"]
     names = sorted(report["classes"], key=lambda name: -counts["train"][name])
-    if len(names) > _MOST:
-        names = [*names[: _MOST // 2], "", *names[-_MOST // 2 :]]
     head = ["", *splits]
-    pixels = labels.get("pixels")
-    if pixels:
-        head += [f"pixels of {split}" for split in splits]
+    pixels: Mapping[str, Mapping[str, int]] = labels.get("pixels", {})
+    head += [f"pixels of {split}" for split in pixels]
     rows = [tuple(head)]
+    totals = {split: max(1, sum(some.values())) for split, some in pixels.items()}
     for name in names:
-        cells = [f"{counts[split][name]:,}" if name else "..." for split in splits]
-        for split in splits if pixels else ():
-            share = pixels[split][name] / max(1, sum(pixels[split].values()))
-            cells.append(f"{share:.2%}")
-        rows.append((_short(name) if name else "...", *cells))
+        cells = [f"{counts[split][name]:,}" for split in splits]
+        cells += [f"{pixels[split][name] / n:.2%}" for split, n in totals.items()]
+        rows.append((_short(name), *cells))
+    if len(rows) > _MOST + 1:
+        gap = tuple("..." for _ in rows[0])
+        rows[_MOST // 2 + 1 : -_MOST // 2] = [gap]
     return rows
 
 
