@@ -15,6 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from jft.data.rgb import DecodeError as DecodeError
+from jft.data.rgb import orientation as orientation
+from jft.data.rgb import rgb, upright
+
 # Named, so that a file's content can never choose Pillow's EPS plugin, which starts
 # Ghostscript, or a rare plugin that no test of ours has seen.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
@@ -29,19 +33,13 @@ _MOST_PIXELS = {"JPEG2000": 2**25}
 # each takes up to 1.2 GB while it is decoded.
 _LARGE_PIXELS = 2**24
 _LARGE = threading.Lock()
-_BAND_PIXELS = 2**22  # converted at once, so that no second copy of all is needed
 
 # A scan of a few bytes can make the decoder walk over all pixels: a 1-MB file would
 # take it half an hour. What encoders write has about ten.
 _MAX_SCANS = 500
 _MAX_JPEG_BYTES = 2**27  # read into memory at once; Pillow reads longer files in parts
 
-_ORIENTATION = 0x0112
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-
-
-class DecodeError(Exception):
-    """A file holds no image we can use; the message is the reason, without the path."""
 
 
 def decode(
@@ -100,8 +98,8 @@ def _pixels_of(
         # Before reading the orientation: Pillow turns a TIFF upright as it loads,
         # and a PNG may keep its EXIF block behind the pixels.
         image.load()
-        pixels = _rgb(image)
-    return _upright(pixels, orientation(image))
+        pixels = rgb(image)
+    return upright(pixels, orientation(image))
 
 
 def _factor(image: Image.Image, at_least: int | None) -> int:
@@ -198,70 +196,6 @@ def _require_size(image: Image.Image) -> None:
         raise DecodeError(
             f"declares {width} x {height} pixels; at most {most:,} are decoded"
         )
-
-
-def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return the pixels [H, W, 3] of a loaded image, converted some rows at a time."""
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise DecodeError("float or 32-bit pixels have no agreed range; save as 8-bit")
-    rows = max(1, _BAND_PIXELS // image.width)
-    if rows >= image.height:
-        return np.asarray(_to_rgb(image))
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        band = image.crop((0, top, image.width, bottom))
-        pixels[top:bottom] = np.asarray(_to_rgb(band))
-    return pixels
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB, 16 bits scaled and transparency over white.
-
-    White, because it is the page that such pictures are made to lie on; dropping alpha
-    instead would uncover the colour stored under transparent pixels, often black or
-    random, which no viewer ever shows.
-    """
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _eight_bit(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    page = Image.new("RGB", image.size, "white")
-    page.paste(image, mask=image.getchannel("A"))
-    return page
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to mode L: `convert` would saturate all above 255 to white."""
-    values = np.asarray(image).astype(np.int32)
-    grey = ((values + 128) // 257).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation 1..8, or 1 where there is none that makes sense."""
-    try:
-        return image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # cameras write broken EXIF; the pixels are still good
-        return 1
-
-
-def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Turn or mirror an image [H, W, 3] as its EXIF orientation asks."""
-    if orientation not in range(2, 9):
-        return pixels
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _reason(source: Path | bytes, error: Exception) -> str:

@@ -39,7 +39,7 @@ class Parts:
         """
         found = values.labelled()
         names = found.class_names
-        return self._dataset(found.task, names, found.labels, (found.task, names))
+        return self.dataset(found.task, names, found.labels, (found.task, names))
 
     def with_masks(
         self,
@@ -61,15 +61,16 @@ class Parts:
         labels: dict[Split, ClassMaps] = {
             split: CodedMasks(some, coding) for split, some in files.items()
         }
-        return self._dataset("segmentation", names, labels, (names, coding))
+        return self.dataset("segmentation", names, labels, (names, coding))
 
-    def _dataset(
+    def dataset(
         self,
         task: TaskName,
         names: tuple[str, ...],
         labels: Mapping[Split, ClassMaps] | Mapping[Split, Array],
         meaning: object,
     ) -> Dataset:
+        """Return the data set; `meaning` goes into its fingerprint."""
         splits: dict[Split, Listing] = {
             split: Listing(keys=keys, images=self.images[split], labels=labels[split])
             for split, keys in self.keys.items()

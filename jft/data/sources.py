@@ -1,7 +1,6 @@
 """The examples of a run: which there are, which can be read, and how they are split."""
 
 import dataclasses
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -14,9 +13,9 @@ import numpy.typing as npt
 from jft.data.cache import Cache, temporary
 from jft.data.geometry import Square
 from jft.data.images import Examples, Images, Labels, Masks, read_all
-from jft.data.listing import Dataset, Listing, Split, TaskName
-from jft.data.spec import parse_spec
-from jft.data.split import held_out, part
+from jft.data.listing import Dataset, Split, TaskName
+from jft.data.spec import DataSpec, parse_spec
+from jft.data.split import hold_out
 from jft.errors import InputError
 from jft.preprocess import LARGEST, Preprocess
 
@@ -121,41 +120,24 @@ class Splits:
         return self.train.task
 
 
-def list_data(spec: str) -> Dataset:
+def list_data(spec: str | DataSpec) -> Dataset:
     """Find and split the data that `spec` names, and decode nothing.
 
     Args:
-        spec: As `jft.data.spec` has it: `digits`, `folder:PATH`, `csv:FILE`, ... Where
-            no splits are given, a fifth is held out, by a hash of each key.
+        spec: As `jft.data.spec` has it: `digits`, `folder:PATH`, `csv:FILE`, ...,
+            parsed or not. Where there is no test split, a fifth is held out, by a hash
+            of each key.
 
     Raises:
         InputError: `spec` names no data, or it is not laid out as its form asks.
     """
-    dataset = parse_spec(spec).load()
-    if "test" in dataset.splits:
-        return dataset
-    whole = dataset.splits["train"]
-    mask = held_out(whole.keys, _strata(whole))
-    if not mask.any() or mask.all():
-        raise InputError(f"{spec!r}: a split needs a class of at least two images")
-    splits: dict[Split, Listing] = {
-        "train": part(whole, np.flatnonzero(~mask)),
-        "test": part(whole, np.flatnonzero(mask)),
-    }
-    both = hashlib.sha256(dataset.fingerprint.encode() + mask.tobytes())
-    return dataclasses.replace(dataset, splits=splits, fingerprint=both.hexdigest())
-
-
-def _strata(listing: Listing) -> list[int]:
-    """Return of what each split needs some: the classes, if there are any."""
-    labels = listing.labels
-    if isinstance(labels, np.ndarray) and labels.ndim == 1:
-        return labels.tolist()
-    return [0] * len(listing.keys)
+    parsed = parse_spec(spec) if isinstance(spec, str) else spec
+    dataset = parsed.load()
+    return dataset if "test" in dataset.splits else hold_out(dataset)
 
 
 def open_splits(
-    data: str | Dataset,
+    data: str | DataSpec | Dataset,
     preprocess: Preprocess,
     *,
     crop: float = 0.0,
@@ -182,7 +164,7 @@ def open_splits(
     Raises:
         InputError: As `list_data`; or the cache cannot be written.
     """
-    dataset = list_data(data) if isinstance(data, str) else data
+    dataset = data if isinstance(data, Dataset) else list_data(data)
     squares = _squares(dataset, preprocess, crop)
     found = sum(len(listing.keys) for listing in dataset.splits.values())
     channels = 4 if dataset.task == "segmentation" else 3

@@ -3,14 +3,55 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.listing import ClassMaps, Encoded, File, Listing, stamp
+from jft.data.listing import (
+    ClassMaps,
+    Dataset,
+    Encoded,
+    File,
+    Listing,
+    Split,
+    stamp,
+)
+from jft.errors import InputError
 
 TEST_SHARE = 0.2
+
+
+def hold_out(dataset: Dataset, ids: Sequence[str] | None = None) -> Dataset:
+    """Return a data set without a test split with a fifth of its examples as one.
+
+    Args:
+        dataset: Has `train` alone.
+        ids: Of each example, what is hashed; None takes the keys.
+
+    Raises:
+        InputError: It has too few examples.
+    """
+    whole = dataset.splits["train"]
+    mask = held_out(ids or whole.keys, _strata(whole))
+    if not mask.any() or mask.all():
+        raise InputError(
+            f"{dataset.name}: a test split needs a class of at least two images"
+        )
+    splits: dict[Split, Listing] = {
+        "train": part(whole, np.flatnonzero(~mask)),
+        "test": part(whole, np.flatnonzero(mask)),
+    }
+    both = hashlib.sha256(dataset.fingerprint.encode() + mask.tobytes())
+    return replace(dataset, splits=splits, fingerprint=both.hexdigest())
+
+
+def _strata(listing: Listing) -> list[int]:
+    """Return the classes, of which each split needs some; zeros if there are none."""
+    labels = listing.labels
+    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+        return labels.tolist()
+    return [0] * len(listing.keys)
 
 
 def held_out(keys: Sequence[str], labels: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from jft.data import decode as decode_module
+from jft.data import rgb
 from jft.data.decode import MAX_PIXELS, DecodeError, decode
 from jft.data.geometry import Square, centre
 from jft.data.images import Files, read_all
@@ -491,7 +492,7 @@ def test_rows_converted_in_parts_are_those_of_the_whole(
         path = save(tmp_path / "a.png", image)
         whole = decode(path)
         with monkeypatch.context() as patch:
-            patch.setattr(decode_module, "_BAND_PIXELS", 7 * 60)
+            patch.setattr(rgb, "_BAND_PIXELS", 7 * 60)
             np.testing.assert_array_equal(decode(path), whole)
 
 
