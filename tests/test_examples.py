@@ -1,0 +1,38 @@
+"""Every example runs, and does what it claims."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run_notebook(path: Path) -> dict[str, Any]:
+    """Run the code of a notebook, cell by cell; return its variables."""
+    names: dict[str, Any] = {}
+    for i, cell in enumerate(json.loads(path.read_text())["cells"]):
+        if cell["cell_type"] == "code":
+            code = compile("".join(cell["source"]), f"{path.name}, cell {i}", "exec")
+            exec(code, names)
+    return names
+
+
+def test_notebooks_hold_no_outputs():
+    for path in EXAMPLES.glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            assert not cell.get("outputs")
+            assert cell.get("execution_count") is None
+
+
+@pytest.mark.thorough
+def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_notebook(EXAMPLES / "tutorial.ipynb")
+    assert names["result"].metrics["accuracy"] > 0.9
+    frozen = [layer for layer, moved in names["moved"].items() if not moved]
+    first = [f"stage1/block{i}" for i in range(3)] + ["stage2/block0"]
+    assert sorted(frozen) == [*first, "stem/conv", "stem/norm"]
+    predicted = names["predictor"].class_names[names["probabilities"].argmax()]
+    assert predicted == str(names["digits"].target[0])
