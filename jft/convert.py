@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
-
-from jft.console.cli import guarded, parse
+from jft.console.cli import guarded
+from jft.console.flags import Positional, parse
 from jft.errors import InputError
 
 
@@ -26,10 +25,8 @@ class Flags:
         match: With --list, only names that contain this.
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ""
-    destination: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(metavar="DESTINATION")
-    ] = ""
+    source: Annotated[str, Positional("SOURCE")] = ""
+    destination: Annotated[str, Positional("DESTINATION")] = ""
     to: str = "safetensors"
     model: str | None = None
     list: bool = False
@@ -81,7 +78,7 @@ def convert(flags: Flags) -> int:
         raise InputError(
             "name the weights to read and the file to write, or give --list"
         )
-    from jft.export import convert_weights
+    from jft.export.write import convert_weights
 
     print(convert_weights(flags.source, flags.destination, flags.to, flags.model))
     return 0

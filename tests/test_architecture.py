@@ -47,7 +47,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "export": "a model as another library's file",
         "convert": "weights of one library as another's",
     },
-    {"__init__": "the public names"},
+    {"__init__": "the public names", "__main__": "python -m jft: all commands"},
 )
 # Within a floor these may import each other, in this direction.
 SIDEWAYS = {

@@ -10,7 +10,8 @@ STAGES = ["stem", "stage1", "stage2", "stage3", "head"]
     [
         ("hed", "; did you mean 'head'?"),
         ("stge2", "; did you mean 'stage2' or 'stage3' or 'stage1'?"),
-        ("STEM", ""),
+        ("HEAD", "; did you mean 'head'?"),
+        ("stag", "; did you mean 'stage3' or 'stage2' or 'stage1'?"),
         ("decoder", ""),
         ("", ""),
     ],

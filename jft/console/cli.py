@@ -1,31 +1,15 @@
-"""What the command-line doors share: reading flags, and errors without tracebacks."""
+"""What all commands share: exit codes, errors without tracebacks, and recipes."""
 
 import io
+import json
 import os
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-import tyro
-
-from jft.config import TrainConfig
+from jft.config import TrainConfig, from_dict
 from jft.errors import InputError, nearest
-
-Flags = TypeVar("Flags")
-
-
-def parse(kind: type[Flags], door: str, args: Sequence[str] | None) -> Flags:
-    """Read the flags of a door; a mistake ends the process with status 2.
-
-    Args:
-        kind: Dataclass of the flags.
-        door: Name of the module, for the usage line.
-        args: Command-line arguments; None takes the process's.
-    """
-    _print_anything()
-    return tyro.cli(kind, prog=f"python -m jft.{door}", args=args)
 
 
 def guarded(main: Callable[[], int]) -> int:
@@ -55,16 +39,21 @@ def _print_anything() -> None:
 
 
 def load_recipe(path: str) -> TrainConfig:
-    """Return the `config` of a recipe, a Python file.
+    """Return the configuration in a recipe, or of a run.
+
+    Args:
+        path: A Python file that sets `config`, or the `config.json` of a run.
 
     Raises:
-        InputError: There is no such file, or it defines no `config`.
+        InputError: There is no such file, or no configuration in it.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         siblings = [str(p) for p in file.parent.glob("*.py")]
         raise InputError(f"no recipe {path!r}{nearest(path, siblings)}")
     try:
+        if file.suffix == ".json":
+            return from_dict(json.loads(file.read_text()))
         found = runpy.run_path(str(file)).get("config")
     except Exception as error:  # a recipe is the user's own code
         raise InputError(f"recipe {path!r}: {type(error).__name__}: {error}") from None

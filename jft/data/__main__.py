@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
-from jft.console.cli import guarded, parse
+from jft.console.cli import guarded
+from jft.console.flags import Positional, parse
+from jft.errors import nearest
 from jft.preprocess import Preprocess
 
 
@@ -29,7 +29,7 @@ class Flags:
         json: Print the report as JSON.
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    source: Annotated[str, Positional("SOURCE")]
     size: int = 224
     workdir: str | None = None
     json: bool = False
@@ -37,13 +37,12 @@ class Flags:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the door; return the exit status."""
-    words = list(sys.argv[1:] if args is None else args)
-    if words[:1] not in (["check"], ["-h"], ["--help"]):
-        print("usage: python -m jft.data check SOURCE", file=sys.stderr)
-        if words:
-            print(f"{words[0]!r} is no command; valid: check", file=sys.stderr)
+    first, *rest = [*(sys.argv[1:] if args is None else args)] or ["--help"]
+    if first not in ("check", "-h", "--help"):
+        hint = nearest(first, ["check"]) or "; valid: check"
+        print(f"error: unknown command {first!r}{hint}", file=sys.stderr)
         return 2
-    flags = parse(Flags, "data check", words[words[0] == "check" :])
+    flags = parse(Flags, "data check", rest if first == "check" else [first])
     return guarded(lambda: check(flags))
 
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from jft.console.cli import guarded, parse
+from jft.console.cli import guarded
+from jft.console.flags import Positional, parse
 from jft.runs.directory import finite, open_run
 
 
@@ -33,7 +32,7 @@ class Flags:
             a table; null is a number that is not finite.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, Positional("RUN")]
     data: str | None = None
     which: Literal["final", "best"] = "final"
     tta: Literal["none", "flip", "flips", "d4"] = "none"

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import tyro
-
-from jft.console.cli import guarded, parse
+from jft.console.cli import guarded
+from jft.console.flags import Positional, parse
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,8 @@ class Flags:
             how good each is.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    file: Annotated[
-        str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FILE]")
-    ] = None
+    run: Annotated[str, Positional("RUN")]
+    file: Annotated[str | None, Positional("[FILE]")] = None
     to: Literal[
         "torchvision",
         "timm",
@@ -54,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def export(flags: Flags) -> int:
     """Write the file, and say how to load it."""
-    from jft.export import export_run
+    from jft.export.write import export_run
 
     exported = export_run(
         flags.run, flags.file, flags.to, flags.which, share=flags.interpolate

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
-from jft.console.cli import guarded, parse
+from jft.console.cli import guarded
+from jft.console.flags import Positional, parse
 from jft.data.masks.output import make_way
 from jft.errors import InputError
 from jft.predict.records import THERE, find_images, records
@@ -37,10 +36,8 @@ class Flags:
             that are less likely than not; null is a number that is not finite.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    images: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE_OR_FOLDER")
-    ]
+    run: Annotated[str, Positional("RUN")]
+    images: Annotated[tuple[str, ...], Positional("IMAGE_OR_FOLDER")]
     which: Literal["final", "best"] = "final"
     output: str | None = None
     tta: Literal["none", "flip", "flips", "d4"] = "none"

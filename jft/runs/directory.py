@@ -20,7 +20,7 @@ from jft.errors import InputError
 
 PACKAGES = (
     *("jft", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
-    *("numpy", "pillow", "safetensors", "scikit-learn", "tyro"),
+    *("numpy", "pillow", "safetensors", "scikit-learn"),
 )
 
 

@@ -3,71 +3,101 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import tyro
+from pathlib import Path
 
 from jft.config import TrainConfig
 from jft.console.cli import guarded, load_recipe
+from jft.console.flags import Parser, filled, settings
 from jft.errors import InputError
 
 DESCRIPTION = """Fine-tune a pretrained network on your images.
 
-Without arguments it adapts the bundled ResNet-20 to handwritten digits. --config
-FILE.py starts from a recipe, and every other flag overrides it. The same command
-again resumes an unfinished run.
+Examples
+  Adapt the ResNet-20 that comes with jft to handwritten digits:
+    python -m jft.train
+  Your own photos, one folder per class, with ImageNet weights:
+    python -m jft.train --data folder:photos --weights torchvision:resnet50
+  Train the last stage and the head only, with another learning rate:
+    python -m jft.train --data folder:photos --freeze until:stage3 --lr 0.01
+  Learn masks, with a U-Net decoder behind the network:
+    python -m jft.train --data masks:cracks --image-size 192 -o runs/cracks
+  Start from a recipe, change one setting, and show the cost only:
+    python -m jft.train --config configs/digits.py --epochs 20 --dry-run
 
---dry-run shows what training would cost, and trains nothing; it fails if a frozen part
-has a living backward pass. --lr-find raises the learning rate step by step, draws the
-loss, and suggests a rate."""
+The same command again resumes a run that was interrupted."""
+SHORT_HELP = "This is the short list. --help-all shows every setting."
+
+GROUPS = {
+    "data": ("data", "image_size", "sampling", "workers", "cache"),
+    "model": ("weights", "model.", "dropout", "drop_path"),
+    "freezing": ("freeze", "norm", "phases"),
+    "optimisation": (
+        *("epochs", "batch_size", "optim.", "label_smoothing", "task."),
+        *("dtype", "remat"),
+    ),
+    "augmentation": ("augment.",),
+    "run": ("",),
+}
+# What most people need.
+OFTEN = (
+    *("data", "image_size", "weights", "model.name", "freeze", "phases"),
+    *("epochs", "batch_size", "optim.name", "optim.learning_rate"),
+    *("optim.weight_decay", "task.class_weights", "augment.flip"),
+    *("augment.resized_crop", "augment.mixup", "workdir", "seed"),
+    *("config", "dry_run", "lr_find"),
+)
 
 
 @dataclass(frozen=True)
 class Action:
-    """What the command line asks for beside the rules of a run.
+    """What the command line asks for beside the settings of a run.
 
     Attributes:
-        recipe: File that sets the defaults of all rules.
-        dry_run: Show what it would cost, and train nothing.
-        lr_find: Test learning rates, and train nothing else.
+        config: Recipe, a Python file with `config = TrainConfig(...)`, or the
+            config.json of a run. It sets the defaults; options override them.
+        dry_run: Show what training would cost, and train nothing. The exit status is
+            1 if a frozen part still has a backward pass.
+        lr_find: Raise the learning rate step by step, plot the loss, and suggest a
+            learning rate. Nothing is saved but the plot.
     """
 
-    recipe: str | None = None
+    config: str | None = None
     dry_run: bool = False
     lr_find: bool = False
 
 
-def split_action(args: Sequence[str]) -> tuple[Action, list[str]]:
-    """Take out of the arguments what is no rule of the run."""
-    rest: list[str] = []
-    found: dict[str, Any] = {}
-    remaining = iter(args)
-    for arg in remaining:
-        name, equals, value = arg.partition("=")
-        if name == "--config":
-            found["recipe"] = value if equals else next(remaining, "")
-        elif arg in ("--dry-run", "--lr-find"):
-            found[arg[2:].replace("-", "_")] = True
-        else:
-            rest.append(arg)
-    return Action(**found), rest
+def read(args: Sequence[str]) -> tuple[Action, TrainConfig]:
+    """Return what a command line asks for.
+
+    Raises:
+        InputError: The recipe cannot be used.
+        SystemExit: An option is unknown, or its value has another type.
+    """
+    whole = "--help-all" in args
+    parser = Parser("train", DESCRIPTION, "" if whole else SHORT_HELP)
+    parser.add_switch("--help-all", help="Show all settings.")
+    left = [*settings(Action), *settings(TrainConfig)]
+    for title, names in GROUPS.items():
+        chosen = [s for name in names for s in left if _belongs(s.name, name)]
+        left = [setting for setting in left if setting not in chosen]
+        parser.add_settings(title, chosen, None if whole else OFTEN.__contains__)
+    values = parser.read(args)
+    action = filled(Action(), values)
+    default = TrainConfig() if action.config is None else load_recipe(action.config)
+    return action, filled(default, values)
+
+
+def _belongs(setting: str, name: str) -> bool:
+    return setting.startswith(name) if name[-1:] in ("", ".") else setting == name
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the door; return the exit status."""
-    action, rest = split_action(sys.argv[1:] if args is None else args)
 
     def run() -> int:
+        action, config = read(sys.argv[1:] if args is None else args)
         if action.dry_run and action.lr_find:
             raise InputError("--dry-run and --lr-find: give one of them")
-        recipe = action.recipe
-        config = tyro.cli(
-            TrainConfig,
-            prog="python -m jft.train",
-            description=DESCRIPTION,
-            default=TrainConfig() if recipe is None else load_recipe(recipe),
-            args=rest,
-        )
         if action.dry_run:
             return dry_run(config)
         return lr_find(config) if action.lr_find else train(config)

@@ -6,13 +6,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-import tyro
 
 from jft.config import TrainConfig, from_dict, to_dict
 from jft.console.cli import load_recipe
 from jft.errors import InputError
 from jft.train import preflight
-from jft.train.__main__ import split_action
+from jft.train.__main__ import read
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
@@ -32,9 +31,7 @@ def text_of(page: str) -> str:
 def parsed(args: list[str], monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
     """Return the configuration that a command asks for, from the checkout's folder."""
     monkeypatch.chdir(ROOT)
-    action, rest = split_action(args)
-    default = load_recipe(action.recipe) if action.recipe else TrainConfig()
-    return tyro.cli(TrainConfig, default=default, args=rest)
+    return read(args)[1]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)

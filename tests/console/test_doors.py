@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jft import convert
 from jft.config import TrainConfig
 from jft.evaluate import __main__ as evaluate
-from jft.export import __main__ as export
 from jft.predict import __main__ as predict
 from jft.train import __main__ as train
 from jft.train.loop import fit
@@ -65,78 +63,6 @@ def picture(tmp_path: Path) -> Path:
         Image.fromarray(pixels).save(folder / name)
     (folder / "broken.jpg").write_text("no image")
     return folder
-
-
-@pytest.mark.parametrize("door", [train, evaluate, predict, export, convert])
-def test_help_reads_and_costs_no_jax(door, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit, match="0"):
-        door.main(["--help"])
-    shown = capsys.readouterr().out
-    assert shown.startswith("usage: python -m jft.")
-    name = door.__name__
-    code = (
-        f"import sys, {name}\ntry: {name}.main(['--help'])\nexcept SystemExit: pass\n"
-    )
-    code += "print('jax' in sys.modules)"
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert output.endswith("False\n")
-
-
-@pytest.mark.parametrize(
-    ("args", "answer"),
-    [
-        (["--freez", "none"], "--freeze"),
-        (["--optim.lerning-rate", "1"], "--optim.learning-rate"),
-        (["--optim.name", "sgdd"], "'sgd', 'adamw'"),
-        (["--epochs", "many"], "--epochs"),
-        (["--model.name", "resnet5O"], "or 'resnet50'"),
-        (["--freeze", "until:stagee2"], "did you mean 'stage2'"),
-        (["--freeze", "first:99"], "from 1 to 10"),
-        (["--data", "fodler:x"], "did you mean 'folder'"),
-        (["--data", "csv:x.csv?lable=a"], "did you mean 'label'"),
-        (["--data", "csv:/nowhere.csv"], "/nowhere.csv"),
-        (["--data", "masks:/nowhere"], "/nowhere"),
-        (["--data", "coco:/nowhere.json"], "/nowhere.json"),
-        (["--data", "hf-parquet:/nowhere"], "/nowhere"),
-        (["--data", "webdataset:/nowhere"], "/nowhere"),
-        (["--data", "folder:/nowhere"], "cannot list folder '/nowhere'"),
-        (["--weights", "resnet20-cifar"], "did you mean 'resnet20-cifar10'"),
-        (["--weights", "/no/such.pth"], "no weights '/no/such.pth'"),
-        (["--weights", "none"], "give --model.name"),
-        (["--weights", "torchvison:resnet50"], "did you mean 'torchvision'"),
-        (["--weights", "torchvision:resnet5O"], "no weights"),
-        (
-            ["--weights", "torchvision:resnet50", "--model.name", "resnet18"],
-            "holds weights of resnet50, not resnet18",
-        ),
-        (
-            ["--weights", "torchvision:vgg16", "--image-size", "16"],
-            "halves its image too often for 16 pixels",
-        ),
-        (["--model.pooled-head"], "resnet20 has a pooled head already"),
-        (["--epochs", "0", "--batch-size", "0"], "batch_size must be at least 1"),
-        (["--config", "configs/no_steel.py"], "did you mean 'configs/neu_steel.py'"),
-    ],
-)
-def test_a_mistake_is_answered_before_jax_is_imported(args: list[str], answer: str):
-    code = (
-        "import sys; from jft.train import main\n"
-        f"try: status = main({args!r})\n"
-        "except SystemExit as stop: status = stop.code\n"
-        "print(status, 'jax' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.stdout.endswith("2 False\n")
-    assert answer in " ".join(done.stderr.replace("│", " ").split())
-    assert "Traceback" not in done.stderr
 
 
 def test_a_pattern_that_matches_nothing_is_answered_with_near_names(

@@ -187,18 +187,18 @@ def test_no_such_data_is_bad_usage(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["digits"], ["chek", "digits"]])
-def test_there_is_one_word(words: list[str], capsys: pytest.CaptureFixture[str]):
-    assert main(words) == 2
-    assert "python -m jft.data check SOURCE" in capsys.readouterr().err
+@pytest.mark.parametrize("word", ["digits", "chek"])
+def test_check_is_the_only_command(word: str, capsys: pytest.CaptureFixture[str]):
+    assert main([word, "digits"]) == 2
+    assert f"unknown command {word!r}; " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["check", "-h"]])
+@pytest.mark.parametrize("words", [[], ["--help"], ["check", "-h"]])
 def test_help_says_what_to_write(words: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 0
-    assert "usage: python -m jft.data check [-h] SOURCE" in capsys.readouterr().out
+    assert "usage: python -m jft.data check [OPTION ...]" in capsys.readouterr().out
 
 
 @pytest.mark.process

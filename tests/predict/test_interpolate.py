@@ -21,7 +21,7 @@ from jft.evaluate import __main__ as evaluate
 from jft.evaluate import run as evaluation
 from jft.evaluate.run import evaluate_run, evaluate_shares
 from jft.export import __main__ as export
-from jft.export import export_run
+from jft.export.write import export_run
 from jft.models import MODELS
 from jft.predict.interpolate import interpolate, pretrained_variables
 from jft.predict.predictor import Predictor

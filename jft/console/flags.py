@@ -1,0 +1,296 @@
+"""Command-line options from the fields of dataclasses: reading, errors and help."""
+
+import argparse
+import dataclasses
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from jft.console.names import SHORT, unknown_option
+from jft.errors import not_among
+
+WIDTH = 80  # columns of the help text
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+KINDS = {int: "a whole number", float: "a number", str: "text"}
+# What argparse writes of a mistake, and what is printed instead.
+PHRASES = (
+    (r"^argument (?:\S*/)?(\S+): (?=must)", r"\1 "),
+    (r"^argument (?:\S*/)?(\S+): expected .*", r"\1 needs a value"),
+    (r"^unrecognized arguments:", "unexpected argument:"),
+    (r"^the following arguments are required:", "missing argument:"),
+)
+Flags = TypeVar("Flags")
+
+
+class Positional(NamedTuple):
+    """Marks a field, by `Annotated`, as an argument without an option name."""
+
+    metavar: str
+
+
+class Setting(NamedTuple):
+    """A field as a command-line argument.
+
+    Attributes:
+        name: Dotted name, as in `optim.learning_rate`.
+        kinds: What it may be: str, int, float, bool, a Literal, NoneType.
+        several: Whether it takes any number of values.
+        help: Its sentences in the docstring of the dataclass.
+        default: Its value where it is not given; `dataclasses.MISSING` if it must be.
+        positional: How the usage line shows it; None for an option.
+    """
+
+    name: str
+    kinds: tuple[Any, ...]
+    several: bool
+    help: str
+    default: Any
+    positional: str | None
+
+    @property
+    def options(self) -> list[str]:
+        """The names on the command line; no name turns a switch off."""
+        dashed = self.name.replace("_", "-")
+        return [*SHORT.get(dashed, ()), f"--{dashed}"]
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help text."""
+        if self.positional:
+            return self.positional
+        kind = self.kinds[0]
+        if get_origin(kind) is Literal:
+            return "{" + ",".join(get_args(kind)) + "}"
+        return METAVARS[kind]
+
+    def read(self, text: str) -> Any:
+        """Return the value that a text on the command line means.
+
+        Raises:
+            argparse.ArgumentTypeError: The text is none of the values.
+        """
+        if NoneType in self.kinds and text == "None":
+            return None
+        kind = self.kinds[0]
+        if get_origin(kind) is Literal:
+            if text in get_args(kind):
+                return text
+            raise argparse.ArgumentTypeError(not_among(text, get_args(kind)))
+        try:
+            return kind(text)
+        except ValueError:
+            message = f"must be {KINDS[kind]}, got {text!r}"
+            raise argparse.ArgumentTypeError(message) from None
+
+
+def settings(kind: type[Any], prefix: str = "") -> list[Setting]:
+    """Return the fields of a dataclass, with those of dataclasses inside it."""
+    hints, texts = get_type_hints(kind, include_extras=True), _field_texts(kind)
+    found: list[Setting] = []
+    for field in dataclasses.fields(kind):
+        hint, positional = hints[field.name], None
+        if dataclasses.is_dataclass(hint):
+            found += settings(cast(type, hint), f"{prefix}{field.name}.")
+            continue
+        if get_origin(hint) is Annotated:
+            hint, positional = get_args(hint)
+        several = get_origin(hint) is tuple
+        if several:
+            hint = get_args(hint)[0]
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        found.append(
+            Setting(
+                prefix + field.name,
+                kinds,
+                several,
+                texts[field.name],
+                field.default,
+                positional.metavar if positional else None,
+            )
+        )
+    return found
+
+
+def _field_texts(kind: type[Any]) -> dict[str, str]:
+    """Return what the section `Attributes:` of a docstring has on each field."""
+    name, texts = "", dict[str, str]()
+    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    for line in section.splitlines():
+        if line.startswith(" " * 8):
+            texts[name] += " " + line.strip()
+        elif line.strip():
+            name, _, texts[name] = line.strip().partition(": ")
+    return texts
+
+
+def parse(kind: type[Flags], door: str, args: Sequence[str] | None) -> Flags:
+    """Read the options of a door; a mistake ends the process with status 2.
+
+    Args:
+        kind: Dataclass of the options; its docstring is the description.
+        door: Name of the module, for the usage line.
+        args: Command-line arguments; None takes the process's.
+    """
+    known = settings(kind)
+    text = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:")[0]
+    paragraphs = (textwrap.fill(part, WIDTH) for part in text.split("\n\n"))
+    parser = Parser(door, "\n\n".join(paragraphs))
+    parser.add_settings("options", known)
+    return kind(**parser.read(args))
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads settings, and answers a mistake in one line."""
+
+    def __init__(self, door: str, description: str, epilog: str = "") -> None:
+        super().__init__(
+            prog=f"python -m jft.{door}",
+            description=description,
+            epilog=epilog,
+            formatter_class=_Help,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self.usage = f"{self.prog} [OPTION ...]"
+        self._names: list[str] = []
+        self._help = self.add_argument_group("help")
+        self.add_switch("-h", "--help", help="Show this help.")
+
+    def add_switch(self, *names: str, help: str) -> None:
+        """Add an option that prints the help text and ends the process."""
+        self._names += names
+        self._help.add_argument(*names, action="help", help=help)
+
+    def add_settings(
+        self,
+        title: str,
+        chosen: Iterable[Setting],
+        shown: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Add a group of settings.
+
+        Args:
+            title: Heading of the group.
+            chosen: Its settings.
+            shown: Whether the help text has the setting of a name; None shows all.
+        """
+        group = self.add_argument_group(title)
+        for setting in chosen:
+            visible = shown is None or shown(setting.name)
+            text = _described(setting) if visible else argparse.SUPPRESS
+            self._add(group, setting, text)
+
+    def _add(self, group: Any, setting: Setting, text: str) -> None:
+        options, switch = setting.options, bool in setting.kinds
+        if setting.positional:
+            self.usage = f"{self.usage} {setting.metavar}"
+            count = "*" if setting.several else "?"
+            needed = setting.default is dataclasses.MISSING and not setting.several
+            group.add_argument(
+                setting.name,
+                metavar=setting.metavar,
+                nargs=None if needed else count,
+                type=setting.read,
+                help=text,
+            )
+            return
+        self._names += options
+        if switch:
+            group.add_argument(
+                *options, dest=setting.name, action="store_true", help=text
+            )
+            head, dot, leaf = options[-1][2:].rpartition(".")
+            off = f"--{head}{dot}no-{leaf}"
+            self._names.append(off)
+            group.add_argument(
+                off,
+                dest=setting.name,
+                action="store_false",
+                help=argparse.SUPPRESS,
+            )
+            return
+        group.add_argument(
+            *options,
+            dest=setting.name,
+            metavar=setting.metavar,
+            nargs="*" if setting.several else None,
+            type=setting.read,
+            help=text,
+        )
+
+    def read(self, args: Sequence[str] | None) -> dict[str, Any]:
+        """Return the values of the settings that are given, by dotted name."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        words = [*map(self._known, words[:end]), *words[end:]]
+        found = vars(self.parse_intermixed_args(words))
+        several = (name for name, value in found.items() if isinstance(value, list))
+        return found | {name: tuple(found[name]) for name in several}
+
+    def _known(self, word: str) -> str:
+        """Return an argument with the name of its option as it is declared."""
+        name, equals, value = word.partition("=")
+        if not name.startswith("-") or not name.strip("-")[:1].isalpha():
+            return word
+        for spelled in (name, name.replace("_", "-")):
+            if spelled in self._names:
+                return spelled + equals + value
+        self.error(unknown_option(name, self._names))
+
+    def error(self, message: str) -> NoReturn:
+        """Print a mistake in one line; end the process with status 2."""
+        text = message
+        for pattern, words in PHRASES:
+            text = re.sub(pattern, words, text)
+        hint = "" if "; " in text else "; --help lists the options"
+        print(f"error: {text}{hint}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Lists each option on a line of its own, with its sentences below."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=6, width=WIDTH)
+
+
+def _described(setting: Setting) -> str:
+    text, default = setting.help, setting.default
+    if not (setting.positional or bool in setting.kinds or default in (None, "", ())):
+        text += f" (default: {default})"
+    return text.replace("%", "%%")
+
+
+def filled(default: Flags, values: Mapping[str, Any], prefix: str = "") -> Flags:
+    """Return a dataclass with the values that are given for its fields.
+
+    Args:
+        default: What has the other fields.
+        values: By dotted name; names of other dataclasses are left out.
+        prefix: What the names of its fields begin with.
+    """
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(cast(Any, default)):
+        old, name = getattr(default, field.name), prefix + field.name
+        if dataclasses.is_dataclass(old):
+            changes[field.name] = filled(cast(Any, old), values, f"{name}.")
+        elif name in values:
+            changes[field.name] = values[name]
+    return dataclasses.replace(cast(Any, default), **changes)
