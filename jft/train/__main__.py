@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from jft.config import TrainConfig
 from jft.console.cli import guarded, load_recipe

@@ -14,10 +14,9 @@ from PIL import Image
 from jft import convert, tasks, tree
 from jft.config import ModelConfig, TrainConfig
 from jft.errors import InputError
-from jft.export.exported import Exported
-from jft.export.write import convert_weights, export_run
 from jft.export import __main__ as export
-from jft.export.exported import WORDS
+from jft.export.exported import WORDS, Exported
+from jft.export.write import convert_weights, export_run
 from jft.models import CIFAR_PREPROCESS, MODELS, ModelSpec
 from jft.predict.predictor import Predictor
 from jft.train import preflight
