@@ -12,19 +12,19 @@ NumberLoss = Literal["mse", "mae", "huber"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Which network is adapted.
+    """The network.
 
     Attributes:
         name: Architecture, such as resnet50, resnext50_32x4d, vgg16_bn or
-            resnetv2_50x1_bit. None takes what the weights say they are for.
-        width: Channels of the first stage. None keeps the architecture's own, or
-            that of a run whose weights these are.
-        pooled_head: Leave out the two hidden layers of a VGG's classifier, so that
-            the head sees the means of the features. For images of other sizes, and
-            a twentieth of the parameters.
-        decoder: What makes a map of classes out of the features: fcn, deeplabv3 or
-            unet. auto takes the weights' own; else unet for data with masks, and
-            none for data without.
+            resnetv2_50x1_bit. By default the network of the weights.
+        width: Channels of the first stage. By default those of the weights, or of
+            the architecture.
+        pooled_head: Replace the two hidden layers of a VGG's classifier by global
+            average pooling: for images of other sizes, with a twentieth of the
+            parameters.
+        decoder: Decoder for masks: fcn, deeplabv3 or unet. auto takes the decoder
+            of the weights; without one, unet for data with masks and none for
+            other data.
     """
 
     name: str | None = None
@@ -33,7 +33,7 @@ class ModelConfig:
     decoder: Literal["auto", "none", "fcn", "deeplabv3", "unet"] = "auto"
 
     def changed(self, wanted: "ModelConfig") -> "ModelConfig":
-        """Return this network with what somebody asks to have otherwise."""
+        """Return this network with the settings of `wanted` that are not defaults."""
         return ModelConfig(
             name=wanted.name or self.name,
             width=self.width if wanted.width is None else wanted.width,
@@ -44,17 +44,18 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskConfig:
-    """How mistakes are counted. What there is to learn, the data says.
+    """The loss. The task itself comes from the data.
 
     Attributes:
-        loss: cross-entropy or focal for classes and labels; these, dice or
-            cross-entropy+dice for masks; mse, mae or huber for numbers. auto is
-            cross-entropy, and mse for numbers.
-        class_weights: balanced makes up for how unevenly the training data has them.
-            A class, or in masks its pixels, counts by the inverse of how often it
-            occurs, on average 1; a label, in images that have it, by how many lack it
-            for each that has it (torch's pos_weight). sampling does the same.
-        focal_gamma: How much a focal loss looks away from what is easy; at least 0.
+        loss: Loss function. For classes and labels: cross-entropy or focal; for
+            masks also dice and cross-entropy+dice; for numbers: mse, mae or huber.
+            auto is cross-entropy, or mse for numbers.
+        class_weights: balanced weights the loss of each class, and of its pixels in
+            masks, by its inverse frequency (mean weight 1), and each label by the
+            ratio of negatives to positives (pos_weight in PyTorch). Use this or
+            --sampling balanced, not both.
+        focal_gamma: Exponent of the focal loss, at least 0: higher values give easy
+            examples less weight.
     """
 
     loss: Literal["auto", ClassLoss, MaskLoss, NumberLoss] = "auto"
@@ -64,31 +65,32 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes to each training image, made on the device.
+    """Random changes to each training image, computed on the device.
 
     Attributes:
         flip: Mirror left-right with probability 1/2.
         vertical_flip: Mirror upside down with probability 1/2.
-        resized_crop: Smallest share of an image's area that a crop at random keeps,
-            which is then brought to size (Inception; 0.08 is usual for photographs of
-            objects). 0 makes no such crop.
-        rotate: Largest angle, in degrees, of a turn to either side.
-        jitter: Change brightness, contrast and saturation by factors between
-            1 - jitter and 1 + jitter.
-        hue: Largest shift of the hue to either side, of a whole turn; at most 0.5.
-        crop_padding: Pad every side with this many black pixels, then crop back to
-            size at a random place. 0 leaves the image where it is.
-        policy: trivial applies one operation at a random strength (TrivialAugment),
-            rand applies several of one strength (RandAugment).
-        rand_operations: Operations per image under rand.
-        rand_magnitude: Their strength, 0 to 30.
-        erase: Probability of covering a random rectangle with noise (random erasing).
-        mixup: Blend pairs of images and of their labels, by a share drawn from
-            Beta(mixup, mixup). 0 blends none; 0.2 is usual.
-        cutmix: Paste a rectangle of one image of a pair into the other, of a share
-            drawn from Beta(cutmix, cutmix). 0 pastes none; 1 is usual. With mixup
-            too, each pair gets one of the two. The training accuracy in the log is
-            that of the images' own labels.
+        resized_crop: Crop a random part of the image and resize it
+            (RandomResizedCrop): the smallest fraction of the area that a crop keeps.
+            0 is off; 0.08 is usual for photos of objects.
+        rotate: Rotate by a random angle of at most this many degrees, either way.
+        jitter: Multiply brightness, contrast and saturation by random factors
+            between 1 - jitter and 1 + jitter.
+        hue: Shift the hue by at most this fraction of the colour circle, either way;
+            at most 0.5.
+        crop_padding: Pad each side with this many black pixels, then crop to the
+            original size at a random position. 0 is off.
+        policy: trivial applies one random operation with a random magnitude
+            (TrivialAugment); rand applies several with one magnitude (RandAugment).
+        rand_operations: Operations per image with --augment.policy rand.
+        rand_magnitude: Magnitude of these operations, 0 to 30.
+        erase: Probability of replacing a random rectangle by noise (random erasing).
+        mixup: Mix pairs of images and their labels with a weight from
+            Beta(mixup, mixup). 0 is off; 0.2 is usual.
+        cutmix: Paste a rectangle of one image into another and mix their labels; the
+            fraction of its area is from Beta(cutmix, cutmix). 0 is off; 1 is usual.
+            With mixup as well, each pair gets one of the two. The training accuracy
+            in the log compares with the original labels.
     """
 
     flip: bool = False
@@ -108,38 +110,37 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """How the trained parameters move.
+    """The optimizer and the learning rate.
 
     Attributes:
-        name: sgd (with momentum), adamw, lion, lamb, lars, or muon, which leaves
-            the head and what is not a kernel to adamw.
+        name: Optimizer: sgd (with momentum), adamw, lion, lamb, lars or muon. muon
+            updates kernels; adamw updates the head and all other parameters.
         learning_rate: Peak learning rate.
-        schedule: cosine and linear fall to zero over the run; step multiplies by
-            drop_factor every drop_epochs; plateau does when the training loss has
-            not fallen for drop_epochs; one-cycle rises and falls as cosines;
-            constant stays.
-        warmup_epochs: Epochs over which the learning rate first rises linearly from
-            zero.
-        drop_factor: What step and plateau multiply the learning rate by.
-        drop_epochs: Epochs between drops of step; patience of plateau.
+        schedule: Learning rate over the run. cosine and linear decrease to zero.
+            step multiplies by drop_factor every drop_epochs. plateau does so when
+            the training loss has not decreased for drop_epochs. one-cycle increases,
+            then decreases, both along cosines. constant does not change.
+        warmup_epochs: Epochs of linear warmup from zero.
+        drop_factor: Factor of the schedules step and plateau.
+        drop_epochs: Epochs between the drops of step; patience of plateau.
         momentum: Momentum of sgd, lars and muon, in [0, 1).
-        weight_decay: Decoupled decay: each step also moves a weight by
-            -learning_rate * weight_decay * weight.
-        decay_rules: Which parameters decay: PATTERN=FACTOR, separated by commas, of
-            which the first that matches a name counts. What none matches does not
-            decay.
-        layer_decay: The learning rate of each layer is this times that of the layer
-            behind it; the head's is the full one. Layers are the stem, residual
-            blocks, the head.
-        l2_sp: Decoupled decay towards the pretrained values, of what was loaded
-            (L2-SP).
-        clip_norm: Scale the trained part's gradient down to at most this global
-            norm. None leaves it.
-        accumulate: Parts that a batch is computed in, one after the other. Batch
-            statistics are of a part, and move with each. On CPU it saves no memory.
-        sam: Radius of sharpness-aware minimisation. 0 is without; 0.05 is usual.
-        ema: Decay per step of a running average of what is trained, which is then
-            evaluated and saved in its place. 0 keeps none; 0.999 is usual.
+        weight_decay: Decoupled weight decay: each step subtracts
+            learning_rate * weight_decay * weight.
+        decay_rules: Parameters with weight decay, as PATTERN=FACTOR,... The first
+            pattern that matches a name applies. Other parameters have no decay.
+        layer_decay: Layer-wise learning-rate decay: each layer has the learning rate
+            of the next layer times this factor. The head has the full one. Layers
+            are the stem, residual blocks and the head.
+        l2_sp: Decoupled decay of pretrained parameters towards their pretrained
+            values (L2-SP).
+        clip_norm: Clip the gradient to this global norm. By default no clipping.
+        accumulate: Gradient accumulation: split each batch into this many parts.
+            Batch normalisation uses the statistics of one part. Saves no memory on
+            CPU.
+        sam: Radius of sharpness-aware minimisation. 0 is off; 0.05 is usual.
+        ema: Decay per step of an exponential moving average of the trained
+            parameters, which is evaluated and saved instead of them. 0 is off;
+            0.999 is usual.
     """
 
     name: Literal["sgd", "adamw", "lion", "lamb", "lars", "muon"] = "sgd"
@@ -166,60 +167,63 @@ class TrainConfig:
     """Fine-tune a pretrained network on your images.
 
     Attributes:
-        data: What to learn from: digits, folder:PATH, csv:FILE, masks:PATH,
-            coco:FILE, hf-parquet:PATH, webdataset:PATH or tfds:NAME, with options as
-            in csv:FILE?label=kind. folder's PATH holds train/ and test/ (or val/)
-            with one folder a class, or the class folders alone. Where there is no
-            test split, about a fifth is kept for testing. docs/data.md has the rest.
-        task: The loss, and the weights of classes.
-        sampling: shuffle shows every example once an epoch. balanced draws as many,
-            but of every class as often; take it or balanced class weights, not both.
-        weights: Where the network starts: resnet20-cifar10 (comes with jft), a
-            checkpoint file or a folder of one, the folder of a run,
-            torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
-            https://...#sha256=HEX, or none for random weights. jft.convert --list
-            has the names.
-        freeze: What stays as it is: none, until:STAGE (that and all before it),
-            from:STAGE (that and all behind it, but for the head), first:N (layers in
-            depth order), all-but:STAGE, bias-only, norm-only, or PATTERN=RATE lists
-            separated by commas: the first pattern that matches a parameter's name
-            gives its share of the learning rate, 0 if no rate stands there; what
-            none matches has the whole.
-        norm: What batch normalisation does: stored (uses its stored statistics),
-            batch (uses each batch's, and moves the stored ones), adapt (uses the
-            stored ones while they move, for frozen stages), for all stages or as
-            STAGE=MODE,... The default, auto, is stored where scale and bias are
-            frozen and batch elsewhere.
-        phases: What comes before the epochs under the rule of freeze:
-            EPOCHS*RULE[@RATE] separated by semicolons, with that learning rate, or
-            the best of several (0.01|0.1); or gradual:EPOCHS, which begins with the
-            head and unfreezes a stage every so many epochs.
+        data: Data set: digits, folder:PATH, csv:FILE, masks:PATH, coco:FILE,
+            hf-parquet:PATH, webdataset:PATH or tfds:NAME; options follow a question
+            mark, as in csv:FILE?label=kind. folder:PATH has train/ and test/ (or
+            val/) with one folder per class, or only the class folders. Without a
+            test split, about a fifth of the images is used for testing. See
+            docs/data.md.
+        task: The loss and class weights.
+        sampling: shuffle uses every example once per epoch. balanced draws the same
+            number of examples, with every class equally often. Use this or
+            --task.class-weights balanced, not both.
+        weights: Initial weights: resnet20-cifar10 (comes with jft), a checkpoint
+            file or its folder, the folder of a run, torchvision:NAME, timm:NAME,
+            keras:NAME, bit:NAME, hf:OWNER/REPO, https://...#sha256=HEX, or none for
+            random values. python -m jft.convert --list shows the names.
+        freeze: What is frozen: none, until:STAGE (this stage and all before it),
+            from:STAGE (this stage and all after it, except the head), first:N (the
+            first N layers), all-but:STAGE, bias-only (only biases and the head are
+            trained), norm-only (only normalisation and the head are trained), or
+            PATTERN=LR_MULT,... The first pattern that matches a parameter's name
+            gives its learning-rate multiplier; a pattern without =LR_MULT freezes.
+            Other parameters have multiplier 1.
+        norm: Batch normalisation: stored (uses the stored statistics), batch (uses
+            the batch's statistics and updates the stored ones) or adapt (for frozen
+            stages: uses the stored statistics and updates them), for all stages, or
+            as STAGE=MODE,... auto is stored where scale and bias are frozen, and
+            batch elsewhere.
+        phases: Phases before the epochs with --freeze: EPOCHS*RULE[@LR], separated
+            by semicolons. Several learning rates (0.01|0.1) are tried, and the best
+            is kept. gradual:EPOCHS starts with the head and unfreezes one more stage
+            every EPOCHS epochs.
         epochs: Passes over the training images.
         batch_size: Images per step, over all devices.
-        image_size: Side of the square image the network sees, in pixels. None
-            takes the size the weights were trained at.
-        label_smoothing: Share of the target spread evenly over all classes; for
-            labels, moved to 1/2. None is 0.1 for cross-entropy (also that of masks),
-            and 0 for focal losses. dice and numbers have none.
-        dropout: Share of the features before the head that is dropped, and of a
-            VGG's hidden layers.
-        drop_path: Probability with which an image skips the last residual block,
-            falling linearly to 0 at the first (stochastic depth). Frozen blocks are
-            not skipped.
-        dtype: What is computed in. Parameters, statistics and the loss are always
-            float32.
-        remat: Compute the activations of trained blocks again when going backward,
-            instead of keeping them. On CPU it saves no memory.
-        seed: Fixes the head's first values, the order of the images and their
-            augmentation.
-        devices: jit runs on one device, pmap on all of them, auto takes pmap if
-            there are several.
-        workdir: Folder of the run. None names one in runs/ after what is trained.
+        image_size: Side of the square input of the network, in pixels. By default
+            the size that the weights were trained with.
+        label_smoothing: Fraction of the target that is spread evenly over all
+            classes; for labels, the target moves this far towards 1/2. By default
+            0.1 for cross-entropy and 0 for focal losses. dice and the losses of
+            numbers have none.
+        dropout: Dropout probability of the features before the head, and in the
+            hidden layers of a VGG.
+        drop_path: Stochastic depth: probability of skipping the last residual
+            block, decreasing linearly to 0 at the first. Frozen blocks are never
+            skipped.
+        dtype: Data type of the computation. Parameters, statistics and the loss are
+            always float32.
+        remat: Rematerialisation (gradient checkpointing): recompute the activations
+            of trained blocks in the backward pass. Saves no memory on CPU.
+        seed: Seed of the new head, the order of the images and the augmentation.
+        devices: jit uses one device, pmap uses all. auto is pmap if there are
+            several.
+        workdir: Folder of the run. By default a new one in runs/, named after the
+            settings.
         workers: Processes that prepare batches. 0 uses threads.
-        cache: Folder that keeps decoded and resized images for later runs. None keeps
-            them in memory, if they fit.
-        checkpoint_every: Steps between checkpoints within an epoch. 0 saves at the
-            end of each epoch.
+        cache: Folder for decoded and resized images, which later runs use again. By
+            default they are kept in memory, if they fit.
+        checkpoint_every: Steps between checkpoints within an epoch. 0 saves only at
+            the end of each epoch.
     """
 
     data: str = "digits"
