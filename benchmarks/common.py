@@ -22,11 +22,11 @@ def rounds(name: str, default: int) -> int:
 def interleave(
     variants: Mapping[str, Callable[[], float]], count: int
 ) -> dict[str, list[float]]:
-    """Measure each variant in turn, A B A B, so that a drift touches all alike.
+    """Measure each variant in turn, A B A B, so that drift affects all of them.
 
     Args:
         variants: What to measure; each call returns seconds.
-        count: Rounds that count, after one that does not.
+        count: Measured rounds, after one for warm-up.
     """
     for measure in variants.values():
         measure()

@@ -1,10 +1,9 @@
-"""Claim: `jft.data check` finds copies of pictures, and takes no others for copies.
+"""Claim: `jft.data check` finds copies of images, and reports no other pairs.
 
-For each data set: of copies that are compressed again at JPEG quality 30, or halved and
-compressed, the share that is found beside their originals; and of the pictures as they
-are, the pairs that look the same to jft, and that would to dHash's 64 bits within as
-many. Pairs of pictures as they are may be true copies: the first are named. Last, the
-bytes that are remembered of an example.
+For each data set: the fraction of copies that are found next to their originals, where
+a copy is compressed again at JPEG quality 30, or halved in size; the pairs of original
+images that look the same to jft, and to dHash's 64 bits within the same distance (such
+pairs may be true copies, so the first are named); and the memory per example in bytes.
 
     python benchmarks/duplicates.py folder:PATH masks:PATH ...
 """
@@ -27,11 +26,11 @@ from jft.data.listing import Dataset, Listing
 from jft.data.sources import list_data
 
 COPIES = {"quality 30": 1, "half size": 2}
-"""Of each kind of copy, by what its sides are divided."""
+"""The divisor of the sides, for each kind of copy."""
 
 
 def copied(pixels: np.ndarray, divisor: int) -> bytes:
-    """Return a picture as a smaller JPEG file."""
+    """Return an image as a smaller JPEG file."""
     image = Image.fromarray(pixels)
     if divisor > 1:
         image = image.resize((image.width // divisor, image.height // divisor))
@@ -41,23 +40,23 @@ def copied(pixels: np.ndarray, divisor: int) -> bytes:
 
 
 def found(listing: Listing, count: int) -> dict[str, float]:
-    """Return the share of copies that are found, of `count` pictures all over a split.
+    """Return the fraction of copies found, for `count` images spread over a split.
 
-    Each is looked for beside its original alone.
+    Each copy is compared with its original only.
     """
-    places = np.linspace(0, len(listing.keys) - 1, count).astype(int)
+    indices = np.linspace(0, len(listing.keys) - 1, count).astype(int)
     hits = dict.fromkeys(COPIES, 0)
-    for place in places:
-        original = look(listing.images[place])
-        pixels = decode(listing.images[place])
+    for index in indices:
+        original = look(listing.images[index])
+        pixels = decode(listing.images[index])
         for kind, divisor in COPIES.items():
             pair = [original, look(copied(pixels, divisor))]
             hits[kind] += bool(same(pair) or near(pair))
-    return {kind: hits[kind] / len(places) for kind in COPIES}
+    return {kind: hits[kind] / len(indices) for kind in COPIES}
 
 
 def dhash_pairs(listing: Listing, seen: Sequence[Seen]) -> int:
-    """Count the pairs of different pictures whose dHash is within `NEAR_BITS` bits."""
+    """Count the pairs of different images whose dHash is within `NEAR_BITS` bits."""
     hashes, contents = list[int](), set[bytes]()
     for i, one in enumerate(seen):
         if one.content in contents:
@@ -76,7 +75,7 @@ def dhash_pairs(listing: Listing, seen: Sequence[Seen]) -> int:
 def measure(dataset: Dataset, count: int) -> dict[str, Any]:
     """Return what is found in the training split of a data set."""
     listing = dataset.splits["train"]
-    look(listing.images[0])  # what the first one imports and allocates for good
+    look(listing.images[0])  # imports and caches are not counted
     tracemalloc.start()
     seen = look_at_all(listing)
     remembered, _ = tracemalloc.get_traced_memory()

@@ -1,23 +1,22 @@
-"""Claim: time and memory of a step fall with its FLOPs, the more of it is frozen.
+"""Claim: time and memory of a step fall with its FLOPs as more layers are frozen.
 
-ResNet-50 at 224x224, its first layers frozen: 0, 25, 50, 75 and 90 % of it, and all but
-the head. A share is one of the FLOPs of the forward pass, as near as whole layers (the
-stem, each residual block, the head) come to it. As residual blocks cost about the same,
-that is the share of the layers too, what "half of the network" is taken to mean; half
-of the parameters would be all but three blocks.
+ResNet-50 at 224x224 with its first layers frozen: 0, 25, 50, 75 and 90 % of the FLOPs
+of the forward pass, rounded to whole layers (the stem, each residual block, the head),
+and all but the head. Residual blocks cost about the same, so these are also fractions
+of the layers; half of the parameters would be all but three blocks.
 
-Next to jft, PyTorch does the same step: the same layers, images, threads and machine
-(`torch_step.py`). A process of jft and one of PyTorch hold all their steps and take
-turns, one step each, so that whatever the machine does meanwhile meets all alike. Each
-figure is a ratio to training everything in the same framework: within a round, and then
-the median over the rounds. Training everything is in it twice: the second shows what a
-ratio of 1 looks like here. FLOPs are those of the compiled step (PyTorch: of its
-counter), bytes what XLA has reserved. Peak memory is that of a process that does one
-step again and again, over what it had before it built a network.
+PyTorch does the same step with the same layers, images, threads and machine
+(`torch_step.py`). One process of jft and one of PyTorch hold all their steps and run
+them in turn, so that other load on the machine affects all of them. Each figure is a
+ratio to full fine-tuning in the same framework, within a round, and then the median
+over the rounds. Full fine-tuning is measured twice; the second shows the spread of a
+ratio of 1. FLOPs are those of the compiled step (PyTorch: of its counter), bytes those
+that XLA has reserved. Peak memory is that of a process that repeats one step, minus
+what it had before it built a network.
 
     python benchmarks/freeze_curve.py
 
-PyTorch is left out where it is not found; `--torch-python` names a Python that has it.
+PyTorch is skipped if it is not installed; `--torch-python` names a Python that has it.
 """
 
 import argparse
@@ -42,9 +41,9 @@ FRACTIONS = {"0 %": 0.0, "25 %": 0.25, "50 %": 0.5, "75 %": 0.75, "90 %": 0.9}
 HERE = Path(__file__).parent
 WHOLE, AGAIN, HEAD = "0 %", "0 % again", "all but head"
 TOLERANCE = 0.15
-"""By how much the ratio of times may be off the ratio of FLOPs."""
+"""Largest relative difference between the ratio of times and that of FLOPs."""
 LOOKS = {"jft": ("C0", (6, -12), "left"), "torch": ("C1", (-6, 6), "right")}
-"""Colour, place and side of a framework's labels, which may not hide the other's."""
+"""Colour, offset and alignment of labels, such that they do not overlap."""
 
 Seconds = dict[str, list[float]]
 
@@ -71,7 +70,7 @@ class Measured:
         work = ratios(self.cpu_seconds[name], self.cpu_seconds[WHOLE])
         facts, whole = self.facts[name], self.facts[WHOLE]
         known = [x for x in ("flops", "temporaries", "bytes") if x in facts]
-        shares = {fact: facts[fact] / whole[fact] for fact in known}
+        relative = {fact: facts[fact] / whole[fact] for fact in known}
         time = statistics.median(times)
         return {
             "seconds": statistics.median(self.seconds[name]),
@@ -80,10 +79,10 @@ class Measured:
             "time": time,
             "time_range": [min(times), max(times)],
             "cpu_time": statistics.median(work),
-            **shares,
+            **relative,
             "peak": self.peaks[name] / self.peaks[WHOLE],
-            "time_over_flops": time / shares["flops"],
-            "tracks": abs(time / shares["flops"] - 1) <= TOLERANCE,
+            "time_over_flops": time / relative["flops"],
+            "tracks": abs(time / relative["flops"] - 1) <= TOLERANCE,
         }
 
 
@@ -96,14 +95,14 @@ def choose(forward: Sequence[int]) -> dict[str, int]:
 
     def nearest(fraction: float) -> int:
         counts = range(len(forward))
-        return min(counts, key=lambda n: abs(share(forward, n) - fraction))
+        return min(counts, key=lambda n: abs(fraction_of(forward, n) - fraction))
 
     chosen = {name: nearest(fraction) for name, fraction in FRACTIONS.items()}
     return {WHOLE: 0, AGAIN: 0, **chosen, HEAD: len(forward) - 1}
 
 
-def share(sizes: Sequence[int], count: int) -> float:
-    """Return the share that the first layers have of all."""
+def fraction_of(sizes: Sequence[int], count: int) -> float:
+    """Return the fraction of the sum that the first layers have."""
     return sum(sizes[:count]) / sum(sizes)
 
 
@@ -166,8 +165,8 @@ def results(
         rows[name] = {
             "frozen_layers": frozen,
             "of_layers": frozen / len(layers["forward"]),
-            "of_forward_flops": share(layers["forward"], frozen),
-            "of_parameters": share(layers["parameters"], frozen),
+            "of_forward_flops": fraction_of(layers["forward"], frozen),
+            "of_parameters": fraction_of(layers["parameters"], frozen),
             **{framework: one.row(name) for framework, one in found.items()},
         }
         if "torch" in found:
@@ -194,15 +193,15 @@ def table(rows: Mapping[str, Mapping[str, Any]], frameworks: Sequence[str]) -> s
 
 
 def verdict(rows: Mapping[str, Mapping[str, Any]], framework: str) -> str:
-    """Say where the ratio of times is that of FLOPs."""
+    """Say where the ratio of times equals that of FLOPs."""
     frozen = {n: row[framework] for n, row in rows.items() if row["frozen_layers"]}
     off = [
         f"{name} ({row['time_over_flops']:.2f} times it)"
         for name, row in frozen.items()
         if not row["tracks"]
     ]
-    told = f"not at {', '.join(off)}" if off else "at every point"
-    return f"{framework}: time within {TOLERANCE:.0%} of the share of FLOPs: {told}"
+    where = f"not at {', '.join(off)}" if off else "at every point"
+    return f"{framework}: time within {TOLERANCE:.0%} of the ratio of FLOPs: {where}"
 
 
 def draw(
@@ -213,11 +212,11 @@ def draw(
 
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    kept = {name: row for name, row in rows.items() if name != AGAIN}
-    shares = [row["of_forward_flops"] for row in kept.values()]
+    shown = {name: row for name, row in rows.items() if name != AGAIN}
+    frozen = [row["of_forward_flops"] for row in shown.values()]
 
     def column(framework: str, name: str) -> list[float]:
-        return [row[framework][name] for row in kept.values()]
+        return [row[framework][name] for row in shown.values()]
 
     band = ([0, 1 - TOLERANCE], [0, 1 + TOLERANCE])
     left.fill_between([0, 1], *band, color="0.93", label=f"within {TOLERANCE:.0%}")
@@ -226,15 +225,15 @@ def draw(
         colour, offset, side = LOOKS[framework]
         flops, times = column(framework, "flops"), column(framework, "time")
         left.plot(flops, times, "o-", color=colour, label=framework)
-        for name, *at in zip(kept, flops, times, strict=True):
+        for name, *at in zip(shown, flops, times, strict=True):
             text = left.annotate(name, at, offset, textcoords="offset points")
             text.set(color=colour, fontsize=8, ha=side)
         peaks = column(framework, "peak")
-        right.plot(shares, peaks, "o-", color=colour, label=f"{framework}, the process")
+        right.plot(frozen, peaks, "o-", color=colour, label=f"{framework}, the process")
     reserved = column("jft", "bytes")
-    right.plot(shares, reserved, "o:", color="C0", label="jft, reserved by XLA")
+    right.plot(frozen, reserved, "o:", color="C0", label="jft, reserved by XLA")
     left.set(xlabel="FLOPs of a step / all trained", ylabel="time / all trained")
-    right.set(xlabel="share that is frozen", ylabel="memory / all trained", ylim=0)
+    right.set(xlabel="frozen fraction", ylabel="memory / all trained", ylim=0)
     for axes in (left, right):
         axes.legend()
         axes.grid(alpha=0.3)
@@ -255,20 +254,20 @@ def arguments() -> argparse.Namespace:
     add("--model", default="resnet50", help="a ResNet that torchvision has too")
     add("--batch", type=int, default=8, help="images per step")
     add("--size", type=int, default=224, help="side of an image in pixels")
-    add("--rounds", type=int, default=7, help="steps of each that count")
+    add("--rounds", type=int, default=7, help="measured steps of each")
     add("--threads", type=int, default=os.cpu_count(), help="cores for each framework")
     add("--torch-python", default=sys.executable, help="a Python that has torch")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, write `results/freeze_curve.json` and draw it beside."""
+    """Measure; write `results/freeze_curve.json` and its figure."""
     args = arguments()
     tune_cpu()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     pythons = {"jft": sys.executable, "torch": args.torch_python}
     if not has_torch(args.torch_python):
-        print(f"PyTorch is left out: {args.torch_python} has no torch and torchvision")
+        print(f"PyTorch is skipped: {args.torch_python} has no torch and torchvision")
         del pythons["torch"]
     setting = (args.model, str(args.batch), str(args.size))
     commands = {
@@ -277,16 +276,16 @@ def main() -> None:
     }
     points, found = measure(commands, args.rounds)
     rows = results(points, found)
-    told = [verdict(rows, framework) for framework in found]
+    verdicts = [verdict(rows, framework) for framework in found]
     cores = len(os.sched_getaffinity(0))
     name = "freeze_curve" if cores == os.cpu_count() else f"freeze_curve_{cores}_cores"
     setting = {"model": args.model, "batch": args.batch, "size": args.size}
     setting |= {"rounds": args.rounds, "cores": cores}
     if "torch" in found:
         setting["torch"] = found["torch"].facts[WHOLE]["torch"]
-    save(name, setting=setting, claim=told, points=rows)
+    save(name, setting=setting, claim=verdicts, points=rows)
     draw(rows, list(found), RESULTS / f"{name}.png")
-    print("", table(rows, list(found)), "", *told, sep="\n")
+    print("", table(rows, list(found)), "", *verdicts, sep="\n")
 
 
 if __name__ == "__main__":

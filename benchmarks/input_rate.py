@@ -1,19 +1,19 @@
-"""Claim: jft's batches come 1.5 times as fast as the best of the others'.
+"""Claim: jft prepares batches 1.5 times as fast as the best other library.
 
 From JPEG files of 500 x 375 pixels (quality 90, about 58 KB: synthetic photographs) to
-batches of 64 random resized crops of 224 x 224 with flips, uint8, on the device. Ways
-take turns, each reads all files several times in a turn, and a turn begins with nothing
-read ahead:
+batches of 64 random resized crops of 224 x 224 with flips, uint8, on the device. The
+methods run in turn, each reads all files several times per turn, and a turn starts
+without prefetched images:
 
-    jft, memory     as a run without options does: decoded once to squares of 256 x 256,
-                    which are kept, up to 2 GiB of them (10,900 images)
+    jft, memory     the default: decoded once to squares of 256 x 256 that stay in
+                    memory, up to 2 GiB of them (10,900 images)
     jft, cache      the same from a warm --cache, which has no such limit
-    jft, files      decodes each time: more images than that, and no cache
-    others          as `input_others.py` has them; torch and tf.data from other Pythons
-    decoding alone  the bound: simplejpeg on all cores, and nothing is done with it
+    jft, files      decodes each time: more images than that, without a cache
+    others          see `input_others.py`; torch and tf.data from other Pythons
+    decoding alone  the upper bound: simplejpeg on all cores, result unused
 
-jft crops on the device, out of the central square; the others crop the whole image on
-the host. On a machine without accelerator the device is the same cores.
+jft crops on the device, from the central square; the others crop the whole image on
+the host. Without an accelerator, the device is the same cores.
 
     python benchmarks/input_rate.py --torch-python PYTHON --tf-python PYTHON
 """

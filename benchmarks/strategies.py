@@ -1,26 +1,26 @@
 """Claim: a strategy of fine-tuning is worth its trouble only where a test shows it.
 
-Plain fine-tuning of the bundled ResNet-20 against the head first and then all (LP-FT),
-gradual unfreezing, and learning rates that fall from layer to layer; on digits and on
-NEU-CLS, of which the first ten training images of each class are used, so that there is
-something left to be better at, and the whole test set.
+Plain fine-tuning of the bundled ResNet-20 is compared with LP-FT (the head first, then
+everything), gradual unfreezing and layer-wise learning-rate decay, on digits and on
+NEU-CLS: the first ten training images of each class, so that there is room for
+improvement, and the whole test set.
 
 All strategies have the same number of epochs. LP-FT's sweep tries three learning rates
-of the head, and the epochs of all three count, although two of them leave nothing
-behind. Each phase lasts a twelfth of the epochs, and the last phase what is left. The
-learning rate, 0.03, was the best of 0.01, 0.03 and 0.1 for plain fine-tuning of both
-data sets together, with one to three seeds of each rate, none of them among those here.
-The others have nothing tuned but the head's rate in LP-FT.
+of the head, and the epochs of all three count, although only one is used. Each phase
+has a twelfth of the epochs, and the last phase the rest. The learning rate, 0.03, was
+the best of 0.01, 0.03 and 0.1 for plain fine-tuning of both data sets together, with
+one to three seeds each, different from the seeds here. Nothing else is tuned, except
+the learning rate of the head in LP-FT.
 
-Each seed draws the head, the order of the images and their augmentation, and all
-strategies have the same seeds. So the differences to plain fine-tuning are paired, and
-their 95 % intervals (Student's t) are of such draws: not of other training images, nor
-of other test images. With three differences per data set, chance alone puts about one
-set in seven beyond an interval.
+Each seed determines the head, the order of the images and their augmentation, and all
+strategies have the same seeds. So the differences to plain fine-tuning are paired.
+Their 95 % intervals (Student's t) cover these draws, not other training or test images.
+With three differences per data set, chance alone puts about one data set in seven
+outside an interval.
 
     python benchmarks/strategies.py
 
-goes on where it was stopped; a run that is finished is not repeated.
+An interrupted benchmark resumes; finished runs are not repeated.
 """
 
 import argparse
@@ -135,12 +135,12 @@ def compete(
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in rivals}
     for seed in range(seeds):
         for name, config in rivals.items():
-            place = workdir / f"{name.replace(' ', '-')}-seed{seed}"
-            seeded = dataclasses.replace(config, seed=seed, workdir=str(place))
+            folder = workdir / f"{name.replace(' ', '-')}-seed{seed}"
+            seeded = dataclasses.replace(config, seed=seed, workdir=str(folder))
             result = run(seeded)
             found[name].append(result)
             accuracy, seconds = result["accuracy"], result["seconds"]
-            print(f"{place}: {accuracy:.2%}, {seconds:.0f} s", flush=True)
+            print(f"{folder}: {accuracy:.2%}, {seconds:.0f} s", flush=True)
     return found
 
 

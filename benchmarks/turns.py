@@ -1,4 +1,4 @@
-"""Processes that take turns: each holds training steps, and runs one when it is asked.
+"""Processes that take turns: each has training steps and runs one on request.
 
 Needs nothing but Python, so that a process of another environment can import it.
 """
@@ -22,7 +22,7 @@ class Step:
 
     Attributes:
         run: Does one step, waits for its end, and returns the loss.
-        facts: What is known of it without running it, for JSON.
+        facts: What is known without running it, as JSON values.
     """
 
     run: Callable[[], float]
@@ -34,7 +34,7 @@ def timed(step: Step) -> tuple[float, float]:
     began, worked = time.perf_counter(), time.process_time()
     loss = step.run()
     seconds, work = time.perf_counter() - began, time.process_time() - worked
-    if not math.isfinite(loss):  # such numbers may take another time
+    if not math.isfinite(loss):  # NaN may change the time
         raise SystemExit(f"the loss is {loss}")
     return seconds, work
 
@@ -49,9 +49,9 @@ def resident(field: str = "VmRSS") -> int:
 def peak(step: Step) -> int:
     """Return the most bytes that the process has in memory during two steps."""
     step.run()
-    # What the compiler has left behind is not the step's.
+    # Memory that the compiler used does not belong to the step.
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     for _ in range(2):
         step.run()
     return resident("VmHWM")
@@ -61,7 +61,7 @@ def serve(build: Callable[[int], Step]) -> None:
     """Answer what a `Worker` asks on stdin, until it closes.
 
     Args:
-        build: Returns the step that has so many layers frozen.
+        build: Returns the step with this many frozen layers.
     """
     answers, sys.stdout = sys.stdout, sys.stderr
     before = resident()
@@ -88,7 +88,7 @@ class Worker:
         )
 
     def build(self, name: str, frozen: int) -> dict[str, Any]:
-        """Let it build a step with so many layers frozen; return the facts."""
+        """Build a step with this many frozen layers; return its facts."""
         return self._ask("build", name, frozen)
 
     def time(self, name: str) -> tuple[float, float]:
@@ -97,7 +97,7 @@ class Worker:
         return seconds, work
 
     def peak(self, name: str) -> int:
-        """Return by how many bytes its memory has grown, at the peak, for a step."""
+        """Return the growth of its memory during a step, at the peak, in bytes."""
         return self._ask("peak", name)
 
     def _ask(self, *question: Any) -> Any:

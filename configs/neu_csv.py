@@ -1,13 +1,13 @@
 """The recipe of neu_steel.py on a table: a file with columns path, label and split.
 
-Command (`neu.csv` begins `path,label,split`, and its paths are relative to `PATH`):
+Command (`neu.csv` starts with `path,label,split`; its paths are relative to `PATH`):
 
     python -m jft.train --config configs/neu_csv.py --data 'csv:neu.csv?root=PATH'
 
-Expected: what configs/neu_steel.py says, to the bit, if the table lists the images of
-each split in that order (by class, then by name).
+Expected: the result of configs/neu_steel.py, to the bit, if the table lists the images
+of each split in the same order (by class, then by name).
 Hardware: 2 CPU cores.
-Time: as that one.
+Time: that of configs/neu_steel.py.
 """
 
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig

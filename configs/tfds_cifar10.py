@@ -1,14 +1,15 @@
-"""CIFAR-10 by way of TFDS: a ResNet-50 that has seen ImageNet, at 128x128.
+"""CIFAR-10 from TFDS: a ResNet-50 pretrained on ImageNet, at 128x128.
 
-Command (what TFDS has prepared is found by its name; preparing wants TensorFlow,
-reading does not):
+Command (prepare the data set with TFDS first, which needs TensorFlow; reading does
+not):
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('cifar10', \
         file_format='array_record').download_and_prepare()"
     python -m jft.train --config configs/tfds_cifar10.py
 
-Expected: not run: neither images nor weights could be downloaded where jft was built.
-Hardware: a GPU; on CPUs `--dry-run` tells how long an epoch takes.
+Expected: not measured; jft was built where neither images nor weights could be
+downloaded.
+Hardware: a GPU; on CPUs, `--dry-run` estimates the time of an epoch.
 Time: not measured.
 """
 

@@ -1,16 +1,17 @@
-"""CIFAR-100 by way of TFDS: the bundled ResNet-20, which has seen CIFAR-10.
+"""CIFAR-100 from TFDS: the bundled ResNet-20, pretrained on CIFAR-10.
 
-Command (what TFDS has prepared is found by its name; preparing wants TensorFlow,
-reading does not):
+Command (prepare the data set with TFDS first, which needs TensorFlow; reading does
+not):
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('cifar100', \
         file_format='array_record').download_and_prepare()"
     python -m jft.train --config configs/tfds_cifar100.py
 
-`?label=coarse_label` behind the data asks for the 20 kinds instead of the 100.
+`?label=coarse_label` after the name selects the 20 superclasses instead of the 100.
 
-Expected: not run: neither images nor weights could be downloaded where jft was built.
-Hardware: a GPU; on CPUs `--dry-run` tells how long an epoch takes.
+Expected: not measured; jft was built where neither images nor weights could be
+downloaded.
+Hardware: a GPU; on CPUs, `--dry-run` estimates the time of an epoch.
 Time: not measured.
 """
 

@@ -1,16 +1,17 @@
-"""Oxford Flowers: 102 kinds, from 10 photographs of each, and 6,149 to test.
+"""Oxford Flowers: 102 classes, 10 training images of each, 6,149 test images.
 
-Command (what TFDS has prepared is found by its name; preparing wants TensorFlow,
-reading does not):
+Command (prepare the data set with TFDS first, which needs TensorFlow; reading does
+not):
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_flowers102', \
         file_format='array_record').download_and_prepare()"
     python -m jft.train --config configs/tfds_oxford_flowers102.py
 
-`?train=train+validation` trains on twice as many, as many papers do.
+`?train=train+validation` doubles the training images, as many papers do.
 
-Expected: not run: neither images nor weights could be downloaded where jft was built.
-Hardware: a GPU; on CPUs `--dry-run` tells how long an epoch takes.
+Expected: not measured; jft was built where neither images nor weights could be
+downloaded.
+Hardware: a GPU; on CPUs, `--dry-run` estimates the time of an epoch.
 Time: not measured.
 """
 

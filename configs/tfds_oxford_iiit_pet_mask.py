@@ -1,16 +1,17 @@
 """Oxford-IIIT Pet's trimaps: pet, background and the border between them.
 
-Command (what TFDS has prepared is found by its name; preparing wants TensorFlow,
-reading does not):
+Command (prepare the data set with TFDS first, which needs TensorFlow; reading does
+not):
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_iiit_pet', \
         file_format='array_record').download_and_prepare()"
     python -m jft.train --config configs/tfds_oxford_iiit_pet_mask.py
 
-`&values=1,2&void=3&classes=pet,background` leaves the border out of account.
+`&values=1,2&void=3&classes=pet,background` makes the border void.
 
-Expected: not run: neither images nor weights could be downloaded where jft was built.
-Hardware: a GPU; on CPUs `--dry-run` tells how long an epoch takes.
+Expected: not measured; jft was built where neither images nor weights could be
+downloaded.
+Hardware: a GPU; on CPUs, `--dry-run` estimates the time of an epoch.
 Time: not measured.
 """
 

@@ -1,13 +1,13 @@
-"""Tasks of VTAB-1k (Zhai et al. 2020): 1,000 examples to train on, all to test.
+"""Tasks of VTAB-1k (Zhai et al. 2020): 1,000 training examples, all test examples.
 
-Command (what TFDS has prepared is found by its name; preparing wants TensorFlow,
-reading does not):
+Command (prepare the data set with TFDS first, which needs TensorFlow; reading does
+not):
 
     python -c "import tensorflow_datasets as tfds; tfds.builder('caltech101', \
         file_format='array_record').download_and_prepare()"
     python -m jft.train --config configs/tfds_vtab.py
 
-The other tasks, by what stands behind `--data 'tfds:`:
+The other tasks, by the text after `--data 'tfds:`:
 
     cifar100?train=train[:1000]                     dtd?train=train[:1000]
     oxford_flowers102?train=train[:1000]            svhn_cropped?train=train[:1000]
@@ -19,12 +19,13 @@ The other tasks, by what stands behind `--data 'tfds:`:
     smallnorb?label=label_azimuth&train=train[:1000]
     smallnorb?label=label_elevation&train=train[:1000]
 
-VTAB takes the 1,000 from its own parts of the data, so that results are near to its,
-but not the same. Five of its tasks have labels that its code works out (both of CLEVR,
-KITTI's distances, dSprites' bins): export those as a table, for `csv:FILE`.
+VTAB selects its own 1,000 examples, so results are close to VTAB's, but not the same.
+VTAB computes the labels of five tasks in code (both of CLEVR, KITTI's distances,
+dSprites' bins): export those as a table for `csv:FILE`.
 
-Expected: not run: neither images nor weights could be downloaded where jft was built.
-Hardware: a GPU; on CPUs `--dry-run` tells how long an epoch takes.
+Expected: not measured; jft was built where neither images nor weights could be
+downloaded.
+Hardware: a GPU; on CPUs, `--dry-run` estimates the time of an epoch.
 Time: not measured.
 """
 

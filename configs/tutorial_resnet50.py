@@ -1,20 +1,19 @@
-"""What every tutorial of fine-tuning teaches: a ResNet-50, its first layers frozen.
+"""What tutorials of fine-tuning teach: a ResNet-50 with its first layers frozen.
 
-Pretrained on ImageNet; the first five layers (the stem, the three blocks of stage1 and
-the first of stage2) stay as they are, all the others move by SGD at 1e-4 for ten
-epochs, and the parameters are saved for inference.
+It is pretrained on ImageNet. The first five layers (the stem, the three blocks of
+stage1 and the first of stage2) are frozen; SGD with learning rate 1e-4 trains the rest
+for ten epochs; the parameters are saved for inference.
 
 Command (`PATH` holds `train/CLASS/*.jpg` and `test/CLASS/*.jpg`, or class folders):
 
     python -m jft.train --config configs/tutorial_resnet50.py --data folder:PATH
     python -m jft.predict runs/PATH-resnet50-... IMAGE
 
-Expected: as good as the images are many; the rate is low, so small sets want more
-epochs, or `--optim.learning-rate 0.01`. Not measured here: ImageNet weights could not
-be downloaded where this was written. tests/train/test_tutorial.py repeats every step by
-hand on a narrow network.
-Hardware: anything; 2 CPU cores do as well, slowly.
-Time: `--dry-run` tells it for your images and machine.
+Expected: not measured; ImageNet weights could not be downloaded where this was written.
+The learning rate is low: small data sets need more epochs, or `--optim.learning-rate
+0.01`. tests/train/test_tutorial.py repeats every step by hand on a narrow network.
+Hardware: any; slow on 2 CPU cores.
+Time: `--dry-run` estimates it for your images and machine.
 """
 
 from jft.config import AugmentConfig, OptimConfig, TrainConfig
