@@ -72,7 +72,7 @@ def _mode(mode: str, text: str) -> str:
 
 
 def choose(
-    given: Mapping[str, str], rates: Params, layers: Iterable[str]
+    given: Mapping[str, str], lr_mults: Params, layers: Iterable[str]
 ) -> dict[str, str]:
     """Return the mode of each layer.
 
@@ -81,13 +81,13 @@ def choose(
 
     Args:
         given: Modes by stage, from `parse`.
-        rates: Each parameter's share of the learning rate.
+        lr_mults: Learning-rate multiplier of each parameter.
         layers: Names of the layers that have statistics, `stage1/block0/norm1`.
 
     Raises:
         InputError: `adapt` is asked for where a scale or bias is trained.
     """
-    flat = tree.flatten(rates)
+    flat = tree.flatten(lr_mults)
     held = {n: not (flat[f"{n}/scale"] or flat[f"{n}/bias"]) for n in layers}
     modes = {
         name: given.get(name.partition("/")[0], "stored" if still else "batch")

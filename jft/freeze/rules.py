@@ -1,4 +1,4 @@
-"""What stays as it is, and how fast the rest may move: a rate for every parameter."""
+"""What is frozen, and how fast the rest learns: a multiplier for every parameter."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _ONLY = {"bias-only": "*/bias", "norm-only": "*norm*/*"}
 class FreezeSpec:
     """How fast each parameter moves, by ordered patterns of '/'-joined names.
 
-    The first pattern that matches a name gives its share of the learning rate: 0 is
-    frozen. What no pattern matches has the whole of it.
+    The first pattern that matches a name gives its learning-rate multiplier: 0
+    is frozen. What no pattern matches has 1.
     """
 
     rules: tuple[tuple[str, float], ...] = ()
@@ -41,8 +41,8 @@ class FreezeSpec:
                 that stage and all behind it but for the head; `first:N`, the first N
                 layers in depth order (the stem, each residual block, the head);
                 `all-but:STAGE[,STAGE]`; `bias-only` or `norm-only`, which train the
-                head beside them; or patterns separated by commas, each with its share
-                of the learning rate, or 0 if none stands there.
+                head beside them; or patterns separated by commas, each with its
+                learning-rate multiplier, 0 if none is given.
             model: The network whose stages and layers are meant.
 
         Raises:
@@ -75,39 +75,39 @@ class FreezeSpec:
             raise InputError(_no_rule(text, model))
         return cls(tree.parse_rules(text, what="freeze", default=0.0))
 
-    def rates(
+    def lr_mults(
         self, params: Params, model: ModelSpec, layer_decay: float = 1.0
     ) -> dict[str, Any]:
-        """Return a nested dict like `params` of floats: shares of the learning rate.
+        """Return a nested dict like `params` of floats: learning-rate multipliers.
 
         Args:
             params: The parameters, or anything with their names.
             model: The network, for the order of its layers.
-            layer_decay: What the rate falls by from each layer to the one before it,
-                in (0, 1] (Bao et al. 2021, https://arxiv.org/abs/2106.08254).
+            layer_decay: Factor from each layer to the one before it, in (0, 1] (Bao et
+                al. 2021, https://arxiv.org/abs/2106.08254).
 
         Raises:
             InputError: A pattern matches nothing, or nothing is left to train.
         """
         names = list(tree.flatten(params))
         given = tree.first_match(self.rules, names, what="freeze")
-        rates = {
+        mults = {
             name: given.get(name, 1.0) * layer_decay ** _height(name, model)
             for name in names
         }
-        if not any(rates.values()):
+        if not any(mults.values()):
             raise InputError(nothing_left(",".join(p for p, _ in self.rules)))
-        return tree.unflatten(rates)
+        return tree.unflatten(mults)
 
 
-def frozen(rates: Params) -> dict[str, Any]:
-    """Return a tree of bools: True where the rate is 0."""
-    return tree.unflatten({n: rate == 0 for n, rate in tree.flatten(rates).items()})
+def frozen(lr_mults: Params) -> dict[str, Any]:
+    """Return a tree of bools: True where the multiplier is 0."""
+    return tree.unflatten({n: mult == 0 for n, mult in tree.flatten(lr_mults).items()})
 
 
-def held_layers(rates: Params, model: ModelSpec) -> frozenset[str]:
+def frozen_layers(lr_mults: Params, model: ModelSpec) -> frozenset[str]:
     """Return the layers (`ModelSpec.layers`) of which every parameter is frozen."""
-    moving = {layer_of(n, model) for n, rate in tree.flatten(rates).items() if rate}
+    moving = {layer_of(n, model) for n, mult in tree.flatten(lr_mults).items() if mult}
     return frozenset(model.layers) - moving
 
 
@@ -188,9 +188,9 @@ class StageCount:
     frozen: int
 
 
-def summarise(params: Params, rates: Params, model: ModelSpec) -> list[StageCount]:
+def summarise(params: Params, lr_mults: Params, model: ModelSpec) -> list[StageCount]:
     """Count parameters and frozen parameters per stage, in depth order."""
-    moving = tree.flatten(rates)
+    moving = tree.flatten(lr_mults)
     sizes = {name: int(leaf.size) for name, leaf in tree.flatten(params).items()}
 
     def count(stage: str) -> StageCount:

@@ -15,26 +15,22 @@ from jft.optim.muon import scale_by_even_muon
 from jft.types import Params
 
 
-def optimizer(
+def make_optimizer(
     config: OptimConfig,
-    rate: optax.Schedule,
-    rates: Params,
+    learning_rate: optax.ScalarOrSchedule,
+    lr_mults: Params,
     *,
-    steps_per_epoch: int,
-    since: Mapping[str, Any] | None = None,
+    steps_per_epoch: int = 1,
+    trained_from: Mapping[str, Any] | None = None,
     loaded: Mapping[str, Any] | None = None,
     pretrained: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Return the optimizer of the trained part; frozen leaves get zero and no state.
 
     The order is: clip the gradient; momentum or moments; decay, and L2-SP; lamb's trust
-    ratio; each leaf's share of the learning rate; learning rate; plateau's factor. In
-    lars, whose momentum adds up steps instead of gradients, it comes last: clip, decay
-    and L2-SP, trust ratio, share, learning rate, plateau's factor, momentum.
-
-    All of it is inside the trained branch: outside it, clipping would read the frozen
-    gradients and bring their whole backward pass back, and decay would move frozen
-    weights.
+    ratio; learning-rate multipliers; learning rate; plateau's factor. In lars, whose
+    momentum adds up steps instead of gradients, it comes last: clip, decay and L2-SP,
+    trust ratio, multipliers, learning rate, plateau's factor, momentum.
 
     Sources, each in the composition of `optax.alias`: sgd with decoupled decay and
     adamw, Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101; lion, Chen et
@@ -45,14 +41,14 @@ def optimizer(
     https://arxiv.org/abs/1802.01483.
 
     Args:
-        config: The optimizer's settings.
-        rate: Learning rate by step; the state counts the steps.
-        rates: Tree like the parameters of Python floats, each leaf's share of the
-            learning rate. 0 is frozen.
+        config: The optimizer's settings; `config.learning_rate` is not read.
+        learning_rate: A number, or a schedule; the state counts the steps.
+        lr_mults: Tree like the parameters of learning-rate multipliers, Python floats,
+            from `FreezeSpec.lr_mults`; 0 is frozen.
         steps_per_epoch: Steps over which plateau averages the loss.
-        since: For each trained leaf, nested or by name, the number of the phase that
-            its training began in. Those that began together share the step count of
-            their bias correction. None: all began together.
+        trained_from: For each trained leaf, nested or by name, the number of the phase
+            that its training began in. Those that began together share the step count
+            of their bias correction. None: all began together.
         loaded: For each trained leaf, nested or by name, whether its first value is
             pretrained, and L2-SP pulls it back there. None: all are.
         pretrained: These values, nested or by name. None: those given to `init`.
@@ -64,93 +60,111 @@ def optimizer(
     Raises:
         InputError: `decay_rules` does not fit the parameters.
     """
-    labels = jax.tree.map(lambda share: "trained" if share else "frozen", rates)
-    chain = _chain(config, rate, rates, steps_per_epoch, since, loaded, pretrained)
-    both = optax.multi_transform(
-        {"trained": chain, "frozen": optax.set_to_zero()}, labels
-    )
-
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        # optax raises a float to an int power, which strict dtype promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            return both.update(updates, state, params, **extra)
-
-    return optax.GradientTransformationExtraArgs(both.init, update)
-
-
-def _chain(
-    config: OptimConfig,
-    rate: optax.Schedule,
-    rates: Params,
-    steps_per_epoch: int,
-    since: Mapping[str, Any] | None,
-    loaded: Mapping[str, Any] | None,
-    pretrained: Mapping[str, Any] | None,
-) -> optax.GradientTransformationExtraArgs:
-    """Put the transformations of the trained part in their order."""
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    regularise = [_decay(config, rates)]
+    regularise = [_decay(config, lr_mults)]
     if config.l2_sp:
-        mask = _known(loaded, rates, True)
+        mask = _of_trained(loaded, lr_mults, True)
         regularise.append(_l2_sp(config.l2_sp, mask, pretrained))
-    speed = [_scale_each(rates), optax.scale_by_learning_rate(rate)]
+    speed = [_scale_each(lr_mults), optax.scale_by_learning_rate(learning_rate)]
     if config.schedule == "plateau":
         speed.append(_plateau(config, steps_per_epoch))
     if config.name == "lars":
         trust = optax.scale_by_trust_ratio(trust_coefficient=0.001)
-        momentum = optax.trace(config.momentum)
-        return optax.chain(*clip, *regularise, trust, *speed, momentum)
-    direction = _directions(config, rates, _known(since, rates, 0))
-    trust = [optax.scale_by_trust_ratio()] if config.name == "lamb" else []
-    return optax.chain(*clip, direction, *regularise, *trust, *speed)
+        parts = [*regularise, trust, *speed, optax.trace(config.momentum)]
+    else:
+        groups = _of_trained(trained_from, lr_mults, 0)
+        trust = [optax.scale_by_trust_ratio()] if config.name == "lamb" else []
+        parts = [_directions(config, lr_mults, groups), *regularise, *trust, *speed]
+    return _trained_only(optax.chain(*clip, *parts), lr_mults)
 
 
-def _over_trained(value: Callable[[str], Any], rates: Params) -> Any:
+def with_lr_mults(
+    tx: optax.GradientTransformation, lr_mults: Params
+) -> optax.GradientTransformationExtraArgs:
+    """Return an optimizer of one's own, for the trained part alone.
+
+    Args:
+        tx: Any optax optimizer, its learning rate included.
+        lr_mults: Multipliers of its updates, as in `make_optimizer`; frozen leaves get
+            zero and no state.
+    """
+    return _trained_only(optax.chain(tx, _scale_each(lr_mults)), lr_mults)
+
+
+def _trained_only(
+    tx: optax.GradientTransformation, lr_mults: Params
+) -> optax.GradientTransformationExtraArgs:
+    """Put an optimizer inside the trained branch.
+
+    Outside it, clipping would read the frozen gradients and bring their whole backward
+    pass back, and decay would move frozen weights.
+    """
+    labels = jax.tree.map(lambda mult: "trained" if mult else "frozen", lr_mults)
+    return optax.multi_transform({"trained": tx, "frozen": optax.set_to_zero()}, labels)
+
+
+def _over_trained(value: Callable[[str], Any], lr_mults: Params) -> Any:
     """Return a tree of `value(name)` that has, like the chain's, no frozen leaf."""
 
-    def at(path: Any, share: float) -> Any:
+    def at(path: Any, mult: float) -> Any:
         name = "/".join(key.key for key in path)
-        return value(name) if share else optax.MaskedNode()
+        return value(name) if mult else optax.MaskedNode()
 
-    return jax.tree_util.tree_map_with_path(at, rates)
+    return jax.tree_util.tree_map_with_path(at, lr_mults)
 
 
-def _known(given: Mapping[str, Any] | None, rates: Params, default: Any) -> Any:
+def _of_trained(given: Mapping[str, Any] | None, lr_mults: Params, default: Any) -> Any:
     flat = None if given is None else tree.flatten(given)
-    return _over_trained(lambda name: default if flat is None else flat[name], rates)
+    return _over_trained(lambda name: default if flat is None else flat[name], lr_mults)
 
 
 def _directions(
-    config: OptimConfig, rates: Params, since: Any
+    config: OptimConfig, lr_mults: Params, trained_from: Any
 ) -> optax.GradientTransformationExtraArgs:
-    """Return momentum or moments, in a group of their own for each value of `since`.
+    """Return momentum or moments, in a group for each value of `trained_from`.
 
-    A group has its own count of steps: with that of leaves which began earlier, bias
-    correction would believe that the zeros its moments began with were long forgotten.
+    Each group counts its own steps. With the count of leaves that began earlier, bias
+    correction would be too weak for moments that have just begun at zero.
     """
-    labels = jax.tree.map(lambda phase: f"since{phase}", since)
+    labels = jax.tree.map(lambda phase: f"phase{phase}", trained_from)
     direction = {
         "sgd": lambda: optax.trace(config.momentum),
-        "adamw": lambda: optax.scale_by_adam(),
+        "adamw": lambda: _promoting(optax.scale_by_adam()),
         "lion": lambda: optax.scale_by_lion(),
-        "lamb": lambda: optax.scale_by_adam(eps=1e-6),
-        "muon": lambda: _muon(config, rates),
+        "lamb": lambda: _promoting(optax.scale_by_adam(eps=1e-6)),
+        "muon": lambda: _muon(config, lr_mults),
     }[config.name]()
     groups = sorted(set(jax.tree.leaves(labels)))
     return optax.multi_transform(dict.fromkeys(groups, direction), labels)
 
 
-def _muon(config: OptimConfig, rates: Params) -> optax.GradientTransformationExtraArgs:
+def _muon(
+    config: OptimConfig, lr_mults: Params
+) -> optax.GradientTransformationExtraArgs:
     """Return Muon's direction for kernels, and Adam's for the head and all else."""
 
     def label(name: str) -> str:
         inner = name.endswith("/kernel") and not name.startswith("head/")
         return "muon" if inner else "adam"
 
+    muon, adam = scale_by_even_muon(config.momentum), optax.scale_by_adam()
     return optax.multi_transform(
-        {"muon": scale_by_even_muon(config.momentum), "adam": optax.scale_by_adam()},
-        _over_trained(label, rates),
+        {"muon": _promoting(muon), "adam": _promoting(adam)},
+        _over_trained(label, lr_mults),
     )
+
+
+def _promoting(
+    tx: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Let an optimizer mix ints and floats, as optax's Adam, Muon and plateau do."""
+    inner = optax.with_extra_args_support(tx)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return inner.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
 def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
@@ -175,9 +189,9 @@ def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
     return {name: found.get(name, 0.0) for name in names}
 
 
-def _decay(config: OptimConfig, rates: Params) -> optax.GradientTransformation:
-    factors = decay_factors(config.decay_rules, tree.flatten(rates))
-    strengths = _over_trained(lambda n: config.weight_decay * factors[n], rates)
+def _decay(config: OptimConfig, lr_mults: Params) -> optax.GradientTransformation:
+    factors = decay_factors(config.decay_rules, tree.flatten(lr_mults))
+    strengths = _over_trained(lambda n: config.weight_decay * factors[n], lr_mults)
 
     def update(updates: Any, params: Any) -> Any:
         return jax.tree.map(
@@ -190,10 +204,10 @@ def _decay(config: OptimConfig, rates: Params) -> optax.GradientTransformation:
     return optax.stateless(update)
 
 
-def _scale_each(rates: Params) -> optax.GradientTransformation:
-    shares = jax.tree.map(lambda share: share or optax.MaskedNode(), rates)
+def _scale_each(lr_mults: Params) -> optax.GradientTransformation:
+    mults = jax.tree.map(lambda mult: mult or optax.MaskedNode(), lr_mults)
     return optax.stateless(
-        lambda updates, params: jax.tree.map(lambda u, s: s * u, updates, shares)
+        lambda updates, params: jax.tree.map(lambda u, m: m * u, updates, mults)
     )
 
 
@@ -229,11 +243,12 @@ def _l2_sp(
 def _plateau(
     config: OptimConfig, steps_per_epoch: int
 ) -> optax.GradientTransformationExtraArgs:
-    return contrib.reduce_on_plateau(
+    plateau = contrib.reduce_on_plateau(
         factor=config.drop_factor,
         patience=config.drop_epochs,
         accumulation_size=steps_per_epoch,
     )
+    return _promoting(plateau)
 
 
 def _is_plateau(part: Any) -> bool:

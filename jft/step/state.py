@@ -1,7 +1,7 @@
 """What a training step changes, and what it is made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -28,8 +28,8 @@ class TrainState(struct.PyTreeNode):
         batch_stats: Statistics of batch normalisation; empty without it.
         opt_state: State of the optimizer; none for frozen leaves.
         key: Data of the run's root random key, uint32 [2]; never changes.
-        ema: Running averages of the variables that move, by name; empty without.
-        kept: What `jft.train.crossing` keeps of the best candidate; empty without.
+        ema: Running averages of the variables that change, by name; empty without.
+        best_candidate: The best phase candidate so far; empty without.
     """
 
     step: jax.Array
@@ -38,11 +38,11 @@ class TrainState(struct.PyTreeNode):
     opt_state: optax.OptState
     key: jax.Array
     ema: FrozenDict[str, Any] = FrozenDict()
-    kept: FrozenDict[str, Any] = FrozenDict()
+    best_candidate: FrozenDict[str, Any] = FrozenDict()
 
     @property
     def variables(self) -> FrozenDict[str, Any]:
-        """What the network is applied with: averages, where there are any."""
+        """What the network is applied with: running averages, where there are any."""
         variables: dict[str, Any] = {"params": self.params}
         if self.batch_stats:
             variables["batch_stats"] = self.batch_stats
@@ -58,26 +58,28 @@ class StepSpec:
     Attributes:
         model: The network; its `axis_name` is the mapped axis, if any.
         task: Loss and metrics.
-        optimizer: From `jft.optim.chain.optimizer`.
-        rate: Learning rate by step, for the log.
-        rates: Each parameter's share of the learning rate, a tree; 0 is frozen.
+        tx: The optimizer, from `make_optimizer`.
+        lr_mults: Tree like the parameters of learning-rate multipliers, Python floats;
+            0 is frozen.
         preprocess: Normalisation of the images.
+        learning_rate: Learning rate by step, for the log. None logs none.
         augment: Random changes to training images.
-        optim: Accumulation, sharpness and averaging.
-        steps_per_epoch: Steps per epoch.
-        averaged: What has a running average, and the steps of the run that it does
-            not count: those before it began, and those of lost candidates.
-        holds_out: Leave every `HELD_OUT`-th example out of training.
+        optim: Of these settings, `accumulate`, `sam` and `ema`.
+        steps_per_epoch: Steps per epoch; each epoch augments differently.
+        ema_start: For each variable with a running average, by name, the value of
+            `TrainState.step` at which the average began. Steps that do not count for
+            it, such as those of rejected candidates, are added.
+        hold_out: Leave every `HELD_OUT`-th example out of training.
     """
 
     model: Network
     task: Task
-    optimizer: optax.GradientTransformationExtraArgs
-    rate: optax.Schedule
-    rates: Params
+    tx: optax.GradientTransformationExtraArgs
+    lr_mults: Params
     preprocess: Preprocess
-    augment: AugmentConfig
-    optim: OptimConfig
-    steps_per_epoch: int
-    averaged: Mapping[str, int]
-    holds_out: bool = False
+    learning_rate: optax.Schedule | None = None
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    steps_per_epoch: int = 1
+    ema_start: Mapping[str, int] = field(default_factory=dict[str, int])
+    hold_out: bool = False

@@ -1,7 +1,7 @@
 """The training step: a pure function of (state, batch)."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,14 @@ def total(values: Any, axis_name: str | None) -> Any:
     return values if axis_name is None else jax.lax.psum(values, axis_name)
 
 
-def trained(params: Params, rates: Params) -> dict[str, Any]:
-    """Return the leaves whose rate is not 0, by name.
+def trained(params: Params, lr_mults: Params) -> dict[str, Any]:
+    """Return the leaves whose learning-rate multiplier is not 0, by name.
 
     The loss is differentiated by these alone, so there is no gradient of a frozen leaf
     that a norm or a clip could bring back to life.
     """
-    shares = tree.flatten(rates)
-    return {name: leaf for name, leaf in tree.flatten(params).items() if shares[name]}
+    mults = tree.flatten(lr_mults)
+    return {name: leaf for name, leaf in tree.flatten(params).items() if mults[name]}
 
 
 def merge(params: Params, moved: Mapping[str, Any]) -> FrozenDict[str, Any]:
@@ -52,26 +52,30 @@ def make_train_step(
         weight = inputs["weight"]
         whole = total(jnp.sum(weight), axis)
         # A batch may hold nothing but padding and what is held out.
-        inputs["share"] = weight / jnp.maximum(whole, 1e-6)
-        params = trained(state.params, spec.rates)
-        grads, stats, logits, loss = gradients(spec, state, params, inputs)
+        inputs["loss_weight"] = weight / jnp.maximum(whole, 1e-6)
+        params = trained(state.params, spec.lr_mults)
+        first = gradients(spec, state, params, inputs)
+        grads = first.grads
         if spec.optim.sam:
-            # The statistics follow the network as it is, not as it is disturbed.
+            # The statistics are those at the parameters, not at the disturbed ones.
             uphill = _uphill(params, grads, spec.optim.sam)
-            grads, _, _, _ = gradients(spec, state, uphill, inputs)
-        rate = spec.rate(state.step) * chain.plateau_scale(state.opt_state)
-        sums = dict(total(spec.task.sums(logits, inputs["label"], weight), axis)) | {
-            "loss": total(jnp.sum(loss * weight), axis),
+            grads = gradients(spec, state, uphill, inputs).grads
+        sums = spec.task.sums(first.logits, inputs["label"], weight)
+        sums = dict(total(sums, axis)) | {
+            "loss": total(jnp.sum(first.loss * weight), axis),
             "grad_norm": optax.tree.norm(grads) * whole,
-            "learning_rate": rate * whole,
         }
-        mean = total(jnp.sum(loss * inputs["share"]), axis)
-        return _averaged(_moved(state, spec, grads, stats, mean), spec), sums
+        if spec.learning_rate is not None:
+            rate = spec.learning_rate(state.step) * chain.plateau_scale(state.opt_state)
+            sums["learning_rate"] = rate * whole
+        mean = total(jnp.sum(first.loss * inputs["loss_weight"]), axis)
+        moved = _update(state, spec, grads, first.batch_stats, mean)
+        return _update_ema(moved, spec), sums
 
     return train_step
 
 
-def _moved(
+def _update(
     state: TrainState,
     spec: StepSpec,
     grads: Mapping[str, Any],
@@ -80,11 +84,11 @@ def _moved(
 ) -> TrainState:
     """Return the state after one update; frozen leaves are the same arrays."""
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    updates, opt_state = spec.optimizer.update(
+    updates, opt_state = spec.tx.update(
         merge(zeros, grads), state.opt_state, state.params, value=loss
     )
-    moves = trained(cast(Params, updates), spec.rates)
-    params = trained(state.params, spec.rates)
+    moves = trained(cast(Params, updates), spec.lr_mults)
+    params = trained(state.params, spec.lr_mults)
     # Not `optax.apply_updates`: -0.0 + 0.0 is another bit pattern.
     moved = {name: params[name] + move for name, move in moves.items()}
     return state.replace(
@@ -106,7 +110,7 @@ def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Ar
     key = jax.random.wrap_key_data(state.key)
     epoch = state.step // spec.steps_per_epoch
     weight, example = batch["weight"], batch["id"]
-    if spec.holds_out:
+    if spec.hold_out:
         weight = jnp.where(example % HELD_OUT == 0, 0.0, weight)
     label = batch["label"]
     image, mask = augment.augment(
@@ -138,19 +142,36 @@ def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Ar
 _NOISE = 2**31 - 1  # sets these keys apart from those of augmentation
 
 
+class Gradients(NamedTuple):
+    """What one pass forward and backward gives.
+
+    Attributes:
+        grads: Gradients of the trained leaves by name, added up over devices.
+        batch_stats: New statistics of batch normalisation.
+        logits: As the task has them, [B, ...] float32.
+        loss: Loss per example [B] float32.
+    """
+
+    grads: dict[str, Any]
+    batch_stats: Params
+    logits: jax.Array
+    loss: jax.Array
+
+
 def gradients(
     spec: StepSpec,
     state: TrainState,
     params: Mapping[str, Any],
     inputs: Mapping[str, jax.Array],
-) -> tuple[dict[str, Any], Params, jax.Array, jax.Array]:
-    """Return gradients, new statistics, logits and the loss per example [B].
+) -> Gradients:
+    """Run the network forward and backward over a batch.
 
     Args:
         spec: What the step is made of.
         state: Frozen parameters and statistics.
         params: The trained leaves, by name, by which the loss is differentiated.
-        inputs: From `prepare`, with each example's `share` of the batch's weight.
+        inputs: From `prepare`, with `loss_weight` [B], each example's
+            fraction of the batch's weight.
     """
 
     def loss_of(params: Mapping[str, Any], stats: Params, part: Any) -> Any:
@@ -165,20 +186,17 @@ def gradients(
         )
         loss = spec.task.loss(logits, part["target"])
         after = changed.get("batch_stats", {})
-        return jnp.sum(loss * part["share"]), (after, logits, loss)
+        return jnp.sum(loss * part["loss_weight"]), (after, logits, loss)
 
-    def one(stats: Params, part: Any) -> Any:
-        differentiate = jax.grad(loss_of, has_aux=True)
-        grads, (stats, logits, loss) = differentiate(dict(params), stats, part)
-        return grads, stats, logits, loss
+    differentiate = jax.grad(loss_of, has_aux=True)
 
     def add(carry: Any, part: Any) -> Any:
-        grads, stats, *outputs = one(carry[1], part)
+        grads, (stats, *outputs) = differentiate(dict(params), carry[1], part)
         return (jax.tree.map(jnp.add, carry[0], grads), stats), outputs
 
     parts, stats = spec.optim.accumulate, state.batch_stats.unfreeze()
     if parts == 1:
-        grads, stats, logits, loss = one(stats, inputs)
+        grads, (stats, logits, loss) = differentiate(dict(params), stats, dict(inputs))
     else:
         split = jax.tree.map(
             lambda x: x.reshape(parts, len(x) // parts, *x.shape[1:]), dict(inputs)
@@ -188,7 +206,7 @@ def gradients(
         (grads, stats), outputs = jax.lax.scan(add, (zeros, stats), split, unroll=True)
         logits, loss = (x.reshape(-1, *x.shape[2:]) for x in outputs)
     # Adding up over devices is for the trained part alone, as everything here.
-    return total(grads, spec.model.axis_name), stats, logits, loss
+    return Gradients(total(grads, spec.model.axis_name), stats, logits, loss)
 
 
 def _uphill(
@@ -203,12 +221,12 @@ def _uphill(
     return {name: leaf + step * grads[name] for name, leaf in params.items()}
 
 
-def _averaged(state: TrainState, spec: StepSpec) -> TrainState:
-    """Let the running averages follow what has moved."""
+def _update_ema(state: TrainState, spec: StepSpec) -> TrainState:
+    """Return the state with its running averages moved towards the new values."""
     now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
     # `step` has already counted this update.
     ema = {
         name: chain.ema(state.ema[name], now[name], spec.optim.ema, state.step - 1 - n)
-        for name, n in spec.averaged.items()
+        for name, n in spec.ema_start.items()
     }
     return state.replace(ema=FrozenDict(ema))

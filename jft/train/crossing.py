@@ -29,7 +29,7 @@ def cross(
     if leg.phase.candidate:
         assert loss is not None
         state = _choose(state, start, index, loss)
-    fresh = jax.device_get(after.step_spec.optimizer.init(state.params))
+    fresh = jax.device_get(after.step_spec.tx.init(state.params))
     opt_state = chain.carry(state.opt_state, fresh)
     return state.replace(opt_state=opt_state, ema=averages(state, after))
 
@@ -37,17 +37,17 @@ def cross(
 def _choose(state: TrainState, start: Start, index: int, loss: float) -> TrainState:
     """Return where the next candidate begins, or the best one as it ended."""
     leg, after = start.legs[index], start.legs[index + 1]
-    kept: Any = state.kept
+    kept: Any = state.best_candidate
     if not kept or loss < kept["loss"]:
         kept = keep(state, leg, loss)
     if after.phase.candidate:
-        return start.state.replace(step=state.step, kept=kept)
+        return start.state.replace(step=state.step, best_candidate=kept)
     return state.replace(
         params=merge(state.params, kept["params"]),
         batch_stats=kept["batch_stats"],
         opt_state=kept["opt_state"],
         ema=kept["ema"],
-        kept=FrozenDict(),
+        best_candidate=FrozenDict(),
     )
 
 
@@ -65,12 +65,12 @@ def keep(state: TrainState, leg: Leg, loss: float) -> FrozenDict[str, Any]:
 def like(start: Start, index: int) -> TrainState:
     """Return a state of the structure and shapes that a leg's states have."""
     leg, state = start.legs[index], start.state
-    optimizer = leg.step_spec.optimizer
+    optimizer = leg.step_spec.tx
     state = state.replace(
         opt_state=jax.eval_shape(optimizer.init, state.params),
         ema=averages(state, leg),
-        kept=FrozenDict(),
+        best_candidate=FrozenDict(),
     )
     if index and leg.phase.candidate:
-        state = state.replace(kept=keep(state, leg, 0.0))
+        state = state.replace(best_candidate=keep(state, leg, 0.0))
     return state

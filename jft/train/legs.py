@@ -47,7 +47,7 @@ class Leg:
 
     def trained(self, params: Params) -> dict[str, Any]:
         """Return the leaves that this leg trains, by name."""
-        return trained(params, self.step_spec.rates)
+        return trained(params, self.step_spec.lr_mults)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def begin(
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=FrozenDict(pretrained.variables.get("batch_stats") or {}),
-        opt_state=legs[0].step_spec.optimizer.init(params),
+        opt_state=legs[0].step_spec.tx.init(params),
         key=jax.random.key_data(jax.random.key(config.seed)),
     )
     state = state.replace(ema=averages(state, legs[0]))
@@ -111,7 +111,7 @@ def averages(state: TrainState, leg: Leg) -> FrozenDict[str, Any]:
     What moves for the first time begins with its present value.
     """
     now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
-    names = leg.step_spec.averaged
+    names = leg.step_spec.ema_start
     return FrozenDict({name: state.ema.get(name, now[name]) for name in names})
 
 
@@ -129,8 +129,8 @@ def check_rules(config: TrainConfig, spec: ModelSpec) -> None:
     chain.decay_factors(config.optim.decay_rules, tree.flatten(shapes["params"]))
     for phase in plan_phases(config, spec):
         rule = FreezeSpec.parse(phase.freeze, spec)
-        rates = rule.rates(shapes["params"], spec)
-        norms.choose(norms.parse(config.norm, spec), rates, layers)
+        lr_mults = rule.lr_mults(shapes["params"], spec)
+        norms.choose(norms.parse(config.norm, spec), lr_mults, layers)
 
 
 @dataclass(frozen=True)
@@ -148,26 +148,26 @@ class _Builder:
         legs: list[Leg] = []
         since: dict[str, int] = {}
         for phase in plan_phases(self.config, self.pretrained.spec):
-            rates = self._rates(phase)
-            modes = self._modes(rates)
+            lr_mults = self._lr_mults(phase)
+            modes = self._modes(lr_mults)
             # Candidates begin alike, whatever was tried before them.
             number = 0 if phase.candidate else len(legs)
-            since = {name: since.get(name, number) for name in _moving(rates, modes)}
-            legs.append(self._leg(phase, legs, rates, since, modes))
+            since = {name: since.get(name, number) for name in _moving(lr_mults, modes)}
+            legs.append(self._leg(phase, legs, lr_mults, since, modes))
         return tuple(legs)
 
-    def _modes(self, rates: Params) -> dict[str, str]:
+    def _modes(self, lr_mults: Params) -> dict[str, str]:
         spec = self.pretrained.spec
         stats = self.pretrained.variables.get("batch_stats") or {}
         layers = norms.with_statistics(stats)
         given = norms.parse(self.config.norm, spec)
-        return norms.choose(given, rates, layers)
+        return norms.choose(given, lr_mults, layers)
 
-    def _rates(self, phase: Phase) -> FrozenDict[str, Any]:
+    def _lr_mults(self, phase: Phase) -> FrozenDict[str, Any]:
         spec, params = self.pretrained.spec, self.pretrained.variables["params"]
         rule = FreezeSpec.parse(phase.freeze, spec)
-        rates = rule.rates(params, spec, self.config.optim.layer_decay)
-        flat = {f"params/{name}": rate for name, rate in tree.flatten(rates).items()}
+        lr_mults = rule.lr_mults(params, spec, self.config.optim.layer_decay)
+        flat = {f"params/{name}": rate for name, rate in tree.flatten(lr_mults).items()}
         report = self.pretrained.report
         lost = [n for n in report.reinitialised if report.loaded and not flat.get(n, 1)]
         if lost:
@@ -175,13 +175,13 @@ class _Builder:
                 f"freeze {phase.freeze!r} would keep new random values as they are: "
                 f"{', '.join(n.removeprefix('params/') for n in lost)}"
             )
-        return FrozenDict(rates)
+        return FrozenDict(lr_mults)
 
     def _leg(
         self,
         phase: Phase,
         before: list[Leg],
-        rates: FrozenDict[str, Any],
+        lr_mults: FrozenDict[str, Any],
         since: dict[str, int],
         modes: dict[str, str],
     ) -> Leg:
@@ -193,16 +193,16 @@ class _Builder:
             phase=phase,
             start=start,
             stop=stop,
-            step_spec=self._step_spec(phase, before, rates, since, modes),
+            step_spec=self._step_spec(phase, before, lr_mults, since, modes),
             norms=modes,
-            counts=rules.summarise(params, rates, spec),
+            counts=rules.summarise(params, lr_mults, spec),
         )
 
     def _step_spec(
         self,
         phase: Phase,
         before: list[Leg],
-        rates: FrozenDict[str, Any],
+        lr_mults: FrozenDict[str, Any],
         since: dict[str, int],
         modes: dict[str, str],
     ) -> StepSpec:
@@ -221,40 +221,43 @@ class _Builder:
         begins = [*(leg.start for leg in before), start]
         averaged = {n: begins[k] if k else uncounted for n, k in since.items()}
         return StepSpec(
-            model=self._model(rates, modes),
+            model=self._model(lr_mults, modes),
             task=self.task,
-            optimizer=self._optimizer(_from(rate, start - uncounted), rates, since),
-            rate=_from(rate, start),
-            rates=rates,
+            tx=self._optimizer(_from(rate, start - uncounted), lr_mults, since),
+            lr_mults=lr_mults,
+            learning_rate=_from(rate, start),
             preprocess=pretrained.preprocess,
             augment=config.augment,
             optim=config.optim,
             steps_per_epoch=self.steps_per_epoch,
-            averaged=averaged if config.optim.ema else {},
-            holds_out=phase.candidate,
+            ema_start=averaged if config.optim.ema else {},
+            hold_out=phase.candidate,
         )
 
     def _optimizer(
-        self, rate: optax.Schedule, rates: FrozenDict[str, Any], since: dict[str, int]
+        self,
+        rate: optax.Schedule,
+        lr_mults: FrozenDict[str, Any],
+        since: dict[str, int],
     ) -> optax.GradientTransformationExtraArgs:
         params = self.pretrained.variables["params"]
         loaded = set(self.pretrained.report.loaded)
-        return chain.optimizer(
+        return chain.make_optimizer(
             self.config.optim,
             rate,
-            rates,
+            lr_mults,
             steps_per_epoch=self.steps_per_epoch,
-            since={n: since.get(f"params/{n}", 0) for n in tree.flatten(params)},
+            trained_from={n: since.get(f"params/{n}", 0) for n in tree.flatten(params)},
             loaded={n: f"params/{n}" in loaded for n in tree.flatten(params)},
             pretrained=params,
         )
 
-    def _model(self, rates: FrozenDict[str, Any], modes: dict[str, str]) -> Network:
+    def _model(self, lr_mults: FrozenDict[str, Any], modes: dict[str, str]) -> Network:
         config = self.config
         mode = TrainMode(
             stored=norms.in_mode(modes, "stored"),
             adapt=norms.in_mode(modes, "adapt"),
-            held=rules.held_layers(rates, self.pretrained.spec),
+            held=rules.frozen_layers(lr_mults, self.pretrained.spec),
             dropout=config.dropout,
             drop_path=config.drop_path,
             dtype=config.dtype,
@@ -270,9 +273,9 @@ def _from(schedule: optax.Schedule, start: int) -> optax.Schedule:
     return lambda step: schedule(step - start)
 
 
-def _moving(rates: Params, modes: dict[str, str]) -> list[str]:
+def _moving(lr_mults: Params, modes: dict[str, str]) -> list[str]:
     """Return the names of the parameters and statistics that training moves."""
-    shares = tree.flatten(rates)
+    shares = tree.flatten(lr_mults)
     return [f"params/{name}" for name, rate in shares.items() if rate] + [
         f"batch_stats/{layer}/{leaf}"
         for layer, mode in modes.items()

@@ -180,7 +180,7 @@ def _phase_plan(
 ) -> PhasePlan:
     start = setup.start
     leg, params = start.legs[index], start.state.params
-    spec, rates = start.pretrained.spec, leg.step_spec.rates
+    spec, rates = start.pretrained.spec, leg.step_spec.lr_mults
     spent = costs.module_costs(found)
     needed = costs.expected_backward(spent, rules.frozen(rates), spec)
     whole = costs.full_backward(spent, params, spec)
@@ -196,7 +196,7 @@ def _phase_plan(
 
 
 def _stages(leg: Leg, spent: dict[str, costs.Cost]) -> tuple[StagePlan, ...]:
-    peak, shares = leg.phase.learning_rate, tree.flatten(leg.step_spec.rates)
+    peak, shares = leg.phase.learning_rate, tree.flatten(leg.step_spec.lr_mults)
 
     def plan(stage: str, parameters: int, frozen: int) -> StagePlan:
         inside = f"{stage}/"
@@ -222,7 +222,7 @@ def _memory(setup: Setup, index: int, train_step: jax.stages.Compiled) -> Memory
     return MemoryPlan(
         parameters=_bytes((state.params, state.batch_stats)),
         gradients=_bytes(setup.start.legs[index].trained(state.params)),
-        optimizer=_bytes((state.opt_state, state.ema, state.kept)),
+        optimizer=_bytes((state.opt_state, state.ema, state.best_candidate)),
         batch=_bytes(setup.batch_shapes()) // len(setup.devices.devices),
         temporaries=used.temporaries,
         total=used.total,

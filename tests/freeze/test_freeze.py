@@ -14,7 +14,7 @@ from jft.freeze.rules import (
     FreezeSpec,
     StageCount,
     frozen,
-    held_layers,
+    frozen_layers,
     layer_of,
     summarise,
 )
@@ -41,12 +41,12 @@ PARAMS = tree.unflatten({name: np.zeros(shape) for name, shape in SHAPES.items()
 
 
 def rates(rule: str, model: ModelSpec, params: Any = PARAMS) -> dict[str, float]:
-    return tree.flatten(FreezeSpec.parse(rule, model).rates(params, model))
+    return tree.flatten(FreezeSpec.parse(rule, model).lr_mults(params, model))
 
 
 def frozen_names(*patterns: str, params: Any = PARAMS) -> set[str]:
     spec = FreezeSpec(tuple((pattern, 0.0) for pattern in patterns))
-    held = tree.flatten(frozen(spec.rates(params, TINY)))
+    held = tree.flatten(frozen(spec.lr_mults(params, TINY)))
     assert all(type(value) is bool for value in held.values())
     assert list(held) == list(tree.flatten(params))
     return {name for name, value in held.items() if value}
@@ -204,7 +204,7 @@ def test_all_but_a_part_leaves_exactly_that_part_to_train(tiny: ModelSpec):
 )
 def test_everything_frozen_is_an_error(patterns: tuple[str, ...]):
     with pytest.raises(InputError, match=r"nothing to train; all-but:head trains"):
-        FreezeSpec(tuple((p, 0.0) for p in patterns)).rates(PARAMS, TINY)
+        FreezeSpec(tuple((p, 0.0) for p in patterns)).lr_mults(PARAMS, TINY)
 
 
 def test_patterns_that_match_nothing_are_one_error_with_near_names():
@@ -263,7 +263,7 @@ def test_from_the_head_on_is_an_error():
 
 def test_the_rate_falls_from_layer_to_layer_towards_the_stem():
     spec = FreezeSpec.parse("stem/norm/*,stage2/*=0.5", TINY)
-    shares = tree.flatten(spec.rates(PARAMS, TINY, layer_decay=0.5))
+    shares = tree.flatten(spec.lr_mults(PARAMS, TINY, layer_decay=0.5))
     # stem, stage1/block0, stage2/block0, head
     assert shares["head/kernel"] == 1
     assert shares["stage2/block0/conv1/kernel"] == 0.5 * 0.5
@@ -290,15 +290,15 @@ def test_every_parameter_is_in_a_layer(model: str, name: str, layer: str):
 
 def test_layers_are_held_when_all_of_their_parameters_are():
     rule = FreezeSpec.parse("stem/*,stage1/*/norm1/*,stage2/*/norm1/*,*/conv1/*", TINY)
-    shares = rule.rates(PARAMS, TINY)
-    assert held_layers(shares, TINY) == {"stem", "stage1/block0", "stage2/block0"}
+    shares = rule.lr_mults(PARAMS, TINY)
+    assert frozen_layers(shares, TINY) == {"stem", "stage1/block0", "stage2/block0"}
     shares["stage2"]["block0"]["norm1"]["bias"] = 0.1
-    assert held_layers(shares, TINY) == {"stem", "stage1/block0"}
+    assert frozen_layers(shares, TINY) == {"stem", "stage1/block0"}
 
 
 def test_the_summary_counts_elements_per_stage_in_depth_order(tiny: ModelSpec):
     rule = FreezeSpec.parse("stem/*,stage2/*/norm1/*,head/bias,stage1/*=0.1", tiny)
-    assert summarise(PARAMS, rule.rates(PARAMS, tiny), tiny) == [
+    assert summarise(PARAMS, rule.lr_mults(PARAMS, tiny), tiny) == [
         StageCount("stem", 9 + 2 + 4, 9 + 2 + 4),
         StageCount("stage1", 20 + 7 + 11, 0),
         StageCount("stage2", 42 + 13 + 17, 13 + 17),
@@ -313,7 +313,7 @@ def test_the_summary_of_a_real_network_adds_up_to_its_parameters(tiny: ModelSpec
     image = np.zeros((1, 8, 8, 3), np.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
     rule = FreezeSpec.parse("until:stage1", tiny)
-    counts = summarise(params, rule.rates(params, tiny), tiny)
+    counts = summarise(params, rule.lr_mults(params, tiny), tiny)
     # Written out from the layers' shapes: width 4, basic blocks, no shortcut weights.
     stem = 3 * 3 * 3 * 4 + 2 * 4
     stage1 = 2 * (3 * 3 * 4 * 4 + 2 * 4)

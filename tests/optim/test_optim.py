@@ -29,7 +29,7 @@ from unrolled import (
 
 from jft.config import OptimConfig
 from jft.errors import InputError
-from jft.optim.chain import decay_factors, optimizer
+from jft.optim.chain import decay_factors, make_optimizer
 from jft.optim.schedules import learning_rate
 
 FROZEN = {"stem/conv/kernel", "stem/norm/scale", "stem/norm/bias", "stage1/norm/bias"}
@@ -79,7 +79,7 @@ def build(
     config: OptimConfig, shares: Mapping[str, float] = WHOLE
 ) -> optax.GradientTransformationExtraArgs:
     rate = learning_rate(config, steps=STEPS, steps_per_epoch=EPOCH)
-    return optimizer(
+    return make_optimizer(
         config,
         rate,
         nested(shares),
@@ -236,8 +236,10 @@ def test_the_anchors_of_l2_sp_are_copies():
 def test_without_word_of_it_all_began_together_and_all_is_loaded():
     config = config_of("adamw", l2_sp=1.0)
     rate = learning_rate(config, steps=STEPS, steps_per_epoch=EPOCH)
-    make = partial(optimizer, config, rate, nested(WHOLE), steps_per_epoch=EPOCH)
-    stated = make(since=dict.fromkeys(SHAPES, 0), loaded=dict.fromkeys(SHAPES, True))
+    make = partial(make_optimizer, config, rate, nested(WHOLE), steps_per_epoch=EPOCH)
+    stated = make(
+        trained_from=dict.fromkeys(SHAPES, 0), loaded=dict.fromkeys(SHAPES, True)
+    )
     plain, params = make(), nested(START)
     grads = nested(gradient(START, 0))
     # Equal, or of another structure, which raises.

@@ -12,7 +12,7 @@ import pytest
 from unrolled import EPOCH, START, STEPS, nested, quickly, rate_at
 
 from jft.config import OptimConfig
-from jft.optim.chain import optimizer, plateau_scale
+from jft.optim.chain import make_optimizer, plateau_scale
 from jft.optim.schedules import learning_rate
 
 SCHEDULES = get_args(get_type_hints(OptimConfig)["schedule"])
@@ -122,7 +122,7 @@ def test_step_drops_between_epochs_in_long_runs_too(every: int, epoch: int):
 def build(config: OptimConfig) -> optax.GradientTransformationExtraArgs:
     rate = learning_rate(config, steps=STEPS, steps_per_epoch=EPOCH)
     rates = jax.tree.map(lambda leaf: 1.0, nested(START))
-    return optimizer(config, rate, rates, steps_per_epoch=EPOCH)
+    return make_optimizer(config, rate, rates, steps_per_epoch=EPOCH)
 
 
 @pytest.mark.parametrize(("patience", "end"), [(1, 1e-5), (2, 1e-2), (3, 1e-1)])

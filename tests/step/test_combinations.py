@@ -79,7 +79,7 @@ def norm_rule(case: Case) -> str:
         return case["norm"]
     rule = rules.FreezeSpec.parse(case["freeze"], TINY)
     params = setup(TINY).state.params
-    rates = tree.flatten(rule.rates(params, TINY))
+    rates = tree.flatten(rule.lr_mults(params, TINY))
     norms = {n: rate for n, rate in rates.items() if "norm" in n}
     still = {
         stage: not any(r for n, r in norms.items() if n.startswith(f"{stage}/"))
@@ -119,7 +119,7 @@ def test_the_cases_cover_every_pair_of_values():
 def test_what_is_frozen_costs_nothing_and_stays_as_it_is(case: Case):
     made = built(case)
     step = ONE.compile_ahead(make_train_step(made.step_spec), made.state, batch_of(8))
-    frozen = rules.frozen(made.step_spec.rates)
+    frozen = rules.frozen(made.step_spec.lr_mults)
     check_costs(step, frozen, case)
     check_state(made.state, made.step_spec, frozen, case)
     state, _ = step(ONE.replicate(made.state), ONE.put(batch_of(8)))
@@ -152,17 +152,17 @@ def check_state(state: Any, step_spec: Any, frozen: Any, case: Case) -> None:
         assert leaf.ndim == 0 or len(keys) > 1
     paths = map(jax.tree_util.keystr, dict(leaves_of(state.opt_state)))
     anchors = [path for path in paths if ".anchor" in path]
-    moving = trained(state.params, step_spec.rates)
+    moving = trained(state.params, step_spec.lr_mults)
     backbone = [name for name in moving if not name.startswith("head/")]
     assert len(anchors) == (len(backbone) if case["l2_sp"] else 0)
     averaged = {n.removeprefix("params/") for n in state.ema}
     assert not averaged & held
-    assert not state.ema or set(trained(state.params, step_spec.rates)) <= averaged
+    assert not state.ema or set(trained(state.params, step_spec.lr_mults)) <= averaged
 
 
 def check_bytes(made: Any, after: Any) -> None:
     """Frozen leaves and stored statistics are the same bytes; all others have moved."""
-    moving = trained(made.state.params, made.step_spec.rates)
+    moving = trained(made.state.params, made.step_spec.lr_mults)
     before = tree.flatten(made.state.params)
     for name, leaf in tree.flatten(after.params).items():
         same = leaf.tobytes() == np.asarray(before[name]).tobytes()

@@ -238,7 +238,7 @@ def test_frozen_leaves_and_statistics_stay_the_same_bytes(
     step = ONE.compile(make_train_step(made.step_spec))
     for seed in range(3):
         state, _ = step(state, batch_of(8, seed=seed))
-    moving = trained(state.params, made.step_spec.rates)
+    moving = trained(state.params, made.step_spec.lr_mults)
     for name, leaf in tree.flatten(state.params).items():
         same = np.asarray(leaf).tobytes() == tree.flatten(before.params)[name].tobytes()
         assert same == (name not in moving), name

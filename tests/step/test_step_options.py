@@ -132,7 +132,7 @@ def test_a_run_averages_what_its_first_phase_trains(tiny: ModelSpec):
 
 def test_what_is_held_out_does_not_train(tiny: ModelSpec):
     made = setup(tiny, phases="1*none@0.1|0.01")
-    assert made.step_spec.holds_out
+    assert made.step_spec.hold_out
     batch = batch_of(12)  # ids 0 and 10 are held out
     after, sums = once(made, batch)
     assert sums["n"] == 10
@@ -218,8 +218,8 @@ def test_the_loss_is_differentiated_by_the_trained_part_alone(tiny: ModelSpec):
     made = setup(tiny, "until:stage1")
     spec, state = made.step_spec, made.state
     inputs = prepare(spec, state, batch_of(8))
-    inputs["share"] = inputs["weight"] / 8
-    part = trained(state.params, spec.rates)
-    grads, *_ = gradients_of(spec, state, part, inputs)
+    inputs["loss_weight"] = inputs["weight"] / 8
+    part = trained(state.params, spec.lr_mults)
+    grads = gradients_of(spec, state, part, inputs).grads
     assert set(grads) == {n for n in part if n.split("/")[0] in ("stage2", "head")}
     assert grads["head/kernel"].shape == (8, CLASSES)

@@ -25,7 +25,7 @@ from unrolled import (
 
 from jft import tree
 from jft.config import OptimConfig
-from jft.optim.chain import carry, ema, optimizer, plateau_scale
+from jft.optim.chain import carry, ema, make_optimizer, plateau_scale
 from jft.optim.schedules import learning_rate
 
 HEAD = ("head/kernel", "head/bias")
@@ -63,12 +63,12 @@ def optimizers(
         since = {name: since.get(name, number) for name in names}
         shares = {name: SHARES[name] if name in names else 0.0 for name in SHAPES}
         made.append(
-            optimizer(
+            make_optimizer(
                 config,
                 rate,
                 nested(shares),
                 steps_per_epoch=EPOCH,
-                since=tree.unflatten(since),
+                trained_from=tree.unflatten(since),
                 loaded={name: name in LOADED for name in SHAPES},
                 pretrained=START,
             )

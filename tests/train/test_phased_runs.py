@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -107,9 +107,9 @@ def moved(state: Any, leg: int, setup: Setup) -> Any:
         return np.asarray(leaf)
 
     stop = np.asarray(setup.start.legs[leg].stop, np.int32)
-    kept = state.kept
-    changed = jax.tree.map(noise, state.replace(kept=FrozenDict()))
-    return changed.replace(step=stop, key=state.key, kept=kept)
+    kept = state.best_candidate
+    changed = jax.tree.map(noise, state.replace(best_candidate=FrozenDict()))
+    return changed.replace(step=stop, key=state.key, best_candidate=kept)
 
 
 def leaves(tree_: Any) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def test_every_candidate_begins_at_the_start_and_the_best_is_kept(setup: Setup):
             assert tree.digest(state.ema) == tree.digest(start.state.ema)
     head = ends[1].params["head"]
     assert tree.digest(state.params["head"]) == tree.digest(head)
-    assert not state.kept
+    assert not state.best_candidate
     old, new = leaves(ends[1].opt_state), leaves(state.opt_state)
     for name, leaf in old.items():
         np.testing.assert_array_equal(new[name], leaf, err_msg=name)
@@ -176,14 +176,17 @@ def test_the_schedule_begins_anew_in_every_phase(setup: Setup):
         (3 * i, 3 * i + 3) for i in range(5)
     ]
     for leg in legs:
-        rates = [float(leg.step_spec.rate(np.int32(s))) for s in (leg.start, leg.stop)]
+        rates = [
+            float(leg.step_spec.learning_rate(np.int32(s)))
+            for s in (leg.start, leg.stop)
+        ]
         np.testing.assert_allclose(rates, [leg.phase.learning_rate, 0], atol=1e-8)
 
 
 def test_what_is_held_out_is_a_tenth_whatever_the_batch(setup: Setup):
     assert HELD_OUT == 10
     assert configs.rules(setup.config)["phases"] == SWEEP
-    assert [leg.step_spec.holds_out for leg in setup.start.legs] == [True] * 3 + [
+    assert [leg.step_spec.hold_out for leg in setup.start.legs] == [True] * 3 + [
         False
     ] * 2
 
@@ -201,7 +204,7 @@ def test_l2_sp_pulls_to_the_pretrained_values_in_every_phase(setup: Setup):
     pretrained = tree.flatten(setup.start.pretrained.variables["params"])
     for leg in (3, 4):
         state = moved(jax.device_get(like_of(setup, leg)), leg, setup)
-        made = setup.start.legs[leg].step_spec.optimizer.init(state.params)
+        made = setup.start.legs[leg].step_spec.tx.init(state.params)
         anchors = {
             path: leaf for path, leaf in leaves(made).items() if ".anchor" in path
         }
@@ -217,10 +220,10 @@ def test_l2_sp_pulls_to_the_pretrained_values_in_every_phase(setup: Setup):
 def test_averages_count_their_own_steps(setup: Setup):
     legs = setup.start.legs
     # Each candidate begins anew; the one that goes on has seen three steps.
-    heads = [leg.step_spec.averaged["params/head/kernel"] for leg in legs]
+    heads = [leg.step_spec.ema_start["params/head/kernel"] for leg in legs]
     assert heads == [0, 3, 6, 6, 6]
     kernel = "params/stage2/block0/conv1/kernel"
-    assert [leg.step_spec.averaged.get(kernel) for leg in legs] == [
+    assert [leg.step_spec.ema_start.get(kernel) for leg in legs] == [
         None,
         None,
         None,
@@ -228,7 +231,7 @@ def test_averages_count_their_own_steps(setup: Setup):
         9,
     ]
     stats = "batch_stats/stage1/block0/norm1/mean"
-    assert legs[4].step_spec.averaged[stats] == 12
+    assert legs[4].step_spec.ema_start[stats] == 12
 
 
 def test_a_candidate_that_fails_is_not_chosen(setup: Setup):
