@@ -184,8 +184,7 @@ def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
     {'stem/kernel': 1.0, 'head/kernel': 0.0}
     """
     what, names = "optim.decay_rules", list(names)
-    parsed = tree.parse_rules(rules, what=what)
-    found = tree.first_match(parsed, names, what=what)
+    found = tree.first_match(tree.parse_rules(rules, what=what), names, what=what)
     return {name: found.get(name, 0.0) for name in names}
 
 
@@ -243,12 +242,10 @@ def _l2_sp(
 def _plateau(
     config: OptimConfig, steps_per_epoch: int
 ) -> optax.GradientTransformationExtraArgs:
-    plateau = contrib.reduce_on_plateau(
-        factor=config.drop_factor,
-        patience=config.drop_epochs,
-        accumulation_size=steps_per_epoch,
+    every, factor = config.drop_epochs, config.drop_factor
+    return _promoting(
+        contrib.reduce_on_plateau(factor, every, accumulation_size=steps_per_epoch)
     )
-    return _promoting(plateau)
 
 
 def _is_plateau(part: Any) -> bool:

@@ -163,7 +163,7 @@ def test_a_misspelt_rule_is_answered_with_the_nearest_rules(rule: str, near: str
 def test_reading_a_rule_does_not_import_jax():
     program = (
         "import sys\n"
-        "from jft.freeze import FreezeSpec\n"
+        "from jft.freeze.rules import FreezeSpec\n"
         "from jft.models import MODELS\n"
         "print(FreezeSpec.parse('until:stem', MODELS['resnet50']).rules)\n"
         "assert 'jax' not in sys.modules\n"

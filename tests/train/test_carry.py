@@ -142,7 +142,7 @@ def test_bias_correction_counts_the_steps_of_each_leaf(name: str):
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
         if jax.tree_util.keystr(path).endswith(".count")
     }
-    began = {"since0": 20, "since1": 10}
+    began = {"phase0": 20, "phase1": 10}
     for path, count in counts.items():
         assert count == next((n for key, n in began.items() if key in path), 20)
     # Twice in muon, whose kernels and other leaves count for themselves.

@@ -177,7 +177,7 @@ def test_the_schedule_begins_anew_in_every_phase(setup: Setup):
     ]
     for leg in legs:
         rates = [
-            float(leg.step_spec.learning_rate(np.int32(s)))
+            float(cast(Any, leg.step_spec.learning_rate)(np.int32(s)))
             for s in (leg.start, leg.stop)
         ]
         np.testing.assert_allclose(rates, [leg.phase.learning_rate, 0], atol=1e-8)
