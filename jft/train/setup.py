@@ -18,6 +18,7 @@ from jft.devices import Devices, get_devices, tune_cpu
 from jft.errors import InputError
 from jft.freeze.phases import plan_phases
 from jft.models import ModelSpec, config_of
+from jft.models.norm import require_two_values
 from jft.runs.saved import ModelCard
 from jft.step import HELD_OUT, make_eval_step, make_train_step
 from jft.tasks import Task, to_dict
@@ -185,6 +186,9 @@ def prepare(
         make_task(config, splits.train),
         steps_per_epoch=batches.steps_per_epoch,
     )
+    images = min(config.batch_size // config.optim.accumulate, len(splits.train))
+    for leg in start.legs:
+        require_two_values(leg.step_spec.model, pretrained.preprocess.size, images)
     return Setup(config, devices, splits, batches, start)
 
 

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jft.models.norm import BatchNorm, moments
-from jft.models.training import TrainBatch
+from jft.errors import InputError
+from jft.models import MODELS
+from jft.models.norm import BatchNorm, moments, require_two_values
+from jft.models.training import TrainBatch, TrainMode
 
 # float32 rounds at 6e-8 of the largest number, and sums over a few hundred numbers and
 # the square of the deviation add a factor of ten.
@@ -100,11 +102,121 @@ def test_the_variance_of_a_batch_far_from_zero_does_not_cancel():
     assert count == 16 * 3 * 5
 
 
-def test_one_pixel_in_the_whole_batch_stores_a_finite_variance():
-    x = features(1)[:, :1, :1]
-    y, stats = normalise(x)
-    np.testing.assert_allclose(stats["var"], 0.9 * variables()["batch_stats"]["var"])
-    agree(y[0, 0, 0], variables()["params"]["bias"], CANCELLATION)
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_few_values_have_statistics_as_any_others(count: int):
+    for x in (features(count)[:, :1, :1], features(1)[:, :1, :count]):
+        y, stats = normalise(x)
+        exact = expected(x)
+        agree(y, exact["y"], CANCELLATION)
+        agree(stats["mean"], exact["mean"])
+        agree(stats["var"], exact["var"])
+
+
+def test_two_values_are_normalised_as_torch_does():
+    # torch 2.13.0 in float64: BatchNorm2d(2) with weight (0.5, 2), bias (1, -1),
+    # running_mean (3, -2) and running_var (4, 0.5), over two images of one pixel;
+    # and the gradient of sum(y * [[1, 2], [3, 5]]) by x.
+    x = np.array([[1.0, -2.0], [1.5, -2.01]], np.float32).reshape(2, 1, 1, 2)
+    params = {"scale": np.array([0.5, 2], np.float32)}
+    params["bias"] = np.array([1, -1], np.float32)
+    stats = {"mean": np.array([3, -2], np.float32)}
+    stats["var"] = np.array([4, 0.5], np.float32)
+
+    def loss(x: Any) -> Any:
+        variables = {"params": params, "batch_stats": stats}
+        y, changed = BatchNorm().apply(
+            variables, x, TrainBatch(), mutable=["batch_stats"]
+        )
+        weight = jnp.array([[1, 2], [3, 5]], jnp.float32).reshape(2, 1, 1, 2)
+        return jnp.sum(y * weight), (y, changed["batch_stats"])
+
+    gradient, (y, changed) = jax.grad(loss, has_aux=True)(jnp.asarray(x))
+    np.testing.assert_allclose(
+        y.reshape(2, 2), [[0.50004, 0.690308], [1.49996, -2.690308]], rtol=1e-4
+    )
+    np.testing.assert_allclose(changed["mean"], [2.825, -2.0005], rtol=1e-6)
+    np.testing.assert_allclose(changed["var"], [3.6125, 0.450005], rtol=1e-6)
+    # Of two values only epsilon has a gradient; the rest cancels, in float32 to 1e-4.
+    exact = np.array([-3.1992e-4, -144.88388])
+    np.testing.assert_allclose(
+        gradient.reshape(2, 2), [exact, -exact], rtol=1e-3, atol=2e-6
+    )
+
+
+def one_value(how: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return features and weights that leave one value per channel."""
+    if how == "one image":
+        return features(1)[:, :1, :1], None
+    weight = np.zeros(8, np.float32)
+    weight[5] = 1
+    return features(8)[:, :1, :1], weight
+
+
+@pytest.mark.parametrize("how", ["one image", "one real image"])
+@pytest.mark.parametrize("adapt", [False, True])
+def test_one_value_is_normalised_by_stored_statistics_which_stay(how: str, adapt: bool):
+    x, weight = one_value(how)
+    norm = nn.Sequential([BatchNorm(adapt=frozenset({"layers_0"} if adapt else ()))])
+    inner = {kind: {"layers_0": values} for kind, values in variables().items()}
+    y, changed = norm.apply(inner, x, TrainBatch(weight), mutable=["batch_stats"])
+    stats = variables()["batch_stats"]
+    jax.tree.map(
+        np.testing.assert_array_equal, changed["batch_stats"]["layers_0"], stats
+    )
+    np.testing.assert_array_equal(y, BatchNorm().apply(variables(), x, None))
+
+
+def test_one_value_on_each_device_counts_as_many_as_there_are_devices():
+    x = features(4)[:, :1, :1]
+    run = jax.pmap(
+        lambda x: BatchNorm(axis_name="devices").apply(
+            variables(), x, TrainBatch(), mutable=["batch_stats"]
+        ),
+        "devices",
+        devices=jax.devices()[:4],
+    )
+    y, changed = run(x[:, None])
+    exact = expected(x)
+    agree(np.reshape(y, x.shape), exact["y"], CANCELLATION)
+    for leaf in ("mean", "var"):
+        agree(changed["batch_stats"][leaf][3], exact[leaf])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layers", "stages"),
+    [
+        ("resnet18", 32, "stage4/block0/norm1 and 4 more layers", "stage4"),
+        ("deeplabv3_resnet50", 64, "head/pooled/norm", "head"),
+    ],
+)
+def test_a_network_that_never_has_two_values_is_refused(
+    name: str, size: int, layers: str, stages: str
+):
+    spec = MODELS[name]
+    model = spec.build(2)
+    with pytest.raises(InputError) as caught:
+        require_two_values(model, size, 1)
+    message = str(caught.value)
+    assert message == (
+        "batch normalisation has one value per channel in every step, and so no "
+        f"variance, in {layers}: train at least 2 images at a time (--batch-size "
+        f"divided by --optim.accumulate), or take --norm {stages}=stored"
+    )
+    require_two_values(model, size, 2)
+
+
+def test_a_stored_layer_needs_no_values():
+    names = [f"block{i}/norm{j}" for i in (0, 1) for j in (1, 2)]
+    all_of_it = {f"stage4/{name}" for name in (*names, "block0/shortcut/norm")}
+    for missing in (set[str](), {"stage4/block1/norm2"}):
+        mode = TrainMode(stored=frozenset(all_of_it - missing))
+        model = MODELS["resnet18"].build(2, mode=mode)
+        if missing:
+            with pytest.raises(InputError, match="in stage4/block1/norm2: train"):
+                require_two_values(model, 32, 1)
+        else:
+            require_two_values(model, 32, 1)
+    require_two_values(MODELS["resnet18"].build(2), 33, 1)
 
 
 def test_rows_of_weight_zero_change_nothing():
