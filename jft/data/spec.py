@@ -48,7 +48,7 @@ FORMATS: dict[str, Format] = {
             *("classes", "values", "void", "nearest"),
         ),
     ),
-    "coco": Format("jft.data.coco.read", "coco:FILE", ("images", "test")),
+    "coco": Format("jft.data.coco.read", "coco:FILE", ("images", "test", "crowd")),
     "hf-parquet": Format(
         "jft.data.parquet.read",
         "hf-parquet:PATH",

@@ -65,8 +65,11 @@ def test_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_outlines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    upside_down = Image.Exif()
+    upside_down[0x0112] = 3
     for i in range(10):
-        Image.fromarray(scene(i)).save(tmp_path / f"{i}.png")
+        turned = {"exif": upside_down} if i == 4 else {}
+        Image.fromarray(scene(i)).save(tmp_path / f"{i}.png", **turned)
     some = [
         coco.annotation(coco.SQUARE, image_id=10 + i, category_id=[3, 7][i % 2])
         for i in range(10)
@@ -76,7 +79,8 @@ def test_outlines(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = f"coco:{tmp_path / 'train.json'}"
     status, report, _ = check(source, tmp_path / "found", capsys)
     assert status == 0
-    assert report["turned"] == []
+    assert report["turned"] == ["4.png"]
+    assert "1 image turned by EXIF" in report["notes"][0]["what"]
     pixels = report["labels"]["pixels"]
     assert sum(pixels[split]["cat"] for split in pixels) == 5 * 12
     assert sum(sum(pixels[split].values()) for split in pixels) == 10 * 64 * 64

@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_parts_are_united_and_what_lies_outside_is_cut_off():
 
 
 def test_lines_and_points_cover_nothing():
-    assert not drawn([[1, 1]], [[1, 1, 5, 5]], [[]], [[2, 2, 2, 2, 2, 2]]).any()
+    assert not drawn([[2, 2, 2, 2, 2, 2]], [[1, 1, 5, 5, 3, 3]]).any()
 
 
 @given(
@@ -181,8 +182,13 @@ BAD = {
     "infinite": ([[1e999, 1, 2, 3, 4, 5]], "finite"),
     "huge": ([[10**400, 1, 2, 3, 4, 5]], "finite"),
     "words": ([["1", "2", "3", "4", "5", "6"]], "finite"),
-    "flat": ([1, 2, 3, 4, 5, 6], "finite"),
-    "nested": ([[[1, 2], [3, 4], [5, 6]]], "finite"),
+    "a point": ([[1, 1]], "fewer than three points"),
+    "two points": ([[1, 1, 5, 5]], "fewer than three points"),
+    "a box": ([1, 1, 5, 5], "fewer than three points"),
+    "two pairs": ([[1, 1], [5, 5]], "fewer than three points"),
+    "nothing": ([[]], "fewer than three points"),
+    "two deep": ([[[[1, 2], [3, 4], [5, 6]]]], "finite"),
+    "truths": ([[True, False] * 3], "finite"),
     "text": ("1 2 3", "no segmentation"),
     "no size": ({"counts": [48]}, "need a size"),
     "other size": ({"size": [8, 6], "counts": [48]}, "are of 6 x 8 pixels"),
@@ -288,19 +294,20 @@ IMAGE = {"id": 10, "file_name": "0.png", "height": 6, "width": 8}
         (changed(categories=[]), "no categories"),
         (changed(images=[], annotations=[]), "no images"),
         (changed(images=[{"id": 1}]), "has no id and file_name"),
-        (changed(images=[IMAGE | {"id": "10"}]), "has no id and file_name"),
+        (changed(images=[IMAGE | {"id": 1.5}]), "has no id and file_name"),
+        (changed(images=[IMAGE, IMAGE | {"id": "10"}]), "same id:\n  10"),
         (changed(images=[IMAGE, IMAGE]), "same id:\n  10"),
         (changed(images=[IMAGE, IMAGE | {"id": 11}]), r"same file name\n  0\.png"),
         (changed(images=[IMAGE | {"height": -1}]), "no height and width"),
         (changed(images=[IMAGE | {"width": 2.5}]), "no height and width"),
-        (changed(images=[IMAGE | {"file_name": "/etc/passwd"}]), "be relative\n"),
+        (changed(images=[IMAGE | {"file_name": "/etc/0.pn"}]), "no image is found"),
         (changed(images=[IMAGE | {"file_name": "\ud800.png"}]), "not Unicode"),
         (changed(categories=[{"id": 7, "name": 5}]), "has no id and name"),
         (
             changed(categories=[{"id": i, "name": f"n{i}"} for i in range(254)]),
             "255 cl",
         ),
-        (content(annotation(SQUARE, image_id=99)), "(?s)1 of 1.*image 99, category 7"),
+        (content(annotation(SQUARE, image_id=99)), "(?s)1 of 1.*'image_id': 99, 'c"),
         (content(annotation(SQUARE, image_id=[1])), "1 of 1 annotations"),
         (content(annotation(SQUARE, category_id=None)), "1 of 1 annotations"),
         (
@@ -341,3 +348,126 @@ def test_a_warm_cache_draws_no_outlines_unless_the_file_has_changed(
         patch.setattr("jft.data.coco.read.paint", None)
         assert masks(SQUARE) == first
     assert masks([[1, 1, 3, 1, 3, 4, 1, 4]]) != first
+
+
+# -- as exporters write it -----------------------------------------------------------
+
+PAINTED = np.zeros((6, 8), np.uint8)  # SQUARE by hand
+PAINTED[1:4, 1:5] = 2
+DIALECTS = {
+    "flat": ([1, 1, 5, 1, 5, 4, 1, 4], "one polygon without the list around it"),
+    "pairs": ([[1, 1], [5, 1], [5, 4], [1, 4]], r"points as lists \[x, y\]"),
+    "nested": ([[[1, 1], [5, 1], [5, 4], [1, 4]]], r"points as lists \[x, y\]"),
+    "nested triangle": ([[[1, 1], [9, 1], [1, 9]], []], "parts of fewer than three"),
+    "short part": ([*SQUARE, [7, 0, 8, 1], []], "parts of fewer than three points"),
+    "floats": ({"size": [6.0, 8.0], "counts": [7.0, *[3, 3] * 3, 3, 20.0]}, ""),
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_what_exporters_write_is_read_and_counted(tmp_path, name):
+    segmentation, note = DIALECTS[name]
+    data = load(tmp_path, content(annotation(segmentation), annotation(SQUARE)))
+    expected = PAINTED.copy()
+    if name == "nested triangle":
+        for y in range(6):
+            for x in range(8):
+                corners = np.array([(1, 1), (9, 1), (1, 9)], float)
+                expected[y, x] = max(
+                    expected[y, x], 2 * inside(corners, x + 0.5, y + 0.5)
+                )
+    np.testing.assert_array_equal(data.splits["train"].labels[0], expected)
+    assert len(data.notes) == bool(note)
+    if note:
+        match = f"1 objects in 'instances.json': {note}"
+        assert re.match(match, data.notes[0]), data.notes
+
+
+@pytest.mark.parametrize("marked", [1, True, 1.0, "1"])
+def test_crowds_are_counted_and_may_be_objects(tmp_path, marked):
+    counts, _ = encode(PAINTED // 2)
+    brush = annotation({"size": [6, 8], "counts": counts}, iscrowd=marked)
+    other = annotation(SQUARE, image_id=11, category_id=3)
+    file = write(tmp_path, content(brush, other))
+    void = parse_spec(f"coco:{file}").load()
+    used = parse_spec(f"coco:{file}?crowd=use").load()
+    np.testing.assert_array_equal(
+        void.splits["train"].labels[0], np.where(PAINTED, VOID, 0)
+    )
+    np.testing.assert_array_equal(used.splits["train"].labels[0], PAINTED)
+    assert "1 of 2 objects in 'instances.json' are crowds (iscrowd)" in void.notes[0]
+    assert "crowd=use" in void.notes[0]
+    assert "used as objects" in used.notes[0]
+    assert void.fingerprint != used.fingerprint
+    with pytest.raises(InputError, match="did you mean 'use'"):
+        parse_spec(f"coco:{file}?crowd=used").check()
+
+
+def test_ids_may_be_text_and_sizes_decimals(tmp_path):
+    data = content(annotation(SQUARE, image_id="10", category_id="dog-7"))
+    data["images"] = [e | {"height": 6.0, "width": "8"} for e in data["images"]]
+    data["images"][1]["id"] = "11"
+    data["categories"] = [{"id": "dog-7", "name": "dog"}, {"id": 3, "name": "cat"}]
+    data["annotations"].append(annotation(SQUARE, image_id=11.0, category_id="3"))
+    data = load(tmp_path, data)
+    assert data.class_names == ("background", "cat", "dog")  # numbers before text
+    np.testing.assert_array_equal(data.splits["train"].labels[0], PAINTED)
+    np.testing.assert_array_equal(data.splits["train"].labels[1], PAINTED // 2)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "images\\{}.png",
+        ".\\images\\{}.png",
+        "C:\\Users\\me\\{}.png",
+        "/home/me/data/{}.png",
+        "https://example.org/upload/{}.png",
+        "upload/7/{}.png",
+    ],
+)
+def test_images_are_found_by_paths_of_other_machines(tmp_path, form):
+    data = content(annotation(SQUARE))
+    data["images"] = [
+        entry | {"file_name": form.format(i)} for i, entry in enumerate(data["images"])
+    ]
+    write(tmp_path / "images", content(), "unused.json")
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    listing = parse_spec(f"coco:{tmp_path / 'a.json'}").load().splits["train"]
+    assert [*listing.images] == [tmp_path / "images" / f"{i}.png" for i in range(2)]
+    assert listing.keys[1] in ("images/1.png", "1.png")
+
+
+def test_a_backslash_in_the_name_of_a_file_stays(tmp_path):
+    data = content(annotation(SQUARE), count=1)
+    data["images"][0]["file_name"] = "a\\b.png"
+    file = write(tmp_path, data)
+    (tmp_path / "0.png").rename(tmp_path / "a\\b.png")
+    assert parse_spec(f"coco:{file}").load().splits["train"].keys == ("a\\b.png",)
+
+
+def test_the_parent_of_all_categories_is_no_class(tmp_path):
+    data = content(annotation(SQUARE))
+    data["categories"] = [
+        {"id": 0, "name": "pets", "supercategory": "none"},
+        {"id": 3, "name": "cat", "supercategory": "pets"},
+        {"id": 7, "name": "dog", "supercategory": "dog"},
+    ]
+    found = load(tmp_path, data)
+    assert found.class_names == ("background", "cat", "dog")
+    assert "no class for the category 'pets'" in found.notes[0]
+    data["annotations"].append(annotation(SQUARE, category_id=0, image_id=11))
+    assert load(tmp_path, data).class_names == ("background", "pets", "cat", "dog")
+
+
+def test_objects_that_cover_no_pixel_are_counted(tmp_path):
+    zeros = [
+        {"size": [6, 8], "counts": counts} for counts in ([48], encode(PAINTED * 0)[1])
+    ]
+    outside = [[9, 1, 12, 1, 12, 5]]
+    tiny = [[1.6, 1.6, 2.4, 1.6, 2.4, 2.4]]
+    line = [[1, 1, 5, 5, 3, 3]]
+    some = [annotation(s) for s in (*zeros, outside, tiny, line, SQUARE)]
+    data = load(tmp_path, content(*some))
+    assert data.notes[0].startswith("5 objects in 'instances.json' cover no pixel")
+    np.testing.assert_array_equal(data.splits["train"].labels[0], PAINTED)

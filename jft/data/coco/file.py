@@ -1,21 +1,34 @@
-"""A JSON file in COCO's form: what it holds, each list checked."""
+"""A JSON file in COCO's form, each list checked; exporters' dialects are read too."""
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from jft.data.coco.shapes import Shape, read_shape
 from jft.data.describe import few, read_text
 from jft.errors import InputError
-from jft.types import VOID
 
 LISTS = ("images", "annotations", "categories")
 
+Id = int | str
 Entries = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """One entry of `images`.
+
+    Attributes:
+        name: The file's path as written, which may be absolute or have backslashes.
+        height: Pixels.
+        width: Pixels.
+    """
+
+    name: str
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +37,19 @@ class CocoFile:
 
     Attributes:
         path: The file.
-        categories: The name of each category, by its number.
-        images: The entry of each image, by its number.
+        categories: The name of each category, by its id, in the order of the ids.
+        images: Each image, by its id.
         annotations: The objects.
         digest: Hex SHA-256 of the text.
+        roots: Categories that are parents of others and have no object: no classes.
     """
 
     path: Path
-    categories: dict[int, str]
-    images: dict[int, dict[str, Any]]
+    categories: dict[Id, str]
+    images: dict[Id, CocoImage]
     annotations: Entries
     digest: str
+    roots: tuple[str, ...] = ()
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -47,24 +62,32 @@ def read_coco(path: Path) -> CocoFile:
     try:
         content = json.loads(text)
     except RecursionError:
-        _refuse(path, "it is nested too deeply")
+        refuse(path, "it is nested too deeply")
     except ValueError as error:
-        _refuse(path, str(error))
-    lists = {name: _entries(path, content, name) for name in LISTS}
-    images = _by_number(path, lists["images"], "images", "file_name")
-    for entry in images.values():
-        size = [entry.get("height"), entry.get("width")]
-        if not all(type(side) is int and side > 0 for side in size):
-            _refuse(path, f"image {entry['id']} has no height and width")
-    categories = _by_number(path, lists["categories"], "categories", "name")
-    names = {number: str(entry["name"]) for number, entry in categories.items()}
-    if not names or not images:
-        _refuse(path, "it has no categories, or no images")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return CocoFile(path, names, images, lists["annotations"], digest)
+        refuse(path, str(error))
+    images, annotations, categories = (_entries(path, content, n) for n in LISTS)
+    named = _by_id(path, categories, "categories", "name")
+    roots = _roots(named, annotations)
+    # Numbers go before text.
+    order = sorted(named.keys() - roots, key=lambda key: (isinstance(key, str), key))
+    read = {
+        number: _image(path, entry)
+        for number, entry in _by_id(path, images, "images", "file_name").items()
+    }
+    if not order or not read:
+        refuse(path, "it has no categories, or no images")
+    return CocoFile(
+        path=path,
+        categories={number: named[number]["name"] for number in order},
+        images=read,
+        annotations=annotations,
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        roots=tuple(named[number]["name"] for number in sorted(roots, key=str)),
+    )
 
 
-def _refuse(path: Path, why: str) -> NoReturn:
+def refuse(path: Path, why: str) -> NoReturn:
+    """Raise `InputError` for a file that is not of COCO's form."""
     raise InputError(f"{str(path)!r} is not of COCO's form: {why}")
 
 
@@ -73,69 +96,66 @@ def _entries(path: Path, content: Any, name: str) -> Entries:
     if not isinstance(entries, list) or not all(
         isinstance(entry, dict) for entry in cast(list[Any], entries)
     ):
-        _refuse(path, f"it has no list of objects called {name!r}")
+        refuse(path, f"it has no list of objects called {name!r}")
     return cast(Entries, entries)
 
 
-def _by_number(
+def _whole(value: Any) -> int | None:
+    """Return a whole number, also one written as 40.0 or "40"."""
+    if isinstance(value, str) and value.isascii() and len(value) < 19:
+        value = int(value) if value.isdigit() and str(int(value)) == value else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int else None
+
+
+def read_id(value: Any) -> Id:
+    """Return an id, "" if it is none; exporters mix numbers and text of numbers."""
+    number = _whole(value)
+    return number if number is not None else value if isinstance(value, str) else ""
+
+
+def _by_id(
     path: Path, entries: Entries, name: str, text: str
-) -> dict[int, dict[str, Any]]:
+) -> dict[Id, dict[str, Any]]:
     """Return entries by their `id`, each of which has a text."""
+    found: dict[Id, dict[str, Any]] = {}
+    twice: list[str] = []
     for entry in entries:
-        word = entry.get(text)
-        if type(entry.get("id")) is not int or not isinstance(word, str):
-            _refuse(path, f"{name}: {ascii(entry)[:80]} has no id and {text}")
+        word, key = entry.get(text), read_id(entry.get("id"))
+        if key == "" or not isinstance(word, str):
+            refuse(path, f"{name}: {ascii(entry)[:80]} has no id and {text}")
         if any("\ud800" <= character <= "\udfff" for character in word):
-            _refuse(path, f"{name}: {word!a} is not Unicode text")
-    counts = Counter(entry["id"] for entry in entries)
-    if twice := [str(number) for number, count in counts.items() if count > 1]:
-        _refuse(path, f"{name} have the same id:{few(twice)}")
-    return {entry["id"]: entry for entry in entries}
+            refuse(path, f"{name}: {word!a} is not Unicode text")
+        twice += [ascii(key)] if key in found else []
+        found[key] = entry
+    if twice:
+        refuse(path, f"{name} have the same id:{few(twice)}")
+    return found
 
 
-def image_names(file: CocoFile) -> list[str]:
-    """Return the path of each image, as written but for '.'.
+def _image(path: Path, entry: dict[str, Any]) -> CocoImage:
+    height, width = (_whole(entry.get(side)) for side in ("height", "width"))
+    if not height or not width or min(height, width) < 0:
+        known = {key: entry.get(key) for key in ("id", "height", "width")}
+        refuse(path, f"an image has no height and width in pixels: {ascii(known)[:99]}")
+    return CocoImage(entry["file_name"], height, width)
 
-    Raises:
-        InputError: A path is absolute, or is there twice.
+
+def _roots(categories: Mapping[Id, dict[str, Any]], annotations: Entries) -> set[Id]:
+    """Return the categories that others have as `supercategory`, without an object.
+
+    Roboflow writes such a category first, called like the project.
     """
-    names = [PurePosixPath(entry["file_name"]) for entry in file.images.values()]
-    if absolute := [str(name) for name in names if name.is_absolute()]:
-        _refuse(file.path, f"file names have to be relative{few(absolute)}")
-    counts = Counter(map(str, names))
-    if twice := [name for name, count in counts.items() if count > 1]:
-        _refuse(file.path, f"images have the same file name{few(twice)}")
-    return [str(name) for name in names]
-
-
-def image_shapes(file: CocoFile, places: Mapping[int, int]) -> list[tuple[Shape, ...]]:
-    """Return the shapes of each image; those of crowds are void.
-
-    Args:
-        file: What was read.
-        places: The class of each category.
-
-    Raises:
-        InputError: An object is of no image or category, or none has an outline.
-    """
-    shapes: dict[int, list[Shape]] = {number: [] for number in file.images}
-    lost: list[str] = []
-    for entry in file.annotations:
-        image: Any = entry.get("image_id")
-        category: Any = entry.get("category_id")
-        numbers = isinstance(image, int) and isinstance(category, int)
-        if not numbers or image not in shapes or category not in places:
-            lost.append(f"id {entry.get('id')}: image {image}, category {category}")
-            continue
-        place = VOID if entry.get("iscrowd") == 1 else places[category]
-        shapes[image].append(read_shape(entry.get("segmentation"), place))
-    if lost:
-        _refuse(
-            file.path,
-            f"{len(lost)} of {len(file.annotations)} annotations are of an image or "
-            f"category that it does not have{few(lost)}",
-        )
-    outlines = [shape.outline for some in shapes.values() for shape in some]
-    if outlines and all(isinstance(outline, str) for outline in outlines):
-        _refuse(file.path, "no annotation has a segmentation; boxes make no masks")
-    return [tuple(some) for some in shapes.values()]
+    parents = {
+        entry.get("supercategory")
+        for entry in categories.values()
+        if isinstance(entry.get("supercategory"), str)
+        and entry["supercategory"] != entry["name"]
+    }
+    used = {read_id(entry.get("category_id")) for entry in annotations}
+    return {
+        key
+        for key, entry in categories.items()
+        if entry["name"] in parents and key not in used
+    }

@@ -1,17 +1,19 @@
 """Images with outlines of objects in COCO's JSON, of which masks are drawn."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.coco.file import CocoFile, image_names, image_shapes, read_coco
+from jft.data.coco.file import CocoFile, Id, read_coco
+from jft.data.coco.images import find_images
+from jft.data.coco.objects import image_shapes
 from jft.data.coco.shapes import Shape, paint
 from jft.data.decode import MAX_PIXELS, DecodeError
-from jft.data.describe import few, identity, require_file, size_of
+from jft.data.describe import few, identity, require_choice, require_file, size_of
 from jft.data.folder import require_folder
 from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.data.masks.files import MAX_CLASSES
@@ -37,7 +39,7 @@ class Outlines:
         return len(self.sizes)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return one mask [H, W] of class places; crowds are `VOID`.
+        """Return one mask [H, W] of class indices; crowds are `VOID`.
 
         Raises:
             DecodeError: Its size is absurd, or an outline is none.
@@ -54,7 +56,7 @@ class Outlines:
             outline = shape.outline
             polygons = outline if isinstance(outline, tuple) else ()
             kind = [len(polygon) for polygon in polygons] or outline
-            digest.update(f"{shape.place} {kind!r}".encode())
+            digest.update(f"{shape.label} {kind!r}".encode())
             for polygon in polygons:
                 digest.update(polygon.tobytes())
         return digest.hexdigest()
@@ -62,6 +64,7 @@ class Outlines:
 
 def check(place: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the files and the folder of images exist."""
+    require_choice(options, "crowd", ("void", "use"))
     for file in _files(place, options).values():
         require_file(file)
     if "images" in options:
@@ -81,27 +84,28 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     files = _files(place, options)
     read: dict[Split, CocoFile] = {s: read_coco(path) for s, path in files.items()}
     names = _class_names(read["train"])
+    crowds = options.get("crowd") == "use"
     splits: dict[Split, Listing] = {}
     sizes: dict[Split, list[int]] = {}
+    notes: list[str] = []
     for split, file in read.items():
-        chosen = image_names(file)
-        root = _root(file.path, chosen, options.get("images"))
-        outlines = Outlines(
-            tuple((e["height"], e["width"]) for e in file.images.values()),
-            tuple(image_shapes(file, _places(file, names))),
-        )
+        root, chosen = find_images(file, _folders(file.path, options.get("images")))
+        shapes, found = image_shapes(file, _indices(file, names), crowds=crowds)
+        images = file.images.values()
+        outlines = Outlines(tuple((i.height, i.width) for i in images), tuple(shapes))
         # Two files may call images alike, and keys are unique.
         keys = tuple(f"{split}/{n}" if len(read) > 1 else n for n in chosen)
         splits[split] = Listing(keys, Paths(root, tuple(chosen)), outlines)
         sizes[split] = [size_of(root / name) for name in chosen]
+        notes += found
+    meaning = (names, [file.digest for file in read.values()], *["use"] * crowds)
     return Dataset(
         name=Path(place).resolve().stem,
         task="segmentation",
         class_names=names,
         splits=splits,
-        fingerprint=identity(
-            splits, sizes, (names, [file.digest for file in read.values()])
-        ),
+        fingerprint=identity(splits, sizes, meaning),
+        notes=tuple(notes),
     )
 
 
@@ -114,8 +118,7 @@ def _files(place: str, options: Mapping[str, str]) -> dict[Split, Path]:
 
 def _class_names(file: CocoFile) -> tuple[str, ...]:
     """Return the background and the categories, each name once."""
-    ordered = [file.categories[number] for number in sorted(file.categories)]
-    names = tuple(dict.fromkeys([BACKGROUND, *ordered]))
+    names = tuple(dict.fromkeys([BACKGROUND, *file.categories.values()]))
     if not 2 <= len(names) <= MAX_CLASSES:
         raise InputError(
             f"{str(file.path)!r} has {len(names)} classes with the background; valid "
@@ -124,8 +127,8 @@ def _class_names(file: CocoFile) -> tuple[str, ...]:
     return names
 
 
-def _places(file: CocoFile, names: tuple[str, ...]) -> dict[int, int]:
-    """Return the class of each category of a file by its name."""
+def _indices(file: CocoFile, names: tuple[str, ...]) -> dict[Id, int]:
+    """Return the class index of each category of a file, by its name."""
     lost = [
         f"{name!r}{nearest(name, names)}"
         for name in file.categories.values()
@@ -139,27 +142,13 @@ def _places(file: CocoFile, names: tuple[str, ...]) -> dict[int, int]:
     return {number: names.index(name) for number, name in file.categories.items()}
 
 
-def _root(file: Path, names: Sequence[str], given: str | None) -> Path:
-    """Return the first usual folder that holds an image of the file.
-
-    Raises:
-        InputError: None does.
-    """
-    part = file.stem.removeprefix("instances_")  # annotations/instances_train2017.json
-    folders = [
-        file.parent,
-        file.parent / "images",
-        file.parent.parent / part,
-        file.parent.parent / "images" / part,
-        file.parent.parent / "images",
-    ]
+def _folders(file: Path, given: str | None) -> list[Path]:
+    """Return where the images of a file may be: as given, or the usual folders."""
     if given is not None:
-        folders = [Path(given).expanduser()]
-    for folder in folders:
-        if any(size_of(folder / name) >= 0 for name in names):
-            return folder
-    looked = few([str(folder) for folder in folders])
-    raise InputError(
-        f"{str(file)!r}: no image is found, such as {names[0]!r}; images=FOLDER says "
-        f"where they are. Looked in{looked}"
-    )
+        return [Path(given).expanduser()]
+    part = file.stem.removeprefix("instances_")  # annotations/instances_train2017.json
+    above = file.parent.parent
+    return [
+        *(file.parent, file.parent / "images"),
+        *(above / part, above / "images" / part, above / "images", above),
+    ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,12 @@ from jft.data.decode import DecodeError
 from jft.types import VOID
 
 _CROSSINGS = 2**20  # of edges with rows, worked out at once
+
+NO_SEGMENTATION = "an object has no segmentation"
+FLAT = "one polygon without the list around it, read as such"
+PAIRS = "points as lists [x, y], read as polygons"
+SHORT = "parts of fewer than three points, which cover nothing and are left out"
+DIALECTS = (FLAT, PAIRS, SHORT)
 
 Polygon = npt.NDArray[np.float32]
 
@@ -36,55 +42,96 @@ class Shape:
     """One object in an image.
 
     Attributes:
-        place: Its class, or `VOID` for a crowd.
+        label: Its class index, or `VOID` for a crowd.
         outline: Polygons float32 [n, 2] of x and y, runs, or what is wrong with them.
+        dialect: One of `DIALECTS`; empty if all is as COCO writes it.
     """
 
-    place: int
+    label: int
     outline: tuple[Polygon, ...] | Runs | str
+    dialect: str = ""
 
 
-def read_shape(segmentation: Any, place: int) -> Shape:
-    """Take over what stands under `segmentation`; what is wrong is kept as text."""
+def read_shape(segmentation: Any, label: int) -> Shape:
+    """Read what an annotation has as `segmentation`; what is wrong is kept as text.
+
+    Polygons are lists [x, y, x, y, ...]; exporters also write one polygon without the
+    list around it, and points as [x, y].
+    """
     if isinstance(segmentation, dict):
-        return Shape(place, _read_runs(cast(dict[str, Any], segmentation)))
+        return Shape(label, _read_runs(cast(dict[str, Any], segmentation)))
     if not isinstance(segmentation, list) or not segmentation:
-        return Shape(place, "an object has no segmentation")
-    polygons: list[Polygon] = []
-    for numbers in cast(list[Any], segmentation):
-        polygon = _read_polygon(numbers)
-        if polygon is None:
-            return Shape(place, "a polygon is no list of pairs of finite numbers")
-        polygons.append(polygon)
-    return Shape(place, tuple(polygons))
+        return Shape(label, NO_SEGMENTATION)
+    parts = cast(list[Any], segmentation)
+    points = isinstance(parts[0], list) and len(cast(list[Any], parts[0])) == 2
+    whole = None if isinstance(parts[0], list) and not points else _read_polygon(parts)
+    if whole is not None:
+        polygons, dialect = [whole], PAIRS if points else FLAT
+    else:
+        polygons, dialect = [*map(_read_polygon, parts)], ""
+        if any(isinstance(p, list) and p and isinstance(p[0], list) for p in parts):
+            dialect = PAIRS
+    read = [polygon for polygon in polygons if polygon is not None]
+    if len(read) < len(polygons):
+        return Shape(label, "a polygon is no list of pairs of finite numbers")
+    good = tuple(polygon for polygon in read if len(polygon) > 2)
+    if not good:
+        return Shape(label, "an outline of fewer than three points covers nothing")
+    return Shape(label, good, SHORT if len(good) < len(read) else dialect)
 
 
 def _read_polygon(numbers: Any) -> Polygon | None:
-    if not isinstance(numbers, list) or not all(
-        type(number) in (int, float) and abs(number) < 1e9
-        for number in cast(list[Any], numbers)
-    ):
+    """Return the points [n, 2] of [x, y, x, y, ...] or of [[x, y], ...]."""
+    try:
+        array = np.array(numbers)
+    except ValueError:  # lists of several lengths
         return None
-    flat = np.array(numbers, np.float32)
-    return flat.reshape(-1, 2) if len(flat) % 2 == 0 else None
+    points = array.ndim == 2 and array.shape[1] == 2
+    if not points and (array.ndim != 1 or len(array) % 2):
+        return None
+    if array.dtype.kind not in "iuf" or not (np.abs(array) < 1e9).all():
+        return None
+    return array.astype(np.float32).reshape(-1, 2)
+
+
+def covers_nothing(shape: Shape, height: int, width: int) -> bool:
+    """Tell whether a shape has no area, or lies between pixels or outside the image."""
+    outline = shape.outline
+    if isinstance(outline, str):
+        return False
+    if isinstance(outline, Runs):
+        counts = outline.counts
+        if isinstance(counts, tuple):
+            return not any(counts[1::2])
+        return sum(not ord(character) - 48 & 32 for character in counts[:8]) < 2
+    return all(
+        _polygon_area(polygon) == 0 or _misses(polygon, (width, height))
+        for polygon in outline
+    )
+
+
+def _misses(polygon: Polygon, size: tuple[int, int]) -> bool:
+    """Tell whether no pixel centre lies in the rectangle around a polygon."""
+    low, high = np.ceil([polygon.min(axis=0) - 0.5, polygon.max(axis=0) - 0.5])
+    return bool((low.clip(0, size) >= high.clip(0, size)).any())
 
 
 def _read_runs(given: dict[str, Any]) -> Runs | str:
-    size, counts = given.get("size"), given.get("counts")
-    wrong = "run lengths need a size of two numbers, and counts"
-    if not _are_whole(size) or len(size) != 2:
-        return wrong
-    if isinstance(counts, str):
-        return Runs(size[0], size[1], counts)
-    return Runs(size[0], size[1], tuple(counts)) if _are_whole(counts) else wrong
+    size, counts = _whole_numbers(given.get("size")), given.get("counts")
+    lengths = counts if isinstance(counts, str) else _whole_numbers(counts)
+    if size is None or len(size) != 2 or lengths is None:
+        return "run lengths need a size of two numbers, and counts"
+    return Runs(size[0], size[1], lengths)
 
 
-def _are_whole(numbers: Any) -> TypeGuard[list[int]]:
-    """Tell whether this is a list of whole numbers from 0 on."""
-    return isinstance(numbers, list) and all(
-        type(number) is int and 0 <= number < 2**31
+def _whole_numbers(numbers: Any) -> tuple[int, ...] | None:
+    """Return a list of whole numbers from 0 on, also if written as 40.0."""
+    if not isinstance(numbers, list) or not all(
+        type(number) in (int, float) and 0 <= number < 2**31 and number == int(number)
         for number in cast(list[Any], numbers)
-    )
+    ):
+        return None
+    return tuple(map(int, cast(list[Any], numbers)))
 
 
 def decode_counts(text: str) -> list[int]:
@@ -117,7 +164,7 @@ def decode_counts(text: str) -> list[int]:
 
 
 def paint(shapes: Sequence[Shape], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return the mask [H, W] of class places: 0, and the shapes over it.
+    """Return the mask [H, W] of class indices: 0, and the shapes over it.
 
     Crowds lie below, then the larger shapes, so that small ones are seen whole.
 
@@ -127,10 +174,10 @@ def paint(shapes: Sequence[Shape], height: int, width: int) -> npt.NDArray[np.ui
     mask = np.zeros((height, width), np.uint8)
     drawn = [_area(shape, height, width) for shape in shapes]
     order = sorted(
-        range(len(shapes)), key=lambda i: (shapes[i].place != VOID, -drawn[i][0])
+        range(len(shapes)), key=lambda i: (shapes[i].label != VOID, -drawn[i][0])
     )
     for i in order:
-        _draw(mask, shapes[i].place, drawn[i][1])
+        _draw(mask, shapes[i].label, drawn[i][1])
     return mask
 
 
@@ -162,19 +209,19 @@ def _polygon_area(polygon: Polygon) -> float:
 
 
 def _draw(
-    mask: npt.NDArray[np.uint8], place: int, outline: tuple[Polygon, ...] | list[int]
+    mask: npt.NDArray[np.uint8], label: int, outline: tuple[Polygon, ...] | list[int]
 ) -> None:
     """Set the pixels of a shape to its class, in place."""
     if isinstance(outline, list):
         ones = np.repeat(np.arange(len(outline)) % 2 == 1, outline)
-        mask[ones.reshape(mask.shape[::-1]).T] = place
+        mask[ones.reshape(mask.shape[::-1]).T] = label
         return
     for polygon in outline:
-        _fill(mask, polygon.astype(np.float64), place)
+        _fill(mask, polygon.astype(np.float64), label)
 
 
 def _fill(
-    mask: npt.NDArray[np.uint8], polygon: npt.NDArray[np.float64], place: int
+    mask: npt.NDArray[np.uint8], polygon: npt.NDArray[np.float64], label: int
 ) -> None:
     """Set the pixels whose centres lie within a polygon, by the even-odd rule.
 
@@ -196,7 +243,7 @@ def _fill(
     for rows, columns in _crossings(polygon - origin, *switches.shape):
         np.bitwise_xor.at(switches, (rows, columns), 1)
     inside = np.bitwise_xor.accumulate(switches, axis=1)[:, :-1]
-    mask[top:bottom, left:right][inside == 1] = place
+    mask[top:bottom, left:right][inside == 1] = label
 
 
 def _inside(edge: float, size: int) -> int:
