@@ -55,7 +55,8 @@ def ways(how: str) -> Callable[[str], object]:
     from safetensors.numpy import load_file
 
     from jft.weights.files import read_tensors
-    from jft.weights.load import place
+    from jft.weights.find import find_weights
+    from jft.weights.load import assign
     from jft.weights.opened import open_weights
     from jft.weights.pretrained import load_pretrained
 
@@ -68,12 +69,11 @@ def ways(how: str) -> Callable[[str], object]:
     wanted, spec = shapes(), MODELS["resnet50"]
 
     def placed(tensors: Mapping[str, np.ndarray]) -> object:
-        fitting, _ = place(wanted, tensors, "the file", spec)
+        fitting, _ = assign(wanted, tensors, "the file", spec)
         return jax.block_until_ready(jax.device_put(fitting))
 
     def hashed(path: str) -> object:
-        opened = open_weights(path)
-        assert opened is not None
+        opened = open_weights(find_weights(path))
         return placed(opened.tensors), opened.sha256
 
     if how == "placed":

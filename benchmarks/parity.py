@@ -85,9 +85,9 @@ class Ours:
 
     def place(self, tensors: Tensors) -> Tensors:
         """Return our variables with a checkpoint's values."""
-        from jft.weights.load import place
+        from jft.weights.load import assign
 
-        placed, _ = place(self.shapes, tensors, "the network", self.spec)
+        placed, _ = assign(self.shapes, tensors, "the network", self.spec)
         assert set(placed) == set(self.shapes)
         return placed
 

@@ -12,7 +12,7 @@ from jft.models import config_of
 from jft.predict.predictor import Predictor
 from jft.runs.directory import RunDirectory
 from jft.tasks import to_dict
-from jft.weights.hub import is_name
+from jft.weights.find import is_name
 from jft.weights.layout import Layout
 from jft.weights.pretrained import Pretrained
 

@@ -23,7 +23,7 @@ from jft.weights.export import (
     to_layout,
     write_weights,
 )
-from jft.weights.hub import RANDOM
+from jft.weights.find import RANDOM
 from jft.weights.pretrained import Pretrained, load_pretrained
 
 # A path with another ending is a folder.

@@ -12,9 +12,11 @@ from jft import config as configs
 from jft import tree
 from jft.devices import tune_cpu
 from jft.errors import InputError
+from jft.models import configured
 from jft.runs.directory import open_run
-from jft.weights.hub import RANDOM
-from jft.weights.pretrained import WeightsFor, open_for
+from jft.weights.find import RANDOM, find_weights
+from jft.weights.opened import Opened, open_weights
+from jft.weights.pretrained import build
 
 
 def interpolate(
@@ -99,23 +101,28 @@ def pretrained_variables(run: str | os.PathLike[str]) -> dict[str, jax.Array]:
             "interpolate from"
         )
     began = directory.read("manifest.json")["weights"]
-    weights = _open_again(run, config)
-    sha256 = weights.opened.sha256 if weights.opened else ""
-    if sha256 != began["sha256"]:
+    opened = _open_again(run, config)
+    if opened.sha256 != began["sha256"]:
         raise InputError(
             f"{config.weights} no longer holds the weights that {run} began with: its "
-            f"sha256 is {sha256}, and was {began['sha256']}"
+            f"sha256 is {opened.sha256}, and was {began['sha256']}"
         )
+    spec = configured(opened.network(config.model))
     # With a head for their own classes, which is left out if the run had another.
-    built = weights.build(weights.num_classes)
+    built = build(
+        opened,
+        spec,
+        opened.preprocess_for(spec, config.image_size),
+        opened.head_classes(spec) or spec.num_classes,
+    )
     flat = tree.flatten(built.variables)
     kept = set(built.report.loaded) - set(began["reinitialised"])
     return {name: leaf for name, leaf in flat.items() if name in kept}
 
 
-def _open_again(run: str | os.PathLike[str], config: configs.TrainConfig) -> WeightsFor:
+def _open_again(run: str | os.PathLike[str], config: configs.TrainConfig) -> Opened:
     try:
-        return open_for(config.model, config.weights, image_size=config.image_size)
+        return open_weights(find_weights(config.weights))
     except InputError as error:
         raise InputError(
             f"the weights that {run} began with cannot be read again: {error}"

@@ -7,13 +7,13 @@ from typing import Any
 
 from jft import config as configs
 from jft import tree
-from jft.config import ModelConfig, TrainConfig
+from jft.config import TrainConfig
 from jft.data.spec import parse_spec
 from jft.errors import InputError
 from jft.freeze import norms
 from jft.freeze.phases import plan_phases
 from jft.models import ModelSpec, configured
-from jft.weights.hub import RANDOM, find_weights
+from jft.weights.find import Found, find_weights
 from jft.weights.published import other_network
 
 
@@ -37,17 +37,19 @@ def check(config: TrainConfig) -> TrainConfig:
 
     attempt(configs.check, config)
     attempt(_check_decay_rules, config.optim.decay_rules)
-    attempt(find_weights, config.weights)
+    found = attempt(find_weights, config.weights, config.model.name)
+    if found:
+        config = dataclasses.replace(config, weights=found.name)
     attempt(_check_data, config.data)
     if config.model.name is None and not problems:
-        config = with_model(config)
+        config = with_model(config, found)
     if config.model.name is not None:
         spec = attempt(configured, config.model)
         if spec:
             attempt(plan_phases, config, spec)
             attempt(norms.parse, config.norm, spec)
         if spec and not problems:
-            attempt(check_fits, config, spec)
+            attempt(check_fits, config, spec, found)
     if problems:
         raise InputError("\n".join(problems))
     return config
@@ -61,43 +63,29 @@ def _check_data(data: str) -> None:
     parse_spec(data).check()
 
 
-def with_model(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with the network that its weights say they are for.
+def with_model(config: TrainConfig, found: Found) -> TrainConfig:
+    """Return the configuration with the network that its weights are for.
 
     Raises:
-        InputError: Nothing says it, or the weights cannot be used.
+        InputError: Nothing states it, or the weights cannot be used.
     """
-    if config.weights == RANDOM:
-        raise InputError("random weights need a network: give --model.name")
-    known = known_model(config.weights)
-    if known is None:
-        raise InputError(
-            f"nothing says which network {config.weights} is for: give --model.name"
-        )
-    return dataclasses.replace(config, model=known.changed(config.model))
+    if found.model:
+        model = found.model.changed(config.model)
+    else:
+        from jft.weights.opened import open_weights
+
+        model = open_weights(found).network(config.model)
+    return dataclasses.replace(config, model=model)
 
 
-def known_model(weights: str) -> ModelConfig | None:
-    """Return the network that weights are for, without reading them if possible."""
-    found = find_weights(weights)
-    if found and found.model:
-        return ModelConfig(name=found.model)
-    # What reads weights imports JAX, which takes a second.
-    from jft.weights.opened import model_of
-
-    return model_of(weights)
-
-
-def check_fits(config: TrainConfig, spec: ModelSpec) -> None:
+def check_fits(config: TrainConfig, spec: ModelSpec, found: Found) -> None:
     """Check the network against the weights' name and the size of the images.
 
     Raises:
         InputError: The weights are another network's, or too little is left to see.
     """
-    found = find_weights(config.weights)
-    stated = found.model if found else None
-    if stated not in (None, spec.name):
-        raise InputError(other_network(config.weights, stated, spec.name))
+    if found.model and found.model.name != spec.name:
+        raise InputError(other_network(found.name, found.model.name, spec.name))
     if config.image_size is not None:
         spec.check_size(config.image_size)
 

@@ -1,6 +1,5 @@
 """All that a run is made of before it begins: data, network, phases, steps."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from jft.data.sources import Splits, list_data, open_splits, require_readable
 from jft.devices import Devices, get_devices, tune_cpu
 from jft.errors import InputError
 from jft.freeze.phases import plan_phases
-from jft.models import ModelSpec, config_of
+from jft.models import ModelSpec, config_of, configured
 from jft.models.norm import require_two_values
 from jft.runs.saved import ModelCard
 from jft.step import HELD_OUT, make_eval_step, make_train_step
@@ -26,7 +25,9 @@ from jft.train import crossing
 from jft.train.legs import Start, begin, check_rules
 from jft.train.objective import check_task, make_task
 from jft.train.preflight import workdir_of
-from jft.weights.pretrained import WeightsFor, open_for
+from jft.weights.find import find_weights
+from jft.weights.opened import open_weights
+from jft.weights.pretrained import build
 
 COMPILERS = 2  # steps of several phases are compiled at the same time
 
@@ -157,20 +158,25 @@ def prepare(
     _check_batch(config, devices)
     dataset = list_data(config.data)
     check_task(config, dataset.task)
-    weights = open_for(config.model, config.weights, image_size=config.image_size)
-    weights = with_decoder(weights, dataset, config.model.decoder)
-    check_rules(config, weights.spec)
+    opened = open_weights(find_weights(config.weights, config.model.name))
+    spec = configured(opened.network(config.model))
+    preprocess = opened.preprocess_for(spec, config.image_size)
+    spec = with_decoder(spec, dataset, config.model.decoder)
+    check_rules(config, spec)
     splits = open_splits(
         dataset,
-        weights.preprocess,
+        preprocess,
         crop=config.augment.resized_crop,
         cache=config.cache,
         processes=config.workers,
     )
     report(splits.report.to_json())
     require_readable(splits)
-    _check_sweep(config, weights.spec, len(splits.train))
-    pretrained = weights.build(
+    _check_sweep(config, spec, len(splits.train))
+    pretrained = build(
+        opened,
+        spec,
+        preprocess,
         len(splits.class_names),
         class_names=splits.class_names,
         seed=config.seed,
@@ -192,11 +198,11 @@ def prepare(
     return Setup(config, devices, splits, batches, start)
 
 
-def with_decoder(weights: WeightsFor, dataset: Dataset, wanted: str) -> WeightsFor:
+def with_decoder(spec: ModelSpec, dataset: Dataset, wanted: str) -> ModelSpec:
     """Return the network with a decoder if, and only if, the data has masks.
 
     Args:
-        weights: The network, with the decoder that was asked for or is its own.
+        spec: The network, with the decoder that was asked for or is its own.
         dataset: What there is to learn.
         wanted: The decoder that was asked for, or auto.
 
@@ -204,20 +210,18 @@ def with_decoder(weights: WeightsFor, dataset: Dataset, wanted: str) -> WeightsF
         InputError: A decoder was asked for that has nothing to learn from, or there is
             to be none for masks.
     """
-    spec = weights.spec
     if dataset.task != "segmentation":
         if spec.decoder != "none":
             raise InputError(
                 f"{spec.name} with a {spec.decoder} decoder learns from masks, and "
                 f"{dataset.name} has none: it is for {dataset.task}"
             )
-        return weights
+        return spec
     if spec.decoder != "none":
-        return weights
+        return spec
     if wanted == "none":
         raise InputError(
             f"{dataset.name} has masks, which need a decoder: leave model.decoder at "
             "auto, or take fcn, deeplabv3 or unet"
         )
-    spec = spec.adapted(decoder="unet")
-    return dataclasses.replace(weights, spec=spec)
+    return spec.adapted(decoder="unet")

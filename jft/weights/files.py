@@ -1,23 +1,19 @@
-"""The door to checkpoint files: their tensors by name, whatever the container.
+"""Reads checkpoint files: their tensors by name, whatever the container.
 
 Nothing in a file is ever executed, and neither torch nor pickle is needed.
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
-
-import numpy as np
 
 from jft.errors import InputError, nearest
 from jft.weights import npz
 from jft.weights.hdf5 import read as hdf5
 from jft.weights.keras.read import WEIGHTS_MEMBER, read_keras, read_keras_archive
-from jft.weights.lazy import Contents, LazyTensors
+from jft.weights.lazy import Contents
 from jft.weights.ranges import FileRange
 from jft.weights.safetensors import read_safetensors
 from jft.weights.sharded import INDEX_SUFFIX, merged, read_shards
@@ -43,42 +39,13 @@ _OTHER_FORMATS = (
 _HEAD = 512
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The tensors of one file, or of the files that an index lists.
-
-    Attributes:
-        tensors: Each array in the file's dtype, bf16 as `ml_dtypes.bfloat16`; arrays
-            may be read-only, may share memory and need not be contiguous. Those of
-            safetensors, NumPy and Keras are read from the file whenever asked for, and
-            an InputError then says that the file has changed or is damaged.
-        metadata: The file's own notes (safetensors `__metadata__`), else empty.
-        files: What was read.
-    """
-
-    tensors: Mapping[str, np.ndarray]
-    metadata: Mapping[str, str]
-    files: tuple[FileRange, ...]
-
-    @cached_property
-    def sha256(self) -> str:
-        """The hex digest of the file's bytes, which are read once more for it.
-
-        Of several files, the digest of their sorted digests, one on each line.
-        """
-        digests = sorted(file.sha256() for file in self.files)
-        if len(digests) == 1:
-            return digests[0]
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-def read_tensors(path: str | os.PathLike[str]) -> Checkpoint:
+def read_tensors(path: str | os.PathLike[str]) -> Contents:
     """Read the named tensors of a checkpoint.
 
     The content decides the format, not the extension; only an index of several files
     must be named `.index.json`. Prefixes that DataParallel (`module.`) or
-    torch.compile (`_orig_mod.`) put before every name are dropped. How tensors are
-    named in each format, its reader says.
+    torch.compile (`_orig_mod.`) put before every name are dropped. The reader of each
+    format describes how it names tensors.
 
     Args:
         path: The file, or an index of several.
@@ -103,8 +70,8 @@ def read_tensors(path: str | os.PathLike[str]) -> Checkpoint:
             raise InputError("holds no tensors")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    tensors = LazyTensors(_without_prefixes(contents.readers), str(path))
-    return Checkpoint(tensors, contents.metadata, files)
+    readers = _without_prefixes(dict(contents.readers))
+    return replace(contents, readers=readers, files=files, source=str(path))
 
 
 def _open(path: Path) -> FileRange:

@@ -1,26 +1,54 @@
 """Tensors by name, each read from its file when it is asked for."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from jft.errors import InputError
+from jft.weights.ranges import FileRange
 
 Reader = Callable[[], np.ndarray]
 """Gives one tensor; raises InputError if the file turns out to be damaged."""
 
 
-class Contents(NamedTuple):
-    """What one file holds.
+@dataclass(frozen=True)
+class Contents:
+    """What one file holds, or the files that an index lists.
 
     Attributes:
         readers: A reader for each tensor, by the tensor's name.
-        metadata: The file's own notes.
+        metadata: The file's own notes (safetensors `__metadata__`), else empty.
+        files: What was read.
+        source: The path, which begins every message.
     """
 
-    readers: dict[str, Reader]
-    metadata: dict[str, str]
+    readers: Mapping[str, Reader]
+    metadata: Mapping[str, str]
+    files: tuple[FileRange, ...] = ()
+    source: str = ""
+
+    @property
+    def tensors(self) -> "LazyTensors":
+        """Each array in the file's dtype, bf16 as `ml_dtypes.bfloat16`.
+
+        Arrays may be read-only, may share memory and need not be contiguous. Those of
+        safetensors, NumPy and Keras are read from the file whenever asked for, and an
+        InputError then says that the file has changed or is damaged.
+        """
+        return LazyTensors(self.readers, self.source)
+
+    @property
+    def sha256(self) -> str:
+        """The hex digest of the file's bytes, which are read once more for it.
+
+        Of several files, the digest of their sorted digests, one on each line.
+        """
+        digests = sorted(file.sha256() for file in self.files)
+        if len(digests) == 1:
+            return digests[0]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 class LazyTensors(Mapping[str, np.ndarray]):

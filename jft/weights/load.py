@@ -64,13 +64,13 @@ def usual_preprocess(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Prep
     return spec.preprocess
 
 
-def place(
+def assign(
     shapes: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
     source: str,
     spec: ModelSpec,
     *,
-    fresh_head: bool = False,
+    new_head: bool = False,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the variables that a checkpoint gives, and the tensors it has to spare.
 
@@ -83,7 +83,7 @@ def place(
         tensors: The checkpoint's tensors by their own names.
         source: Named in the error.
         spec: The network.
-        fresh_head: Leave the head's last layer out whatever its size.
+        new_head: Leave the head's last layer out whatever its size.
 
     Returns:
         Arrays of our shapes and dtypes, by our names, each in memory that a device may
@@ -97,11 +97,11 @@ def place(
     theirs = {name: layout.name(name, spec) for name in shapes}
     _check_task(theirs, tensors, source, spec)
     head = [name for name in shapes if name.split("/")[1] == "head"]
-    fresh_head |= _other_classes(shapes, tensors, layout, spec)
+    new_head |= _other_classes(shapes, tensors, layout, spec)
     if not any(theirs[name] in tensors for name in head):
         left_out = set(head)
     else:
-        last = head_names(spec) if fresh_head else ()
+        last = head_names(spec) if new_head else ()
         left_out = {name for name in last if theirs[name] in tensors}
     wanted = [name for name in shapes if name not in left_out]
     # The largest first: they are in memory twice while little else is there.
@@ -113,7 +113,7 @@ def place(
     with ThreadPoolExecutor(READERS) as pool:
         found = dict(zip(by_size, pool.map(fit, by_size), strict=True))
     fitted = {name: found[name] for name in wanted}
-    placed = {name: array for name, (_, array) in fitted.items() if array is not None}
+    loaded = {name: array for name, (_, array) in fitted.items() if array is not None}
     problems = [
         f"- {name.partition('/')[2]} ({theirs[name]}): {problem}"
         for name, (problem, _) in fitted.items()
@@ -126,8 +126,8 @@ def place(
         f"- {n}: in the checkpoint, not in the model" for n in spare if n not in ignored
     ]
     if problems:
-        raise InputError(_message(source, sorted(problems), len(placed), len(shapes)))
-    return placed, ignored
+        raise InputError(_message(source, sorted(problems), len(loaded), len(shapes)))
+    return loaded, ignored
 
 
 def _other_classes(

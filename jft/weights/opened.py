@@ -1,10 +1,11 @@
-"""Weights by any name that `--weights` takes, read, with all they say of themselves."""
+"""Weights that are open: their tensors, and what is known of them."""
 
+import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -12,143 +13,186 @@ import numpy as np
 from jft import tree
 from jft.config import ModelConfig
 from jft.errors import InputError
+from jft.models import ModelSpec
 from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
-from jft.runs.saved import load_card, load_model
-from jft.weights.files import Checkpoint, read_tensors
-from jft.weights.hub import Local, fetch, find_weights
+from jft.weights.files import read_tensors
+from jft.weights.find import RANDOM, Found, fetch
+from jft.weights.load import head_classes, usual_preprocess
+from jft.weights.published import Description
+
+MARK = "jft"
+"""The note that jft puts into its own files; without it, notes are not ours."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """Weights that have been read, but not yet put into a network.
+    """Weights that are open, but not yet in a network.
 
     Attributes:
-        source: The file or name that was asked for.
-        tensors: By their own names.
+        source: How `--weights` names them.
+        tensors: By their own names; empty for random weights.
         digest: Waits for the hex digest of their files, and returns it.
-        model: The network they are for, with what was changed of it; None if nothing
-            says it.
-        preprocess: What they expect of images; None if nothing says it.
-        class_names: What the outputs of their head mean; empty if nothing says it.
-        about: What is known of where they are from: url, revision, licence, labels.
+        model: The network that they state, with what was changed of it; None if they
+            do not state it.
+        preprocess: How they expect images; None if they do not state it.
+        class_names: What the outputs of their head mean; empty if they do not state it.
+        task: What they have learned, from `jft.tasks.to_dict`; None if they do not
+            state it.
+        about: Where they are from: url, revision, licence, labels, if known.
     """
 
     source: str
-    tensors: Mapping[str, np.ndarray]
-    digest: Callable[[], str]
-    model: ModelConfig | None
-    preprocess: Preprocess | None
-    class_names: tuple[str, ...]
-    about: Mapping[str, str]
+    tensors: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    digest: Callable[[], str] = str
+    model: ModelConfig | None = None
+    preprocess: Preprocess | None = None
+    class_names: tuple[str, ...] = ()
+    task: Mapping[str, Any] | None = None
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def sha256(self) -> str:
-        """The hex digest of their files.
+        """The hex digest of their files; empty for random weights.
 
         Raises:
             InputError: A file has changed since it was opened.
         """
         return self.digest()
 
+    def network(self, wanted: ModelConfig) -> ModelConfig:
+        """Return the network that is wanted; what it leaves open, the weights decide.
 
-def open_weights(weights: str | os.PathLike[str]) -> Opened | None:
-    """Find weights, download them if need be, and read them; None for random ones.
+        Raises:
+            InputError: Neither names the network.
+        """
+        if self.model and wanted.name in (None, self.model.name):
+            return self.model.changed(wanted)
+        if wanted.name is None:
+            what = "random weights" if self.source == RANDOM else self.source
+            raise InputError(
+                f"{what}: unknown network; give --model.name (in Python, name)"
+            )
+        return wanted
 
-    What the file itself says goes before what a table or a folder says of it.
+    def preprocess_for(
+        self, spec: ModelSpec, image_size: int | None = None
+    ) -> Preprocess:
+        """Return how pixels become the input of a network with these weights.
+
+        Args:
+            spec: The network.
+            image_size: Side of its input in pixels; None takes the weights'.
+
+        Raises:
+            InputError: The images are too small for the network.
+        """
+        preprocess = self.preprocess or usual_preprocess(self.tensors, spec)
+        if image_size is not None:
+            preprocess = dataclasses.replace(preprocess, size=image_size)
+        spec.check_size(preprocess.size)
+        return preprocess
+
+    def head_classes(self, spec: ModelSpec) -> int | None:
+        """Return the number of classes of their head; None if they have none.
+
+        Raises:
+            InputError: They name another number of classes.
+        """
+        count, named = head_classes(self.tensors, spec), len(self.class_names)
+        if count and named not in (0, count):
+            raise InputError(
+                f"{self.source} names {named} classes, but its head has {count}"
+            )
+        return count
+
+
+def open_weights(found: Found) -> Opened:
+    """Download weights if need be, open their files, and read what they state.
+
+    What a file itself states goes before what a table or a folder states of it. JAX is
+    imported only for the weights of a run.
 
     Raises:
-        InputError: There are no such weights, or they cannot be used.
+        InputError: They cannot be fetched, are damaged, or cannot be used.
     """
-    local = _fetch(weights)
-    if local is None:
-        return None
-    source = os.fspath(weights)
-    if local.is_run:
-        return _open_run(source, local)
-    checkpoint = read_tensors(local.path)
-    stated = checkpoint.metadata
-    preprocess, class_names = _described(stated, source)
+    if found.is_random:
+        return Opened(found.name)
+    stated = fetch(found)
+    if found.is_run:
+        return _open_run(found, stated)
+    contents = read_tensors(stated.path)
+    notes = contents.metadata if MARK in contents.metadata else {}
+    preprocess, class_names, task = _described(notes, found.name)
     return Opened(
-        source=source,
-        tensors=checkpoint.tensors,
-        digest=_hashing(checkpoint),
-        model=_model(stated, local.model),
-        preprocess=preprocess or local.preprocess,
-        class_names=class_names or local.class_names,
-        about=local.metadata,
+        source=found.name,
+        tensors=contents.tensors,
+        digest=_in_thread(lambda: contents.sha256),
+        model=_model(notes, stated.model),
+        preprocess=preprocess or stated.preprocess,
+        class_names=class_names or stated.class_names,
+        task=task,
+        about=stated.about,
     )
 
 
-def model_of(weights: str | os.PathLike[str]) -> ModelConfig | None:
-    """Return the network that weights say they are for; None if nothing says it.
+def _open_run(found: Found, stated: Description) -> Opened:
+    # It imports JAX, which takes a second.
+    from jft.runs.saved import load_model
 
-    Raises:
-        InputError: There are no such weights, or they cannot be used.
-    """
-    local = _fetch(weights)
-    if local is None:
-        return None
-    if local.is_run:
-        return load_card(local.path / "final").network
-    return _model(read_tensors(local.path).metadata, local.model)
-
-
-def _model(stated: Mapping[str, str], otherwise: str | None) -> ModelConfig | None:
-    """Return the network that a file states, as `export` has written it there."""
-    name = stated.get("model", otherwise)
-    if name is None:
-        return None
-    width = stated.get("width", "")
-    decoder: Any = stated.get("decoder", "auto")
-    known = ("auto", *get_args(Decoder))
-    if decoder not in known:
-        raise InputError(f"no decoder {decoder!r}; valid: {', '.join(known)}")
-    return ModelConfig(
-        name=name,
-        width=int(width) if width.isdecimal() else None,
-        pooled_head=stated.get("pooled_head") == "true",
-        decoder=decoder,
-    )
-
-
-def _fetch(weights: str | os.PathLike[str]) -> Local | None:
-    found = find_weights(os.fspath(weights))
-    return fetch(found) if found else None
-
-
-def _open_run(source: str, local: Local) -> Opened:
-    saved = load_model(local.path / "final")
+    saved = load_model(stated.path / "final")
     flat = tree.flatten(saved.variables)
     return Opened(
-        source=source,
+        source=found.name,
         tensors={name: np.asarray(leaf) for name, leaf in flat.items()},
         digest=lambda: saved.card.digest,
         model=saved.card.network,
         preprocess=saved.card.preprocess,
         class_names=saved.card.class_names,
-        about=local.metadata,
+        task=saved.card.task,
+        about=stated.about,
     )
 
 
-def _hashing(checkpoint: Checkpoint) -> Callable[[], str]:
-    """Hash in a thread, while others trace the network and place the tensors."""
-    with_one = ThreadPoolExecutor(1)
-    hashing = with_one.submit(lambda: checkpoint.sha256)
-    with_one.shutdown(wait=False)
-    return hashing.result
+def _in_thread(digest: Callable[[], str]) -> Callable[[], str]:
+    """Hash while others trace the network and read the tensors."""
+    pool = ThreadPoolExecutor(1)
+    hashing = pool.submit(digest)
+    pool.shutdown(wait=False)
+    return partial(hashing.result)
+
+
+def _model(notes: Mapping[str, str], otherwise: str | None) -> ModelConfig | None:
+    """Return the network that a file states, as `export` has written it there."""
+    name = notes.get("model", otherwise)
+    if name is None:
+        return None
+    width = notes.get("width", "")
+    decoder: Any = notes.get("decoder", "auto")
+    known = ("auto", *get_args(Decoder))
+    if decoder not in known:
+        raise InputError(f"unknown decoder {decoder!r}; valid: {', '.join(known)}")
+    return ModelConfig(
+        name=name,
+        width=int(width) if width.isdecimal() else None,
+        pooled_head=notes.get("pooled_head") == "true",
+        decoder=decoder,
+    )
 
 
 def _described(
-    metadata: Mapping[str, str], source: str
-) -> tuple[Preprocess | None, tuple[str, ...]]:
-    """Return the preprocessing and class names that a file states of itself."""
+    notes: Mapping[str, str], source: str
+) -> tuple[Preprocess | None, tuple[str, ...], dict[str, Any] | None]:
+    """Return the preprocessing, class names and task that a file states."""
     try:
-        stated = json.loads(metadata.get("preprocess", "null"))
-        names: Any = json.loads(metadata.get("class_names", "[]"))
+        stated = json.loads(notes.get("preprocess", "null"))
+        names: Any = json.loads(notes.get("class_names", "[]"))
+        task: Any = json.loads(notes.get("task", "null"))
         preprocess = Preprocess.from_dict(stated) if stated else None
     except (ValueError, AttributeError, RecursionError, TypeError) as error:
         raise InputError(f"{source}: its metadata is damaged: {error}") from None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise InputError(f"{source}: its class names are no list of names: {names!r}")
-    return preprocess, tuple(names)
+    if not isinstance(task, dict | None):
+        raise InputError(f"{source}: its task is no object: {task!r:.80}")
+    return preprocess, tuple(names), task

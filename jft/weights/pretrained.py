@@ -1,6 +1,5 @@
 """A network by name with its weights: built, initialised, loaded, ready to call."""
 
-import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ import numpy as np
 from flax.core import FrozenDict
 
 from jft import tree
-from jft.config import BUNDLED_WEIGHTS, ModelConfig
+from jft.config import ModelConfig
 from jft.devices import tune_cpu
 from jft.errors import InputError
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
 from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
-from jft.weights.hub import RANDOM
-from jft.weights.load import LoadReport, head_classes, place, usual_preprocess
+from jft.weights.find import DEFAULT, find_weights
+from jft.weights.load import LoadReport, assign
 from jft.weights.opened import Opened, open_weights
 from jft.weights.published import other_network
 
@@ -78,7 +77,7 @@ class Pretrained:
 
 def load_pretrained(
     name: str | None = None,
-    weights: str | os.PathLike[str] = BUNDLED_WEIGHTS,
+    weights: str | os.PathLike[str] = DEFAULT,
     num_classes: int | None = None,
     *,
     image_size: int | None = None,
@@ -89,14 +88,15 @@ def load_pretrained(
     """Build a network and load its weights.
 
     Args:
-        name: One of `jft.models.MODELS`; None takes what the weights say.
+        name: One of `jft.models.MODELS`; None takes the network that the weights state.
         weights: A checkpoint file or folder, a run, or a name such as
-            "torchvision:resnet50" or "hf:OWNER/REPO"; "none" for random ones.
+            "torchvision:resnet50" or "hf:OWNER/REPO"; "default" for the network's own
+            published weights, "none" for random ones.
         num_classes: Outputs of the head; None takes the checkpoint's. A head of
             another size than the checkpoint's is newly initialised.
         image_size: Side of the network's input in pixels; None takes the weights'.
-        width: Channels of the first stage; None takes the weights', if they say it, or
-            the network's own.
+        width: Channels of the first stage; None takes the weights', if they state it,
+            or the network's own.
         pooled_head: Leave out the hidden layers of a VGG's classifier.
         seed: Fixes newly initialised values.
 
@@ -104,132 +104,93 @@ def load_pretrained(
         InputError: An unknown name, an unreadable file, or tensors that do not fit.
     """
     tune_cpu()
+    opened = open_weights(find_weights(weights, name))
     wanted = ModelConfig(name=name, width=width, pooled_head=pooled_head)
-    prepared = open_for(wanted, weights, image_size=image_size)
-    if num_classes is not None:
-        return prepared.build(num_classes, seed=seed)
-    built = prepared.build(prepared.num_classes, seed=seed)
-    if prepared.opened and built.report.reinitialised:
+    spec = configured(opened.network(wanted))
+    preprocess = opened.preprocess_for(spec, image_size)
+    count = num_classes or opened.head_classes(spec) or spec.num_classes
+    built = build(opened, spec, preprocess, count, seed=seed)
+    if num_classes is None and opened.tensors and built.report.reinitialised:
         raise InputError(
-            f"{weights} has no head for this network: say num_classes to get a new one"
+            f"{opened.source} has no head for {spec.name}: give num_classes for a new "
+            "one"
         )
     return built
 
 
-@dataclass(frozen=True)
-class WeightsFor:
-    """Weights and the network that they are about to go into.
-
-    Attributes:
-        spec: The network.
-        opened: The weights; None for random ones.
-        preprocess: How pixels become its input.
-    """
-
-    spec: ModelSpec
-    opened: Opened | None
-    preprocess: Preprocess
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of the weights' head, or the network's usual number."""
-        tensors = self.opened.tensors if self.opened else {}
-        return head_classes(tensors, self.spec) or self.spec.num_classes
-
-    def build(
-        self,
-        num_classes: int,
-        *,
-        class_names: tuple[str, ...] = (),
-        seed: int = 0,
-    ) -> Pretrained:
-        """Build the network around the weights.
-
-        Args:
-            num_classes: Outputs of the head.
-            class_names: What they mean. If the weights' head is for other classes, it
-                is newly initialised, as one of another size is.
-            seed: Fixes newly initialised values.
-        """
-        model = self.spec.build(num_classes)
-        theirs = self.opened.class_names if self.opened else ()
-        other = bool(class_names and theirs) and class_names != theirs
-        variables, report = _fill(model, self, seed, other)
-        known = class_names or (() if report.reinitialised else theirs)
-        return Pretrained(
-            spec=self.spec,
-            model=model,
-            variables=variables,
-            preprocess=self.preprocess,
-            report=report,
-            class_names=known,
-            about=self.opened.about if self.opened else {},
-        )
-
-
-def open_for(
-    wanted: ModelConfig,
-    weights: str | os.PathLike[str],
+def build(
+    opened: Opened,
+    spec: ModelSpec,
+    preprocess: Preprocess,
+    num_classes: int,
     *,
-    image_size: int | None = None,
-) -> WeightsFor:
-    """Read weights by path or name for a network.
+    class_names: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Pretrained:
+    """Build a network around open weights.
 
     Args:
-        wanted: The network; what it leaves open, the weights decide.
-        weights: As `load_pretrained` takes them.
-        image_size: Side of the network's input in pixels; None takes the weights'.
+        opened: The weights.
+        spec: The network.
+        preprocess: How pixels become its input, as `Opened.preprocess_for` returns it.
+        num_classes: Outputs of the head.
+        class_names: What they mean. A head of the weights that is for other classes is
+            newly initialised, as one of another size is.
+        seed: Fixes newly initialised values.
 
     Raises:
-        InputError: An unknown name, an unreadable file, or weights that say that they
-            are another network's.
+        InputError: The tensors do not fit the network.
     """
-    opened = open_weights(weights)
-    known = opened.model if opened else None
-    if known and wanted.name not in (None, known.name):
-        raise InputError(other_network(str(weights), known.name, str(wanted.name)))
-    spec = configured(known.changed(wanted) if known else wanted)
-    preprocess = spec.preprocess
-    if opened:
-        preprocess = opened.preprocess or usual_preprocess(opened.tensors, spec)
-    if image_size is not None:
-        preprocess = dataclasses.replace(preprocess, size=image_size)
-    spec.check_size(preprocess.size)
-    names = opened.class_names if opened else ()
-    outputs = head_classes(opened.tensors, spec) if opened and names else None
-    if outputs not in (None, len(names)):
-        raise InputError(
-            f"{weights} names {len(names)} classes, but its head has {outputs}"
-        )
-    return WeightsFor(spec, opened, preprocess)
+    model = spec.build(num_classes)
+    opened.head_classes(spec)
+    theirs = opened.class_names
+    other = bool(class_names and theirs) and class_names != theirs
+    variables, report = _fill(model, opened, spec, preprocess.size, seed, other)
+    known = class_names or (() if report.reinitialised else theirs)
+    return Pretrained(
+        spec=spec,
+        model=model,
+        variables=variables,
+        preprocess=preprocess,
+        report=report,
+        class_names=known,
+        about=opened.about,
+    )
 
 
 def _fill(
-    model: Network, prepared: WeightsFor, seed: int, fresh_head: bool
+    model: Network,
+    opened: Opened,
+    spec: ModelSpec,
+    size: int,
+    seed: int,
+    new_head: bool,
 ) -> tuple[FrozenDict[str, Any], LoadReport]:
     """Return all variables: the checkpoint's, and initial values for the others."""
-    size, opened = prepared.preprocess.size, prepared.opened
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
-    placed: dict[str, np.ndarray] = {}
+    loaded: dict[str, np.ndarray] = {}
     ignored: tuple[str, ...] = ()
-    if opened:
-        placed, ignored = place(
-            shapes,
-            opened.tensors,
-            opened.source,
-            prepared.spec,
-            fresh_head=fresh_head,
-        )
-    fresh = sorted(set(shapes) - set(placed))
+    if opened.tensors:
+        try:
+            loaded, ignored = assign(
+                shapes, opened.tensors, opened.source, spec, new_head=new_head
+            )
+        except InputError as error:
+            stated = opened.model.name if opened.model else spec.name
+            if stated == spec.name:
+                raise
+            message = other_network(opened.source, stated, spec.name)
+            raise InputError(f"{message}\n{error}") from None
+    new = sorted(set(shapes) - set(loaded))
     report = LoadReport(
-        source=opened.source if opened else RANDOM,
-        sha256=opened.sha256 if opened else "",
-        loaded=tuple(sorted(placed)),
-        reinitialised=tuple(fresh),
+        source=opened.source,
+        sha256=opened.sha256,
+        loaded=tuple(sorted(loaded)),
+        reinitialised=tuple(new),
         ignored=ignored,
     )
-    values = jax.device_put(placed) | _initial(model, image, fresh, seed)
+    values = jax.device_put(loaded) | _initial(model, image, new, seed)
     flat = {name: values[name] for name in shapes}
     return FrozenDict(tree.unflatten(flat)), report
 

@@ -2,8 +2,9 @@
 
 import csv
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +32,14 @@ _VOC = (
     *("__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus"),
     *("car", "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike"),
     *("person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+# Which weights a network starts from unless told otherwise; the first that exist.
+_DEFAULTS = (
+    r"torchvision:\w+/\w+_V\d+",
+    r"keras:\w+",
+    r"bit:M-R\d+x\d",
+    r"timm:\w+d\.(ra2|bt)_in1k",
 )
 
 # Pillow's numbers of its filters.
@@ -82,6 +91,19 @@ def by_file_name(name: str) -> Published | None:
     return found[0] if len(found) == 1 and found[0].file.startswith("https:") else None
 
 
+def default_weights(model: str) -> str | None:
+    """Return the name of the weights that a network usually starts from, if any.
+
+    torchvision's newest; else those of Keras for its own networks, BiT-M, which its
+    paper transfers from, or the default tag of timm 1.0.
+    """
+    names = [name for name, row in published().items() if row.model == model]
+    for pattern in _DEFAULTS:
+        if fitting := [name for name in names if re.fullmatch(pattern, name)]:
+            return max(fitting, key=lambda name: (len(name), name))
+    return None
+
+
 def read_table(text: str) -> Mapping[str, Published]:
     """Return the rows of a table of weights, given as CSV, by their names."""
     rows = (_published(row) for row in csv.DictReader(text.splitlines()))
@@ -101,19 +123,25 @@ def _published(row: dict[str, str]) -> Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a repository says of its weights; empty or None where it does not.
+    """What a publisher states of weights; empty or None where it does not.
 
     Attributes:
+        path: The file on this machine, or the index of several beside it; of a run, its
+            folder.
         model: The network, one of `jft.models.MODELS`.
         preprocess: What it expects of images.
         class_names: What the outputs of its head mean.
         licence: The licence of the weights.
+        about: Of source, url, licence, labels, top1 (percent) and revision, those
+            that are known.
     """
 
+    path: Path = Path()
     model: str | None = None
     preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
     licence: str = ""
+    about: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def read_description(folder: Path) -> Description:
@@ -186,8 +214,8 @@ def _describe(config: Mapping[str, Any]) -> Description:
 def other_network(weights: str, stated: str | None, name: str) -> str:
     """Return the message for weights that are another network's than the one named."""
     return (
-        f"{weights} holds weights of {stated}, not {name}: take that model "
-        "(--model.name), or other weights (--weights)"
+        f"{weights} holds weights of {stated}, not of {name}: choose that network with "
+        "--model.name, or other weights with --weights"
     )
 
 

@@ -90,8 +90,8 @@ def weights_in(path: Path) -> Path:
     return path
 
 
-def said_beside(path: Path) -> Description:
-    """Return what the config in a folder of weights, or beside its file, says."""
+def described_beside(path: Path) -> Description:
+    """Return what the config in a folder of weights, or beside its file, states."""
     if path.is_dir():
         return read_description(path)
     if path.name in WEIGHT_FILES or path.name.endswith(INDEX):

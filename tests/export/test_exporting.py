@@ -94,7 +94,11 @@ def test_a_folder_for_timm_has_its_config(
 ):
     spec = dataclasses.replace(SMALL["deep"], name="small_resnet_d")
     monkeypatch.setitem(MODELS, spec.name, spec)
-    metadata = {"model": spec.name, "class_names": json.dumps(list("abcde"))}
+    metadata = {
+        "jft": "0",
+        "model": spec.name,
+        "class_names": json.dumps(list("abcde")),
+    }
     source = tmp_path / "net.safetensors"
     write_weights(source, numbered(spec), metadata)
     exported = convert_weights(str(source), str(tmp_path / "net"), "timm")

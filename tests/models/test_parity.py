@@ -26,7 +26,7 @@ from jft.tasks import Classification
 from jft.train.legs import begin
 from jft.weights.export import to_layout
 from jft.weights.files import read_tensors
-from jft.weights.load import LoadReport, place
+from jft.weights.load import LoadReport, assign
 from jft.weights.names import layout_of
 from jft.weights.pretrained import Pretrained
 
@@ -86,7 +86,7 @@ def network(name: str) -> Pretrained:
     model = spec.build(reference.CLASSES)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(0), image))
-    placed, _ = place(shapes, tensors_of(name), "reference", spec)
+    placed, _ = assign(shapes, tensors_of(name), "reference", spec)
     assert set(placed) == set(shapes)
     variables = FrozenDict(tree.unflatten(placed))
     report = LoadReport("reference", "", tuple(sorted(placed)), ())
@@ -156,7 +156,7 @@ def test_a_torchvision_vgg_file_gives_the_logits_of_torch():
     model = spec.build(exact.shape[1])
     x = normalise(jnp.asarray(images), spec.preprocess)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(0), x))
-    placed, ignored = place(shapes, tensors, str(path), spec)
+    placed, ignored = assign(shapes, tensors, str(path), spec)
     assert len(placed) + len(ignored) == len(tensors)
     logits = jax.jit(model.apply)(tree.unflatten(placed), x)
     assert distance(logits, exact) < LOGITS_TOLERANCE

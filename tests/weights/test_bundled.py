@@ -18,7 +18,7 @@ from jft.models import CIFAR_PREPROCESS
 from jft.step import make_eval_step
 from jft.tasks import Classification
 from jft.weights.files import read_tensors
-from jft.weights.hub import find_weights
+from jft.weights.find import find_weights
 from jft.weights.pretrained import Pretrained, load_pretrained
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -31,10 +31,9 @@ CIFAR_CLASSES = (
 
 
 def bundled_file() -> Path:
-    found = find_weights(BUNDLED_WEIGHTS)
-    assert found is not None
-    assert isinstance(found.place, Path)
-    return found.place
+    location = find_weights(BUNDLED_WEIGHTS).location
+    assert isinstance(location, Path)
+    return location
 
 
 @pytest.fixture(scope="module")

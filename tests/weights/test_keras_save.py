@@ -13,7 +13,7 @@ from jft.errors import InputError
 from jft.models import MODELS, ModelSpec
 from jft.weights.export import find_layout, layout_in, to_layout, write_weights
 from jft.weights.files import read_tensors
-from jft.weights.load import place
+from jft.weights.load import assign
 from jft.weights.names import layouts
 
 ENDINGS = (".weights.h5", ".h5")
@@ -34,7 +34,7 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     variables = numbered(spec)
     write(path, spec, variables)
     shapes = shapes_of(spec.build(5))
-    placed, ignored = place(shapes, read_tensors(path).tensors, "file", spec)
+    placed, ignored = assign(shapes, read_tensors(path).tensors, "file", spec)
     assert ignored == ()
     assert set(placed) == set(variables)
     for ours, array in variables.items():

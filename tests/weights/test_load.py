@@ -17,13 +17,14 @@ from conftest import TINY
 from networks import SMALL, numbered
 
 from jft import models, tree
-from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import ModelSpec
 from jft.preprocess import CAFFE
 from jft.weights.export import find_layout, to_layout
-from jft.weights.load import head_classes, place, usual_preprocess
-from jft.weights.pretrained import Pretrained, load_pretrained, open_for
+from jft.weights.find import find_weights
+from jft.weights.load import assign, head_classes, usual_preprocess
+from jft.weights.opened import open_weights
+from jft.weights.pretrained import Pretrained, build, load_pretrained
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 WEIGHTS = SHARED / "weights"
@@ -72,7 +73,7 @@ def save(tmp_path: Path) -> Save:
     def write(tensors: Tensors, **metadata: str) -> str:
         path = tmp_path / "weights.safetensors"
         contiguous = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
-        safetensors.numpy.save_file(contiguous, path, metadata or None)
+        safetensors.numpy.save_file(contiguous, path, {"jft": "0", **metadata})
         return str(path)
 
     return write
@@ -91,7 +92,7 @@ def flat(built: Pretrained) -> dict[str, np.ndarray]:
 
 def test_torch_tensors_land_under_our_names_in_our_layout(shapes: dict[str, Any]):
     tensors = torch_tensors()
-    placed, ignored = place(shapes, tensors, "file", TINY)
+    placed, ignored = assign(shapes, tensors, "file", TINY)
     assert list(placed) == list(shapes)
     assert ignored == ()
     assert len(tensors) == len(placed)
@@ -155,7 +156,7 @@ def test_all_that_does_not_fit_is_in_one_sorted_message(shapes: dict[str, Any]):
         best_prec1=np.zeros(()),
     )
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "net.pth", TINY)
+        assign(shapes, tensors, "net.pth", TINY)
     assert str(caught.value).splitlines() == [
         "net.pth: 6 tensors do not fit (23 of the model's 27 do)",
         "- best_prec1: in the checkpoint, not in the model",
@@ -172,7 +173,7 @@ def test_all_that_does_not_fit_is_in_one_sorted_message(shapes: dict[str, Any]):
 def test_a_long_message_is_cut_and_counts_what_it_leaves_out(shapes: dict[str, Any]):
     tensors = {f"extra{i:02}": np.zeros(1) for i in range(20)}
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "file", TINY)
+        assign(shapes, tensors, "file", TINY)
     lines = str(caught.value).splitlines()
     assert lines[0] == "file: 45 tensors do not fit (0 of the model's 27 do)"
     assert lines[1] == "- extra00: in the checkpoint, not in the model"
@@ -185,7 +186,7 @@ def test_a_head_that_is_missing_is_an_error(missing: str, shapes: dict[str, Any]
     tensors = torch_tensors()
     del tensors[missing]
     with pytest.raises(InputError, match="not in the checkpoint"):
-        place(shapes, tensors, "file", TINY)
+        assign(shapes, tensors, "file", TINY)
 
 
 def test_only_a_head_of_other_classes_is_left_out(tiny: ModelSpec, save: Save):
@@ -205,7 +206,7 @@ def test_a_head_of_other_inputs_is_an_error(shapes: dict[str, Any]):
         linear__weight=np.zeros((3, 9), np.float32), linear__bias=np.zeros(3)
     )
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "file", TINY)
+        assign(shapes, tensors, "file", TINY)
     assert "head/kernel (linear.weight): model (8, 10), checkpoint (9, 3)" in str(
         caught.value
     )
@@ -218,11 +219,11 @@ def test_only_the_head_may_have_another_shape(name: str, shapes: dict[str, Any])
     array = tensors[theirs[name]]
     tensors[theirs[name]] = np.concatenate([array, array])
     with pytest.raises(InputError, match=f"- {name}/"):
-        place(shapes, tensors, "file", TINY, fresh_head=True)
+        assign(shapes, tensors, "file", TINY, new_head=True)
 
 
 def test_a_fresh_head_can_be_asked_for(shapes: dict[str, Any]):
-    placed, _ = place(shapes, torch_tensors(), "file", TINY, fresh_head=True)
+    placed, _ = assign(shapes, torch_tensors(), "file", TINY, new_head=True)
     assert set(shapes) - set(placed) == {"params/head/kernel", "params/head/bias"}
 
 
@@ -232,10 +233,11 @@ def test_class_names_that_differ_make_the_head_fresh(tiny: ModelSpec, save: Save
     assert load_pretrained("tiny", path).class_names == names
     fresh = load_pretrained("tiny", path, num_classes=2)
     assert fresh.class_names == ()
-    same = open_for(ModelConfig(name="tiny"), path).build(10, class_names=names)
+    opened = open_weights(find_weights(path))
+    same = build(opened, tiny, tiny.preprocess, 10, class_names=names)
     assert same.report.reinitialised == ()
     others = tuple(reversed(names))
-    other = open_for(ModelConfig(name="tiny"), path).build(10, class_names=others)
+    other = build(opened, tiny, tiny.preprocess, 10, class_names=others)
     assert other.report.reinitialised == ("params/head/bias", "params/head/kernel")
     assert other.class_names == others
 
@@ -243,7 +245,7 @@ def test_class_names_that_differ_make_the_head_fresh(tiny: ModelSpec, save: Save
 @pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_other_floats_become_float32(kind: Any, shapes: dict[str, Any]):
     tensors = {n: a.astype(kind) for n, a in torch_tensors().items()}
-    placed, _ = place(shapes, tensors, "file", TINY)
+    placed, _ = assign(shapes, tensors, "file", TINY)
     for array in placed.values():
         assert array.dtype == np.float32
     np.testing.assert_array_equal(
@@ -254,7 +256,7 @@ def test_other_floats_become_float32(kind: Any, shapes: dict[str, Any]):
 def test_a_float64_beyond_float32_is_not_finite(shapes: dict[str, Any]):
     tensors = torch_tensors(bn1__bias=np.array([1e39, -1e300, 1e38, 0]))
     with pytest.raises(InputError) as caught:
-        place(shapes, tensors, "file", TINY)
+        assign(shapes, tensors, "file", TINY)
     assert "- stem/norm/bias (bn1.bias): 2 of 4 values are not finite" in str(
         caught.value
     )
@@ -262,7 +264,7 @@ def test_a_float64_beyond_float32_is_not_finite(shapes: dict[str, Any]):
 
 def test_float64_is_rounded_to_the_nearest_float32(shapes: dict[str, Any]):
     third = np.full(4, 1 / 3)
-    placed, _ = place(shapes, torch_tensors(bn1__bias=third), "file", TINY)
+    placed, _ = assign(shapes, torch_tensors(bn1__bias=third), "file", TINY)
     assert set(placed["params/stem/norm/bias"]) == {np.float32(1 / 3)}
 
 
@@ -296,15 +298,20 @@ def test_our_own_names_are_checked_too(tiny: ModelSpec, save: Save):
     ]
 
 
-def test_weights_of_another_model_are_refused_by_name(tiny: ModelSpec, save: Save):
-    path = save(torch_tensors(), model="resnet18")
+def test_weights_of_another_network_that_do_not_fit_are_refused_by_its_name(
+    tiny: ModelSpec, save: Save
+):
+    path = save(torch_tensors(bn1__weight=None), model="resnet18")
     with pytest.raises(InputError) as caught:
         load_pretrained("tiny", path)
-    assert str(caught.value) == (
-        f"{path} holds weights of resnet18, not tiny: take that "
-        "model (--model.name), or other weights (--weights)"
+    assert str(caught.value).splitlines()[0] == (
+        f"{path} holds weights of resnet18, not of tiny: choose that network with "
+        "--model.name, or other weights with --weights"
     )
-    load_pretrained("tiny", save(torch_tensors(), model="tiny"))
+    # Where they fit, what the user asks for wins.
+    built = load_pretrained("tiny", save(torch_tensors(), model="resnet18"))
+    assert built.spec == tiny
+    assert built.report.reinitialised == ()
 
 
 def test_preprocessing_travels_with_the_file(tiny: ModelSpec, save: Save):
@@ -430,7 +437,7 @@ def test_the_device_takes_over_what_was_placed_without_a_copy(
     tiny: ModelSpec, shapes: dict[str, Any]
 ):
     tensors = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-    placed, _ = place(shapes, tensors, "a file", tiny)
+    placed, _ = assign(shapes, tensors, "a file", tiny)
     for name, array in placed.items():
         taken = jax.device_put(array, jax.devices("cpu")[0])
         assert taken.unsafe_buffer_pointer() == array.ctypes.data, name

@@ -8,7 +8,7 @@ from jft.errors import InputError
 from jft.models import MODELS, ModelSpec
 from jft.weights.export import find_layout, to_layout
 from jft.weights.layout import Layout
-from jft.weights.load import head_classes, place
+from jft.weights.load import assign, head_classes
 from jft.weights.names import layout_of, layouts
 
 DECODING = {
@@ -36,7 +36,7 @@ def test_out_and_in_again_is_the_same_to_the_bit(spec: ModelSpec, layout: Layout
     assert all(array.flags.c_contiguous for array in tensors.values())
     assert layout_of(tensors, variables, spec).names == layout.names
     assert head_classes(tensors, spec) == 5
-    placed, ignored = place(shapes_of(spec.build(5)), tensors, "file", spec)
+    placed, ignored = assign(shapes_of(spec.build(5)), tensors, "file", spec)
     assert list(ignored) == sorted(counters)
     assert list(placed) == list(variables)
     for name, array in variables.items():

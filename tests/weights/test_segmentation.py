@@ -9,7 +9,7 @@ from networks import SMALL, numbered, shapes_of
 from jft.errors import InputError
 from jft.models import MODELS, ModelSpec
 from jft.weights.export import find_layout, to_layout
-from jft.weights.load import head_classes, place, usual_preprocess
+from jft.weights.load import assign, head_classes, usual_preprocess
 from jft.weights.published import by_file_name, published
 
 FCN = SMALL["bottleneck"].adapted(decoder="fcn")
@@ -25,7 +25,7 @@ def fresh(
 ) -> tuple[set[str], tuple[str, ...]]:
     """Return what a checkpoint leaves new, and what is left of it."""
     shapes = shapes_of(spec.build(5))
-    placed, ignored = place(shapes, tensors, "file", spec, **options)
+    placed, ignored = assign(shapes, tensors, "file", spec, **options)
     return set(shapes) - set(placed), ignored
 
 
@@ -46,7 +46,7 @@ def test_other_classes_make_the_last_layer_new_and_it_alone(layout: str):
     assert fresh(FCN, tensors)[0] == last
     same = written(FCN, layout)
     assert fresh(FCN, same)[0] == set()
-    assert fresh(FCN, same, fresh_head=True)[0] == last
+    assert fresh(FCN, same, new_head=True)[0] == last
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_classifiers_weights_are_a_backbone_under_a_new_head(
     tensors = written(SMALL[name], layout)
     assert head_classes(tensors, spec) is None
     shapes = shapes_of(spec.build(5))
-    placed, ignored = place(shapes, tensors, "file", spec)
+    placed, ignored = assign(shapes, tensors, "file", spec)
     assert set(shapes) - set(placed) == {n for n in shapes if "/head/" in n}
     before = numbered(SMALL[name])
     for ours, array in placed.items():
@@ -91,7 +91,7 @@ def test_a_kerass_vgg_brings_its_pixels_to_a_decoder_too():
 def test_a_segmentation_networks_weights_are_refused_for_a_classifier(layout: str):
     spec = SMALL["bottleneck"]
     with pytest.raises(InputError) as caught:
-        place(shapes_of(spec.build(5)), written(FCN, layout), "x.pth", spec)
+        assign(shapes_of(spec.build(5)), written(FCN, layout), "x.pth", spec)
     assert str(caught.value) == (
         "x.pth holds a segmentation network, and resnet50 gives an image one class: "
         "take other weights, or a network with a decoder"

@@ -15,10 +15,11 @@ from hosts import COMMIT, Host
 from jft.errors import InputError
 from jft.models import MODELS
 from jft.preprocess import CAFFE, INCEPTION, Preprocess
-from jft.weights import hub, published, transfer
+from jft.weights import find as find_module
+from jft.weights import published, transfer
 from jft.weights.download import Link
-from jft.weights.hub import Found, Local, fetch, find_weights
-from jft.weights.published import Published, read_table
+from jft.weights.find import Found, fetch, find_weights
+from jft.weights.published import Description, Published, read_table
 from jft.weights.repository import WEIGHT_FILES, Repository
 
 DATA = b"weights" * 10_000
@@ -84,7 +85,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Published]:
     """Take a table of few weights for the real one."""
     table = read_table(TABLE)
     monkeypatch.setattr(published, "published", lambda: table)
-    monkeypatch.setattr(hub, "published", lambda: table)
+    monkeypatch.setattr(find_module, "published", lambda: table)
     return table
 
 
@@ -112,12 +113,10 @@ def json_bytes(value: Any) -> bytes:
 
 
 def find(weights: str) -> Found:
-    found = find_weights(weights)
-    assert found is not None
-    return found
+    return find_weights(weights)
 
 
-def get(weights: str) -> Local:
+def get(weights: str) -> Description:
     return fetch(find(weights))
 
 
@@ -148,16 +147,18 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def test_random_and_bundled_weights():
-    assert find_weights("none") is None
+    assert find("none").is_random
     found = find("resnet20-cifar10")
-    local = fetch(found)
-    assert local == Local(path=found.place, metadata={"source": "resnet20-cifar10"})
-    assert found.place.is_file()
+    path = fetch(found).path
+    about = {"source": "resnet20-cifar10"}
+    assert fetch(found) == Description(path=path, about=about)
+    assert found.location == path
+    assert path.is_file()
 
 
 def test_finding_weights_imports_nothing_heavy():
     code = (
-        "import sys; from jft.weights.hub import find_weights as f\n"
+        "import sys; from jft.weights.find import find_weights as f\n"
         "f('torchvision:resnet50'); f('timm:resnet50.a1_in1k'); f('hf:a/b')\n"
         "heavy = {'jax', 'flax', 'huggingface_hub', 'rich', 'http.client'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -209,7 +210,7 @@ class TestNames:
         [
             (
                 "torchvison:resnet50",
-                "no source; did you mean 'torchvision'? (sources: t",
+                "unknown source 'torchvison'; did you mean 'torchvision'? (sources: t",
             ),
             (
                 "torchvision:resnet50/IMAGENET1K_V3",
@@ -269,7 +270,7 @@ class TestFiles:
         assert local.model == "resnet50"
         assert local.preprocess
         assert local.preprocess.resized == 232
-        assert local.metadata["top1"] == "80.858"
+        assert local.about["top1"] == "80.858"
         path.write_bytes(DATA[1:])
         message = fetch_refusal(str(path))
         assert (
@@ -338,7 +339,7 @@ class TestLinks:
         assert local.path.read_bytes() == DATA
         assert local.path.name == PTH
         assert (local.model, local.preprocess) == ("resnet50", known.preprocess)
-        assert local.metadata == {
+        assert local.about == {
             "source": "torchvision:resnet50",
             "url": known.file,
             "licence": "BSD",
@@ -352,7 +353,7 @@ class TestLinks:
         keras, bit = (get(n) for n in ("keras:vgg16", "bit:M-R50x1"))
         assert keras.preprocess == CAFFE
         assert bit.preprocess == INCEPTION
-        assert "top1" not in bit.metadata
+        assert "top1" not in bit.about
 
     def test_an_address_with_a_digest(self, host: Host):
         host.files["/host.example.org/net.pth"] = DATA
@@ -386,7 +387,7 @@ class TestRepositories:
             mean=(0.5, 0.4, 0.3),
             std=(0.25, 0.2, 0.1),
         )
-        assert local.metadata == {
+        assert local.about == {
             "source": "hf:somebody/net",
             "url": f"{host.url}/hub/somebody/net/tree/main",
             "licence": "apache-2.0",
@@ -423,7 +424,7 @@ class TestRepositories:
         host.add_repository("timm/resnet50.a1_in1k", {"model.safetensors": DATA})
         local = get("timm:resnet50.a1_in1k")
         assert local.preprocess == table["timm:resnet50.a1_in1k"].preprocess
-        assert local.metadata["top1"] == "80.1"
+        assert local.about["top1"] == "80.1"
         assert not [path for _, path, _ in host.asked if "config" in path]
 
     def test_one_in_several_files(self, host: Host):
@@ -512,7 +513,7 @@ class TestRepositories:
     def test_the_environment_is_honoured(self, host: Host, tmp_path: Path):
         host.add_repository("some/net", {"model.safetensors": DATA})
         code = (
-            "from jft.weights.hub import *\n"
+            "from jft.weights.find import *\n"
             "print(fetch(find_weights('hf:some/net')).path)"
         )
         command = [sys.executable, "-c", code]
@@ -525,7 +526,9 @@ class TestRepositories:
 
 
 class TestConfigs:
-    def described(self, folder: Path, config: Any, processor: Any = None) -> Local:
+    def described(
+        self, folder: Path, config: Any, processor: Any = None
+    ) -> Description:
         write(folder, {"config.json": json_bytes(config), "model.safetensors": DATA})
         if processor is not None:
             write(folder, {"preprocessor_config.json": json_bytes(processor)})
@@ -672,13 +675,13 @@ class TestTheRealTable:
         self, real: Mapping[str, Published], monkeypatch: pytest.MonkeyPatch
     ):
         monkeypatch.setattr(published, "published", lambda: real)
-        monkeypatch.setattr(hub, "published", lambda: real)
+        monkeypatch.setattr(find_module, "published", lambda: real)
         for name, row in real.items():
             assert row.model in MODELS
             found = find(name)
             assert found.published == row
-            if isinstance(found.place, Link):
-                assert published.by_file_name(found.place.cached.name) == row
+            if isinstance(found.location, Link):
+                assert published.by_file_name(found.location.cached.name) == row
         for model, version in (("resnet50", 2), ("vgg16", 1)):
             name = f"torchvision:{model}/IMAGENET1K_V{version}"
             assert find(f"torchvision:{model}").published == real[name]

@@ -1,7 +1,8 @@
-"""Where weights are found: the one grammar of `--weights`, and fetching what it names.
+"""Finds weights: the one grammar of `--weights`, and fetching what it names.
 
-none                                    random ones
-resnet20-cifar10                        those that come with jft
+none                                    random weights
+default                                 the network's own published weights
+resnet20-cifar10                        the weights that come with jft
 PATH                                    a file, a folder of weights, a run
 torchvision:resnet50/IMAGENET1K_V2      without a version, its newest
 timm:resnet50.a1_in1k                   any weights of timm for a network jft has
@@ -14,94 +15,87 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from jft.config import BUNDLED_WEIGHTS
+from jft.config import BUNDLED_WEIGHTS, ModelConfig
 from jft.errors import InputError, nearest
-from jft.preprocess import Preprocess
 from jft.weights.download import Link, fetch_file, intact
 from jft.weights.published import (
     Description,
     Published,
     by_file_name,
     check_model,
+    default_weights,
     published,
 )
 from jft.weights.repository import (
     Repository,
+    described_beside,
     fetch_repository,
-    said_beside,
     weights_in,
 )
 
 RANDOM = "none"
+DEFAULT = "default"
 BUNDLED = {BUNDLED_WEIGHTS: ("resnet20", "resnet20_cifar10.safetensors")}
 """Network and file of each."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Weights that exist, as far as that can be told without the network.
+    """Weights that exist, as far as that is known without a download.
 
     Attributes:
-        name: What was asked for.
-        place: Where they are: a file or folder, a file on the web, or a repository.
+        name: How `--weights` names them; never "default".
+        location: A file or folder, a file on the web, or a repository; None for random
+            weights.
         published: What is known of them by their name.
-        is_run: The place is the folder of a jft run.
+        is_run: The location is the folder of a jft run.
     """
 
     name: str
-    place: Path | Link | Repository
+    location: Path | Link | Repository | None = None
     published: Published | None = None
     is_run: bool = False
 
     @property
-    def model(self) -> str | None:
-        """The network they are for, if their name says it."""
+    def is_random(self) -> bool:
+        """Whether the network starts from random values."""
+        return self.location is None
+
+    @property
+    def model(self) -> ModelConfig | None:
+        """The network they are for; None if their name does not tell."""
         if self.published:
-            return self.published.model
-        return BUNDLED[self.name][0] if self.name in BUNDLED else None
+            return ModelConfig(name=self.published.model)
+        return ModelConfig(name=BUNDLED[self.name][0]) if self.name in BUNDLED else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Local:
-    """Weights on this machine, and what their publisher says of them.
+def find_weights(weights: str | os.PathLike[str], model: str | None = None) -> Found:
+    """Return what `--weights` names.
 
-    Attributes:
-        path: The file that holds them, or the index of several beside it; of a run,
-            its folder.
-        model: The network they are for, one of `jft.models.MODELS`; None if unsaid.
-        preprocess: What they expect of images; None if unsaid.
-        class_names: What the outputs of their head mean; empty if unsaid.
-        metadata: Of source, url, licence, labels, top1 (percent) and revision, those
-            that are known.
-        is_run: They are those of a jft run.
-    """
+    Nothing is downloaded, JAX is not imported, and nothing is opened: an unknown name
+    is refused at once, but a repository that does not exist only when it is opened.
 
-    path: Path
-    model: str | None = None
-    preprocess: Preprocess | None = None
-    class_names: tuple[str, ...] = ()
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
-    is_run: bool = False
-
-
-def find_weights(weights: str) -> Found | None:
-    """Return what `--weights` names; None for random ones.
-
-    Nothing is downloaded, and the network is not touched: an unknown name is told at
-    once, but a repository that does not exist only by `fetch`.
+    Args:
+        weights: As the module describes.
+        model: The network, whose own published weights are the default; None for
+            that of the weights that come with jft.
 
     Raises:
-        InputError: There is no such file, name or scheme.
+        InputError: There is no such file, name or source, or the network has no
+            published weights.
     """
+    weights = os.fspath(weights)
+    if weights == DEFAULT:
+        weights = _default(model)
     if weights == RANDOM:
-        return None
+        return Found(weights)
     if weights in BUNDLED:
-        place = Path(str(resources.files("jft.weights") / BUNDLED[weights][1]))
-        return Found(weights, place)
+        file = Path(str(resources.files("jft.weights") / BUNDLED[weights][1]))
+        return Found(weights, file)
     scheme, colon, rest = weights.partition(":")
     if colon and scheme in _SCHEMES:
         return _SCHEMES[scheme](weights, rest)
@@ -111,61 +105,69 @@ def find_weights(weights: str) -> Found | None:
         return _on_disk(weights, path)
     if colon and scheme.isalnum():
         raise InputError(
-            f"no weights {weights!r}: {scheme!r} is no source"
+            f"no weights {weights!r}: unknown source {scheme!r}"
             f"{nearest(scheme, _SCHEMES)} (sources: {', '.join(_SCHEMES)})"
         )
     raise InputError(_no_such_file(weights, path))
 
 
-def fetch(found: Found) -> Local:
+def fetch(found: Found) -> Description:
     """Return weights as files on this machine, downloaded if need be, and checked.
 
     Raises:
-        InputError: They cannot be had, or are not what their publisher says.
+        InputError: They cannot be fetched, or are not what their publisher states.
     """
-    known, place, said = found.published, found.place, Description()
-    if isinstance(place, Repository):
-        path, said = fetch_repository(place, described=known is not None)
-    elif isinstance(place, Link):
-        path = fetch_file(place)
-    elif found.is_run:
-        return Local(path=place, metadata={"source": found.name}, is_run=True)
-    else:
-        path = weights_in(place)
-        said = said_beside(place)
+    known, location = found.published, found.location
+    path, described = Path(), Description()
+    if isinstance(location, Repository):
+        path, described = fetch_repository(location, described=known is not None)
+    elif isinstance(location, Link):
+        path = fetch_file(location)
+    elif location and found.is_run:
+        path = location
+    elif location:
+        path = weights_in(location)
+        described = described_beside(location)
     if known:
-        said = replace(
-            said,
+        described = replace(
+            described,
             model=known.model,
             preprocess=known.preprocess,
-            class_names=known.class_names or said.class_names,
+            class_names=known.class_names or described.class_names,
             licence=known.licence,
         )
         _check_published(found, path)
-    return Local(
-        path=path,
-        model=said.model,
-        preprocess=said.preprocess,
-        class_names=said.class_names,
-        metadata=_metadata(found, path, said),
-    )
+    return replace(described, path=path, about=_about(found, path, described.licence))
 
 
 def is_name(weights: str) -> bool:
     """Tell whether weights are given by name, the same on every machine."""
     scheme, colon, _ = weights.partition(":")
-    return weights in {RANDOM, *BUNDLED} or bool(colon and scheme in _SCHEMES)
+    return weights in {RANDOM, DEFAULT, *BUNDLED} or bool(colon and scheme in _SCHEMES)
 
 
-def _metadata(found: Found, path: Path, said: Description) -> dict[str, str]:
+def _default(model: str | None) -> str:
+    for name, (network, _) in BUNDLED.items():
+        if model in (None, network):
+            return name
+    found = default_weights(check_model(str(model)))
+    if found is None:
+        raise InputError(
+            f"{model} has no published weights that jft knows: name a file with "
+            f"--weights, or {RANDOM} for random weights"
+        )
+    return found
+
+
+def _about(found: Found, path: Path, licence: str) -> dict[str, str]:
     known = found.published
-    facts = {"source": found.name, "licence": said.licence}
-    if isinstance(found.place, Link):
-        facts["url"] = found.place.url
-    if isinstance(found.place, Repository):
-        facts |= {"url": found.place.page, "revision": path.parent.name}
+    facts = {"source": found.name, "licence": licence}
+    if isinstance(found.location, Link):
+        facts["url"] = found.location.url
+    if isinstance(found.location, Repository):
+        facts |= {"url": found.location.page, "revision": path.parent.name}
     if known:
-        facts["labels"] = known.labels
+        facts["licence"], facts["labels"] = known.licence, known.labels
         facts["top1"] = "" if known.top1 is None else str(known.top1)
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -182,8 +184,8 @@ def _on_disk(weights: str, path: Path) -> Found:
 
 
 def _check_published(found: Found, path: Path) -> None:
-    known, place = found.published, found.place
-    done = isinstance(place, Link) and known and place.digest == known.digest
+    known, link = found.published, found.location
+    done = isinstance(link, Link) and known and link.digest == known.digest
     if known and known.digest and not done and not intact(path, known.digest):
         raise InputError(
             f"{path} is not the file that was published under this name, "
@@ -192,7 +194,7 @@ def _check_published(found: Found, path: Path) -> None:
 
 
 def _no_such_file(weights: str, path: Path) -> str:
-    valid = [*BUNDLED, RANDOM]
+    valid = [*BUNDLED, RANDOM, DEFAULT]
     siblings: list[str] = []
     with contextlib.suppress(OSError, ValueError):
         siblings = os.listdir(path.parent)
@@ -216,15 +218,9 @@ def _in_table(weights: str, rest: str) -> Found:
 def _torchvision(weights: str, rest: str) -> Found:
     model, _, version = rest.partition("/")
     if version in {"", "DEFAULT"}:
-        newest = re.compile(f"torchvision:{re.escape(model)}/[A-Z0-9_]+_V\\d+")
-        versions = [name for name in published() if newest.fullmatch(name)]
-        found = _in_table(max(versions, key=_number, default=weights), rest)
-        return replace(found, name=weights)
+        newest = default_weights(model) or weights
+        return replace(_in_table(newest, rest), name=weights)
     return _in_table(weights, rest)
-
-
-def _number(version: str) -> int:
-    return int(version.rpartition("_V")[2])
 
 
 def _timm(weights: str, rest: str) -> Found:
