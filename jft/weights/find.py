@@ -21,9 +21,9 @@ from pathlib import Path
 
 from jft.config import BUNDLED_WEIGHTS, ModelConfig
 from jft.errors import InputError, nearest
+from jft.weights.description import Description
 from jft.weights.download import Link, fetch_file, intact
 from jft.weights.published import (
-    Description,
     Published,
     by_file_name,
     check_model,
@@ -88,7 +88,13 @@ def find_weights(weights: str | os.PathLike[str], model: str | None = None) -> F
         InputError: There is no such file, name or source, or the network has no
             published weights.
     """
-    weights = os.fspath(weights)
+    try:
+        weights = os.fspath(weights)
+    except TypeError:
+        raise InputError(
+            f"weights must be a path or a name, got {weights!r:.80}; {RANDOM!r} gives "
+            f"random weights, {DEFAULT!r} the network's published ones"
+        ) from None
     if weights == DEFAULT:
         weights = _default(model)
     if weights == RANDOM:

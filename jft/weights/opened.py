@@ -16,10 +16,10 @@ from jft.errors import InputError
 from jft.models import ModelSpec
 from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
+from jft.weights.description import Description
 from jft.weights.files import read_tensors
 from jft.weights.find import RANDOM, Found, fetch
 from jft.weights.load import head_classes, usual_preprocess
-from jft.weights.published import Description
 
 MARK = "jft"
 """The note that jft puts into its own files; without it, notes are not ours."""

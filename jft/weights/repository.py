@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jft.errors import InputError
+from jft.weights.description import Description, read_description, read_json
 from jft.weights.download import cache_folder, intact, offline
-from jft.weights.published import Description, read_description, read_json
 
 WEIGHT_FILES = (
     "model.safetensors",

@@ -17,9 +17,10 @@ from jft.models import MODELS
 from jft.preprocess import CAFFE, INCEPTION, Preprocess
 from jft.weights import find as find_module
 from jft.weights import published, transfer
+from jft.weights.description import Description
 from jft.weights.download import Link
 from jft.weights.find import Found, fetch, find_weights
-from jft.weights.published import Description, Published, read_table
+from jft.weights.published import Published, read_table
 from jft.weights.repository import WEIGHT_FILES, Repository
 
 DATA = b"weights" * 10_000
@@ -279,8 +280,8 @@ class TestFiles:
 
     def test_a_run_is_handed_back(self, tmp_path: Path):
         write(tmp_path, {"config.json": b"{}", "manifest.json": b"{}"})
+        assert find(str(tmp_path)).is_run
         local = get(str(tmp_path))
-        assert local.is_run
         assert local.path == tmp_path
 
     @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])

@@ -418,7 +418,7 @@ def test_a_checkpoint_without_a_head_gets_a_new_one(tiny: ModelSpec, save: Save)
     path = save(torch_tensors(linear__weight=None, linear__bias=None))
     built = load_pretrained("tiny", path, num_classes=3)
     assert built.report.reinitialised == ("params/head/bias", "params/head/kernel")
-    with pytest.raises(InputError, match="has no head for this network"):
+    with pytest.raises(InputError, match="has no head for tiny: give num_classes"):
         load_pretrained("tiny", path)
     # Half a head is a mistake.
     path = save(torch_tensors(linear__bias=None))
