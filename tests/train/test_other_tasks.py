@@ -22,8 +22,6 @@ from jft.train.callbacks import Callback
 from jft.train.loop import fit
 from jft.train.setup import Setup
 
-pytestmark = pytest.mark.thorough
-
 N = 24  # images, of which every third is for testing
 
 
@@ -151,6 +149,7 @@ def test_numbers_are_predicted_in_their_own_units(
     assert error.mean() < np.abs(truth - truth.mean()).mean()
 
 
+@pytest.mark.thorough
 def test_crops_of_masked_images_are_taken_from_larger_ones(
     tiny: ModelSpec, masks: str, tmp_path: Path
 ):
@@ -212,6 +211,7 @@ class StopAfter(Callback):
             raise RuntimeError("crash")
 
 
+@pytest.mark.thorough
 def test_a_run_on_masks_that_was_broken_off_ends_as_the_whole_one(
     tiny: ModelSpec, masks: str, tmp_path: Path
 ):
@@ -226,6 +226,7 @@ def test_a_run_on_masks_that_was_broken_off_ends_as_the_whole_one(
     assert resumed.metrics == whole.metrics
 
 
+@pytest.mark.thorough
 def test_masks_on_several_devices_are_measured_as_on_one(
     tiny: ModelSpec, masks: str, tmp_path: Path
 ):
@@ -237,6 +238,7 @@ def test_masks_on_several_devices_are_measured_as_on_one(
     assert flat(many) == pytest.approx(flat(one), rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_labels_on_several_devices_keep_every_row(
     tiny: ModelSpec, labels: str, tmp_path: Path
 ):

@@ -91,6 +91,7 @@ def test_seconds_are_in_proportion_to_the_flops(rules: TrainConfig):
     assert plan.seconds == pytest.approx(total)
 
 
+@pytest.mark.thorough
 def test_a_dry_run_tells_every_phase_and_trains_nothing(
     rules: TrainConfig,
     capsys: pytest.CaptureFixture[str],
