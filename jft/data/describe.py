@@ -31,20 +31,24 @@ def _neighbours(path: Path) -> list[str]:
         return []
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, with or without a byte order mark.
+def read_text(
+    path: Path, encoding: str = "utf-8", remedy: str = "save it as UTF-8"
+) -> str:
+    """Return the text of a file, without its byte order mark if it has one.
 
     Raises:
-        InputError: There is no such file, or it is not UTF-8.
+        InputError: There is no such file, or it is of another encoding.
     """
     require_file(path)
     try:
-        data = path.read_bytes()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
+        return path.read_bytes().decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        line = ""
+        if isinstance(error, UnicodeDecodeError):
+            number = error.object.count(b"\n", 0, error.start) + 1
+            line = f" (line {number})"
         raise InputError(
-            f"{str(path)!r} is not UTF-8 text (line {line}); save it as UTF-8"
+            f"{str(path)!r} is not {encoding.upper()} text{line}; {remedy}"
         ) from error
     except OSError as error:
         why = os.strerror(error.errno or 0).lower()

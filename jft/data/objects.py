@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from jft.data.describe import few, require_choice
 from jft.data.items import Items, read_items
-from jft.data.labels import TASKS, Values
 from jft.data.listing import ClassMaps, Dataset, Split
 from jft.data.parts import Parts
 from jft.data.split import hold_out
+from jft.data.values import TASKS, Values
 from jft.errors import InputError
 from jft.types import VOID
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jft.data.describe import identity, read_text
-from jft.data.labels import Array, Values
+from jft.data.labels import Array, labelled
 from jft.data.listing import ClassMaps, Dataset, Encoded, Listing, Split, TaskName
 from jft.data.masks.files import CodedMasks, Coding
 from jft.data.masks.options import read_options
 from jft.data.masks.values import VOID_VALUE, find_values, given, inferred
+from jft.data.values import Values
 from jft.errors import InputError
 
 
@@ -37,7 +38,7 @@ class Parts:
         Raises:
             InputError: They do not fit together.
         """
-        found = values.labelled()
+        found = labelled(values)
         names = found.class_names
         return self.dataset(found.task, names, found.labels, (found.task, names))
 

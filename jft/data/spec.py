@@ -36,8 +36,8 @@ FORMATS: dict[str, Format] = {
         "jft.data.csv.read",
         "csv:FILE",
         (
-            *("path", "label", "split", "weight"),
-            *("root", "suffix", "task", "separator"),
+            *("path", "label", "split", "train", "test", "weight"),
+            *("root", "suffix", "task", "separator", "encoding", "decimal"),
         ),
     ),
     "masks": Format(

@@ -207,7 +207,7 @@ Y = [0, 1, 0, 1]
         (IMAGES, r"train\[0\]: is a ndarray uint8 \[12, 10, 3\]; valid are"),
         ((IMAGES, None), "labels are a NoneType, which has no length"),
         ((IMAGES, Y, Y), r"train\[0\]: is a ndarray"),
-        ((IMAGES, [1, "a", 1, "a"]), "labels of different kinds"),
+        ((IMAGES, [1, "a", 1, "a"]), r"several types: \['int', 'str'\]"),
         ((IMAGES, [0, 0, 0, 0]), "at least 2"),
         ((IMAGES, [{"x": 1}] * 4), "the label is a dict; valid are a class name"),
         ([(IMAGES[0], 0), (IMAGES[1],)], r"train\[1\]: not like the first example"),

@@ -285,7 +285,7 @@ def test_ends_are_known_in_capitals_too(tmp_path: Path):
         (
             [("1.png", b"x"), ("1.cls", "5")],
             {"classes": "a,b"},
-            "none of the 2 classes",
+            "any of the 2 classes",
         ),
         ([("1.png", b"x"), ("1.cls", "0")], {"values": "0,1"}, "values= is for masks"),
         ([], {}, "no image files '' in the archives"),

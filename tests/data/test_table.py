@@ -126,7 +126,7 @@ def test_truth_values_are_labels_too(tmp_path):
 def test_whole_numbers_with_decimals_may_be_classes_with_gaps(tmp_path, cells):
     rows = zip("abc", cells, strict=True)
     text = "path,label\n" + "".join(f"{a}.png,{b}\n" for a, b in rows)
-    refused(tmp_path, text, "say task=classification or task=regression")
+    refused(tmp_path, text, "give task=classification or task=regression")
     assert load(tmp_path, text, "task=regression").task == "regression"
 
 
@@ -169,6 +169,79 @@ def test_a_split_column_divides_the_rows_and_val_goes_before_test(tmp_path):
     assert data.splits["test"].keys == ("c.png", "e.png")
     assert labels(data, "test") == [0, 1]
     assert data.skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "options"),
+    [
+        ("is_valid", "False False True True", ""),  # as fastai
+        ("is_valid", "0 0 1 1", ""),
+        ("isValid", "no no yes yes", "split=isValid"),
+        ("is_test", "0.0 0.0 1.0 1.0", ""),
+        ("is_train", "1 1 0 0", ""),
+        ("valid", "false false true true", "split=valid"),
+        ("partition", "train-set trainSet Test_images test", ""),
+        ("fold", "0 2 1 1", "split=fold&test=1"),
+        ("fold", "a b c c", "split=fold&train=a,b&test=c"),
+        ("split", "train train dev dev", ""),
+    ],
+)
+def test_split_columns_of_other_tools(tmp_path, header, cells, options):
+    rows = zip("abcd", "xyxy", cells.split(), strict=True)
+    text = f"path,label,{header}\n" + "".join(
+        f"{name}.png,{label},{cell}\n" for name, label, cell in rows
+    )
+    splits = load(tmp_path, text, options).splits
+    assert splits["train"].keys == ("a.png", "b.png")
+    assert splits["test"].keys == ("c.png", "d.png")
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "options", "match"),
+    [
+        ("split", "", "", "2 rows are of no split.*line 2"),
+        ("is_valid", "perhaps", "", "no split.*test=WORD"),
+        ("fold", "1", "split=fold", r"'1'\] mean no split; give test=WORD"),
+        ("fold", "1", "split=fold&test=2", r"no test=2, but \['0', '1'\]"),
+        ("fold", "1", "split=fold&test=1&train=0,1", "'1' is in train= and in test="),
+        ("fold", "1", "test=1", "give split=COLUMN as well"),
+    ],
+)
+def test_a_split_column_that_means_nothing_is_told(
+    tmp_path, header, cell, options, match
+):
+    text = f"path,label,{header}\na.png,x,{cell}\nb.png,y,0\n"
+    refused(tmp_path, text, f"(?s){match}", options)
+
+
+def test_decimal_commas_are_those_of_excel(tmp_path):
+    text = "path;label;weight\na.png;1,5;0,5\nb.png;-2,25e1;1\nc.png;;2.5\n"
+    data = load(tmp_path, text)
+    assert data.task == "regression"
+    np.testing.assert_array_equal(labels(data), [[1.5], [-22.5], [np.nan]])
+    np.testing.assert_array_equal(data.splits["train"].weights, [0.5, 1, 2.5])
+    quoted = 'path,label\na.png,"1,5"\nb.png,"2,5"\n'
+    assert load(tmp_path, quoted).task == "classification"
+    assert labels(load(tmp_path, quoted, "decimal=,")) == [[1.5], [2.5]]
+    whole = text.replace(";0,5", ";1").replace("c.png;;", "c.png;0;")
+    assert load(tmp_path, whole, "decimal=.").class_names == ("-2,25e1", "0", "1,5")
+
+
+def test_encodings(tmp_path):
+    text = "path,label\na.png,Spaß\nb.png,Müll\n"
+    for encoding in ("cp1252", "utf-16", "utf-16-le", "gb18030"):
+        data = load(tmp_path, text.encode(encoding), f"encoding={encoding}")
+        assert data.class_names == ("Müll", "Spaß")
+    refused(tmp_path, text.encode("cp1252"), r"\(line 2\); encoding=NAME")
+    refused(tmp_path, text, "there is no such encoding", "encoding=utf9")
+    refused(tmp_path, text, "there is no such encoding", "encoding=base64")
+
+
+def test_nan_and_nothing_are_no_class(tmp_path):
+    text = "path,label\na.png,x\nb.png,NaN\nc.png,y\nd.png,<NA>\ne.png,\n"
+    refused(tmp_path, text, "(?s)3 examples have no class.*line 3.*line 5.*line 6")
+    none = "path,label\na.png,none\nb.png,null\n"  # a class of good parts, often
+    assert load(tmp_path, none).class_names == ("none", "null")
 
 
 def test_without_a_split_a_fifth_of_each_class_is_held_out(tmp_path):
@@ -296,8 +369,8 @@ def test_a_missing_file_is_rejected_with_its_reason_when_it_is_read(tmp_path):
             r"2 rows have not 2.*\n  line 2.*\n.*4",
         ),
         ("path,label\n,x\nb.png,y", "1 rows have no path"),
-        ("path,label\na.png,\nb.png,y", "1 rows have no class.*\n  line 2"),
-        ("path,label\na.png,x\nb.png,x", "all rows are of class 'x'"),
+        ("path,label\na.png,\nb.png,y", "1 examples have no class.*\n  line 2"),
+        ("path,label\na.png,x\nb.png,x", r"training labels are all \['x'\]"),
         ("path,label\na.png,x\n./a.png,y", r"line 3: 'a\.png' is in line 2 already"),
         ("path,label\nz.png,x\ny.png,y", r"no image is in .*'z\.png'; root="),
         ("path,label\na,x\nb,y", r"did you mean suffix=\.png"),
@@ -311,7 +384,7 @@ def test_a_missing_file_is_rejected_with_its_reason_when_it_is_read(tmp_path):
         ("path,label,split\na.png,x,val\nb.png,y,test", "no row is of train"),
         (
             "path,label,split\na.png,x,train\nb.png,y,train\nc.png,z,val",
-            "1 test rows.*'z'",
+            "1 labels are not any of the 2 classes.*line 4: 'z'",
         ),
         ("path,label,weight\na.png,x,0\nb.png,y,0", "all weights are 0"),
         ("path,label\n" + "a.png," + "x" * 200_000, "field larger"),
@@ -328,15 +401,15 @@ def test_a_wrong_table_is_refused_with_the_place(tmp_path, text, match):
         ("label=kinds", "no column 'kinds'.*did you mean 'kind'"),
         ("label=kind,kind", "twice"),
         ("label=kind,size&task=classification", "take one column"),
-        ("label=kind&task=segmentation", "valid are classification, multilabel"),
+        ("label=kind&task=segmentation", "valid are auto, classification, multilabel"),
         ("label=kind&task=multilabel", "not 0, 1, -1, true, .*\n.*line 2.*'dog'"),
         ("label=kind&task=regression", "classification takes words.*\n.*line 2.*'dog'"),
-        ("label=kind,size", "words stand in one column.*\n.*line 2.*'dog'"),
+        ("label=kind,size", "words go into one column.*\n.*line 2.*'dog'"),
         ("label=kind&separator=", "separator= is empty"),
         ("label=kind&separator=|&task=regression", "it is task=multilabel"),
         ("label=kind&root=nowhere", "cannot list folder 'nowhere'"),
         ("label=same&path=path", "2 columns called 'same'"),
-        ("label=empty&task=regression", "no training row has a number"),
+        ("label=empty&task=regression", "no example has a label 'empty'"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, match):
@@ -347,7 +420,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options, match):
 def test_a_column_of_ids_is_not_taken_for_classes(tmp_path):
     (tmp_path / "0.png").touch()
     text = "path,label\n" + "\n".join(f"{i}.png,{i}" for i in range(30))
-    refused(tmp_path, text, "30 different values in 30 rows")
+    refused(tmp_path, text, "30 different values in 30 examples")
     assert len(load(tmp_path, text, "task=classification").class_names) == 30
     assert load(tmp_path, text, "task=regression").task == "regression"
 

@@ -30,7 +30,7 @@ if sys.argv[2] == "without":
 else:
     import tensorflow
 from jft.data.decode import decode
-from jft.data.formats import tfds as form
+from jft.data.tfds import read as form
 dataset = form.load("encoded", {"dir": sys.argv[1], "label": sys.argv[3]})
 found = []
 for listing in dataset.splits.values():

@@ -7,19 +7,28 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.csv.labels import TASKS, encode_labels
-from jft.data.csv.rows import Rows, number, read_rows
+from jft.data.csv.labels import read_labels
+from jft.data.csv.rows import Rows, read_rows
 from jft.data.describe import few, identity, require_choice, require_file, size_of
-from jft.data.folder import TEST_FOLDERS, TRAIN_FOLDERS, require_folder
+from jft.data.folder import require_folder
 from jft.data.listing import Dataset, Listing, Paths, Split
-from jft.errors import InputError
+from jft.data.names import TEST_WORDS, TRAIN_WORDS, split_of, split_word
+from jft.data.values import TASKS
+from jft.errors import InputError, nearest
 
 PATH_NAMES = (
     *("path", "file", "filename", "file_name", "filepath", "file_path", "image"),
     *("image_path", "img", "img_path"),
 )
 LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target")
-SPLIT_NAMES = ("split", "set", "subset")
+SPLIT_NAMES = (
+    *("split", "set", "subset", "partition"),
+    *("is_valid", "is_val", "is_validation", "is_test", "is_train"),
+)
+_TRUTHS = {
+    **dict.fromkeys(("true", "1", "1.0", "yes"), True),
+    **dict.fromkeys(("false", "0", "0.0", "no"), False),
+}
 WEIGHT_NAMES = ("weight", "sample_weight")
 SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".tif")
 
@@ -28,9 +37,20 @@ def check(place: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the table exists and the options make sense."""
     require_file(Path(place))
     require_choice(options, "task", TASKS)
+    require_choice(options, "decimal", (".", ","))
+    try:
+        "a".encode(options.get("encoding", "utf-8"))
+    except LookupError as error:
+        raise InputError(
+            f"encoding={options['encoding']}: there is no such encoding; usual are "
+            "utf-8, utf-16, cp1252, latin-1, gbk and shift_jis"
+        ) from error
     if not options.get("separator", " "):
         raise InputError("separator= is empty; valid is what divides the labels, as |")
-    if "separator" in options and options.get("task", "multilabel") != "multilabel":
+    if "separator" in options and options.get("task", "auto") not in (
+        "auto",
+        "multilabel",
+    ):
         raise InputError("separator= makes several labels: it is task=multilabel")
     require_folder(_root(place, options))
 
@@ -42,15 +62,16 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         InputError: A column is missing, or rows are wrong: the first few are listed.
     """
     check(place, options)
-    rows = read_rows(Path(place))
+    encoding, decimal = options.get("encoding", "utf-8"), options.get("decimal", "")
+    rows = read_rows(Path(place), encoding, decimal)
     root = _root(place, options)
     path = _required(rows, options, "path", PATH_NAMES)
     labels = _label_columns(rows, options)
-    members, skipped = _members(rows, _column(rows, options, "split", SPLIT_NAMES))
+    column = _column(rows, options, "split", SPLIT_NAMES)
+    members, skipped = _members(rows, column, options)
     names = _paths(rows, path, root, options.get("suffix", ""))
-    table = encode_labels(
-        rows, labels, members, options.get("task"), options.get("separator")
-    )
+    task, separator = options.get("task", "auto"), options.get("separator")
+    found = read_labels(rows, labels, members, task, separator)
     weights = _weights(rows, _column(rows, options, "weight", WEIGHT_NAMES))
     splits: dict[Split, Listing] = {}
     sizes: dict[Split, list[int]] = {}
@@ -59,16 +80,16 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         splits[split] = Listing(
             keys=tuple(_key(name, root) for name in chosen),
             images=Paths(root, chosen),
-            labels=table.labels[places],
+            labels=found.labels[split],
             weights=None if weights is None else weights[places],
         )
         sizes[split] = [size_of(root / name) for name in chosen]
     return Dataset(
         name=Path(place).resolve().stem,
-        task=table.task,
-        class_names=table.class_names,
+        task=found.task,
+        class_names=found.class_names,
         splits=splits,
-        fingerprint=identity(splits, sizes, (table.task, table.class_names)),
+        fingerprint=identity(splits, sizes, (found.task, found.class_names)),
         skipped=skipped,
     )
 
@@ -128,35 +149,78 @@ def _label_columns(rows: Rows, options: Mapping[str, str]) -> list[int]:
 
 
 def _members(
-    rows: Rows, column: int | None
+    rows: Rows, column: int | None, options: Mapping[str, str]
 ) -> tuple[dict[Split, npt.NDArray[np.int64]], int]:
     """Return the rows of each split, and how many are of none that is used."""
     if column is None:
+        if given := [name for name in ("train", "test") if name in options]:
+            raise InputError(
+                f"{given[0]}= is a word in a split column: give split=COLUMN as well; "
+                f"columns of {rows.file!r} are {', '.join(rows.header)}"
+            )
         return {"train": np.arange(len(rows.cells))}, 0
-    words = [cells[column].strip().lower() for cells in rows.cells]
-    valid = (*TRAIN_FOLDERS, *TEST_FOLDERS)
+    words = [cells[column].strip() for cells in rows.cells]
+    where = f"{rows.file!r}, column {rows.header[column]!r}"
+    if options.keys() & {"train", "test"}:
+        splits = _as_given({*words}, options, where)
+    else:
+        splits = _by_word({*words}, rows.header[column], where)
     wrong = [
-        f"line {rows.lines[i]}: {rows.cells[i][column]!r}"
+        f"line {rows.lines[i]}: {rows.cells[i][column][:60]!r}"
         for i, word in enumerate(words)
-        if word not in valid
+        if word not in splits
     ]
-    name = rows.header[column]
     if wrong:
         raise InputError(
-            f"{rows.file!r}, column {name!r}: {len(wrong)} rows are of no split; valid "
-            f"are {', '.join(valid)}{few(wrong)}"
+            f"{where}: {len(wrong)} rows are of no split; valid are "
+            f"{', '.join((*TRAIN_WORDS, *TEST_WORDS))}; or give train=WORD and "
+            f"test=WORD{few(wrong)}"
         )
-    # As with folders: where there are both, val is measured on, not test.
-    test = next((word for word in TEST_FOLDERS if word in words), "")
-    places: dict[Split, npt.NDArray[np.int64]] = {
-        "train": np.flatnonzero([word in TRAIN_FOLDERS for word in words]),
-        "test": np.flatnonzero([word == test for word in words]),
+    of = np.array([splits[word] or "" for word in words])
+    members: dict[Split, npt.NDArray[np.int64]] = {
+        split: np.flatnonzero(of == split) for split in ("train", "test")
     }
-    if not len(places["train"]):
-        raise InputError(f"{rows.file!r}, column {name!r}: no row is of train")
-    if not test:
-        del places["test"]
-    return places, len(words) - sum(map(len, places.values()))
+    if not len(members["train"]):
+        raise InputError(f"{where}: no row is of train")
+    if not len(members["test"]):
+        del members["test"]
+    return members, len(words) - sum(map(len, members.values()))
+
+
+def _as_given(
+    words: set[str], options: Mapping[str, str], where: str
+) -> dict[str, Split | None]:
+    """Return the split of each word by the options train= and test=."""
+    splits: dict[str, Split | None] = dict.fromkeys(words, None)
+    if "train" not in options:
+        splits = dict.fromkeys(words, "train")
+    names: tuple[Split, ...] = ("train", "test")
+    for name in names:
+        for word in options.get(name, "").split(","):
+            if word and word not in words:
+                known = f"{[*sorted(words)][:20]}{nearest(word, words)}"
+                raise InputError(f"{where} has no {name}={word}, but {known}")
+            if word and name == "test" and word in options.get("train", "").split(","):
+                raise InputError(f"{where}: {word!r} is in train= and in test=")
+            splits |= {word: name} if word else {}
+    return splits
+
+
+def _by_word(words: set[str], header: str, where: str) -> dict[str, Split | None]:
+    """Return the split of each word that means one; None for a third split.
+
+    Truth values, as in fastai's `is_valid`, mean what the column is called.
+    """
+    if {word.lower() for word in words} <= _TRUTHS.keys():
+        meant = split_of([split_word(header) or ""])
+        if not meant:
+            raise InputError(f"{where}: {sorted(words)} mean no split; give test=WORD")
+        yes = "train" if "train" in meant.values() else "test"
+        no = "test" if yes == "train" else "train"
+        return {word: yes if _TRUTHS[word.lower()] else no for word in words}
+    meanings = {word: split_word(word) for word in words}
+    used = split_of(word for word in meanings.values() if word)
+    return {word: used.get(m) for word, m in meanings.items() if m is not None}
 
 
 def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
@@ -207,7 +271,7 @@ def _weights(rows: Rows, column: int | None) -> npt.NDArray[np.float32] | None:
     """Return the weights of all rows, None without a column of them."""
     if column is None:
         return None
-    values = np.array([number(cells[column]) for cells in rows.cells], np.float32)
+    values = np.array([rows.number(cells[column]) for cells in rows.cells], np.float32)
     with np.errstate(invalid="ignore"):
         good = np.isfinite(values) & (values >= 0)
     if not good.all():

@@ -13,7 +13,7 @@ from jft.errors import InputError, nearest
 
 DELIMITERS = ",\t;"
 _LARGEST = float(np.finfo(np.float32).max)
-_EXCEL = re.compile(r"sep=(.)[\r\n]")  # what Excel is told with, above the names
+_EXCEL = re.compile(r"sep=(.)[\r\n]")  # Excel's own line, above the names
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -26,15 +26,21 @@ class Rows:
         header: The names of its columns.
         cells: One list of cells for each row, as long as the header.
         lines: The line of the file at which each row ends, from 1.
+        comma: Whether numbers may have a decimal comma.
     """
 
     file: str
     header: list[str]
     cells: list[list[str]]
     lines: list[int]
+    comma: bool = False
+
+    def number(self, cell: str) -> float:
+        """Return the number in a cell; NaN if there is none."""
+        return number(cell.replace(",", ".") if self.comma else cell)
 
     def column(self, name: str) -> int:
-        """Return the place of the column of that name; `InputError` without one."""
+        """Return the index of the column of that name; `InputError` without one."""
         if (count := self.header.count(name)) != 1:
             why = "no column" if count == 0 else f"{count} columns called"
             raise InputError(
@@ -44,18 +50,26 @@ class Rows:
         return self.header.index(name)
 
 
-def read_rows(path: Path) -> Rows:
-    """Read a table; the most frequent of comma, tab, semicolon divides its first line.
+def read_rows(path: Path, encoding: str = "utf-8", decimal: str = "") -> Rows:
+    """Read a table; the most frequent of comma, tab, semicolon in line 1 divides cells.
 
-    Empty lines are passed over. A line `sep=;` at the start says what divides instead.
+    Empty lines are skipped. A line `sep=;` at the start names the delimiter instead.
+
+    Args:
+        path: The file.
+        encoding: Of its text, one of Python's.
+        decimal: `,` or `.`; empty allows both where semicolons divide cells, as Excel
+            writes them in countries with a decimal comma.
 
     Raises:
-        InputError: No UTF-8 text, no rows, or rows of other lengths than the header.
+        InputError: Text of another encoding, no rows, or rows of other lengths than
+            the header.
     """
-    text = read_text(path)
+    remedy = "encoding=NAME is an option: encoding=cp1252 for Excel in Europe"
+    text = read_text(path, encoding, remedy)
     first = next((line for line in re.split("[\r\n]", text) if line), "")
-    told = _EXCEL.match(text)
-    delimiter = told[1] if told else max(DELIMITERS, key=first.count)
+    excel = _EXCEL.match(text)
+    delimiter = excel[1] if excel else max(DELIMITERS, key=first.count)
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=delimiter,
@@ -65,7 +79,7 @@ def read_rows(path: Path) -> Rows:
     found: list[tuple[int, list[str]]] = []
     try:
         found.extend((reader.line_num, row) for row in reader if any(row))
-        del found[: 1 if told else 0]
+        del found[: 1 if excel else 0]
     except csv.Error as error:
         raise InputError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
     if len(found) < 2:
@@ -89,6 +103,7 @@ def read_rows(path: Path) -> Rows:
         header=header,
         cells=[row for _, row in found[1:]],
         lines=[line for line, _ in found[1:]],
+        comma=decimal == "," or (decimal == "" and delimiter == ";"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jft.data.decode import DecodeError
 from jft.data.describe import require_choice
-from jft.data.labels import TASKS, Values, short
+from jft.data.labels import short
 from jft.data.listing import Dataset, Encoded, File, Split, stamp
 from jft.data.parquet.columns import Schema, choose_columns, same_schema
 from jft.data.parquet.rows import Groups, find_groups
@@ -17,6 +17,7 @@ from jft.data.parts import (
     require_mask_options,
     require_no_mask_options,
 )
+from jft.data.values import TASKS, Values
 from jft.data.webdataset.files import Shards, find_shards
 from jft.errors import InputError
 

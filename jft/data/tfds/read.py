@@ -9,7 +9,6 @@ import numpy as np
 
 from jft.data.decode import DecodeError
 from jft.data.describe import few
-from jft.data.labels import Values
 from jft.data.listing import Dataset, Encoded, Split
 from jft.data.parts import (
     Parts,
@@ -26,6 +25,7 @@ from jft.data.tfds.records import (
     find_pieces,
     open_builder,
 )
+from jft.data.values import Values
 from jft.errors import InputError
 
 

@@ -13,7 +13,6 @@ from jft.data.csv.rows import number
 from jft.data.decode import DecodeError
 from jft.data.describe import few, require_choice
 from jft.data.folder import EXTENSIONS
-from jft.data.labels import TASKS, Values
 from jft.data.listing import Dataset, Split
 from jft.data.parts import (
     Parts,
@@ -21,6 +20,7 @@ from jft.data.parts import (
     require_mask_options,
     require_no_mask_options,
 )
+from jft.data.values import TASKS, Values
 from jft.data.webdataset.files import Shards, find_shards
 from jft.data.webdataset.tar_index import Member, Members, read_members
 from jft.errors import InputError, nearest
