@@ -4,7 +4,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jft.tasks import Classification, MultiLabel, sums
+from jft.tasks import Classification, MultiLabel
+from jft.tasks.sums import add, collect
 
 
 def test_adding_keeps_the_total_that_was_given():
@@ -15,16 +16,16 @@ def test_adding_keeps_the_total_that_was_given():
         "class": jnp.arange(2, dtype=jnp.int32),
     }
     expected = {"loss": 1.75, "n": 3.0, "class": [1.0, 1.0]}
-    assert sums.add(total, sums) == expected
+    assert add(total, sums) == expected
     assert total == {"loss": 1.5, "n": 2.0, "class": [1.0, 0.0]}
-    assert sums.add({}, sums) == {"loss": 0.25, "n": 1.0, "class": [0.0, 1.0]}
+    assert add({}, sums) == {"loss": 0.25, "n": 1.0, "class": [0.0, 1.0]}
 
 
 def test_adding_does_not_lose_an_example_where_float32_would():
     full = 2.0**24
     assert np.float32(full) + np.float32(1) == np.float32(full)
-    assert sums.add({"n": full}, {"n": jnp.float32(1)}) == {"n": full + 1}
-    total = sums.add({"pixels": [[full]]}, {"pixels": jnp.ones((1, 1), jnp.int32)})
+    assert add({"n": full}, {"n": jnp.float32(1)}) == {"n": full + 1}
+    total = add({"pixels": [[full]]}, {"pixels": jnp.ones((1, 1), jnp.int32)})
     assert total == {"pixels": [[full + 1]]}
 
 
@@ -37,8 +38,8 @@ def test_a_total_goes_on_to_the_same_bits_after_json():
     whole: dict[str, Any] = {}
     resumed: dict[str, Any] = {}
     for batch in batches:
-        whole = sums.add(whole, batch)
-        resumed = json.loads(json.dumps(sums.add(resumed, batch)))
+        whole = add(whole, batch)
+        resumed = json.loads(json.dumps(add(resumed, batch)))
     assert whole == resumed
     # A sum of 9 in float64 by another order of additions.
     expected = sum(batch["per"] for batch in batches[::-1])
@@ -74,7 +75,7 @@ def test_rows_of_padding_are_left_out_and_the_others_kept_in_order():
         }
         for a, b in ((1, 2), (3, 4))
     ]
-    assert sums.collect(Spy(), iter(batches)) == {"n": 4.0}
+    assert collect(Spy(), iter(batches)) == {"n": 4.0}
     np.testing.assert_array_equal(seen[0]["logits"], [[1], [2], [3], [4]])
     np.testing.assert_array_equal(seen[0]["weight"], [1, 2, 1, 2])
 
@@ -87,5 +88,5 @@ def test_without_rows_a_task_is_given_none():
         "class_right": [1.0],
         "weight": 1.0,
     }
-    record = sums.collect(Classification(), [batch, batch])
+    record = collect(Classification(), [batch, batch])
     assert record == {"n": 2, "loss": 2.0, "balanced_accuracy": 1.0}

@@ -7,8 +7,9 @@ import pytest
 from sklearn.metrics import recall_score
 
 from jft.errors import InputError
-from jft.tasks import Classification, sums
+from jft.tasks import Classification
 from jft.tasks.classification import LISTED
+from jft.tasks.sums import collect
 
 LOGITS = np.random.default_rng(0).normal(size=(16, 7), scale=3).astype(np.float32)
 LABEL = (np.arange(16) * 3 % 7).astype(np.int32)
@@ -166,7 +167,7 @@ def test_recall_is_that_of_scikit_learn(classes: int):
         jax.jit(task.sums)(logits[part], label[part], np.ones(8, np.float32))
         for part in np.split(np.arange(40), 5)
     ]
-    record = sums.collect(task, batches)
+    record = collect(task, batches)
     predicted, occurring = logits.argmax(axis=1), np.unique(label)
     recall = recall_score(label, predicted, labels=occurring, average=None)
     assert 0 < recall.mean() < 1
@@ -177,7 +178,7 @@ def test_recall_is_that_of_scikit_learn(classes: int):
         assert "recall" not in record
     else:
         assert record["recall"] == pytest.approx(listed, rel=1e-12)
-    nameless = sums.collect(Classification(), batches)
+    nameless = collect(Classification(), batches)
     assert "recall" not in nameless
     assert nameless["balanced_accuracy"] == record["balanced_accuracy"]
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jft.tasks import Classification, sums
+from jft.tasks import Classification
 from jft.tasks.classification import classification_sums
+from jft.tasks.sums import collect
 
 compiled_sums = jax.jit(classification_sums)
 
@@ -142,12 +143,12 @@ def test_any_split_into_batches_gives_the_same_result(cuts: list[int]):
     expected = reference(rows)
     n, right = np.array(expected["class_n"]), np.array(expected["class_right"])
     task = Classification()
-    assert sums.collect(task, batches) == {
+    assert collect(task, batches) == {
         "n": 13,
         "loss": expected["loss"] / 13,
         "accuracy": expected["accuracy"] / 13,
         "top5": expected["top5"] / 13,
         "balanced_accuracy": (right[n > 0] / n[n > 0]).mean(),
     }
-    backwards = sums.collect(task, iter(batches[::-1]))
-    assert backwards == sums.collect(task, batches)
+    backwards = collect(task, iter(batches[::-1]))
+    assert backwards == collect(task, batches)

@@ -6,8 +6,9 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
 from jft.errors import InputError
-from jft.tasks import MultiLabel, sums
+from jft.tasks import MultiLabel
 from jft.tasks.average_precision import average_precision
+from jft.tasks.sums import add, collect
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(12, 4), scale=3).astype(np.float32)
@@ -133,7 +134,7 @@ def evaluate(logits, label, weight, cuts=(5, 9)) -> dict[str, Any]:
         batches.append(
             {**jax.jit(task.sums)(x, y, w), "rows": {**task.rows(x, y), "weight": w}}
         )
-    return sums.collect(task, batches)
+    return collect(task, batches)
 
 
 def test_metrics_over_padded_batches_equal_those_of_the_known_labels():
@@ -187,7 +188,7 @@ def test_where_nothing_is_there_all_metrics_are_numbers():
 
 def test_in_training_there_are_the_metrics_that_add_up():
     task = MultiLabel(class_names=NAMES)
-    total = sums.add({}, jax.jit(task.sums)(LOGITS, LABEL, ONES))
+    total = add({}, jax.jit(task.sums)(LOGITS, LABEL, ONES))
     record = task.summarise(total | {"learning_rate": 6.0})
     assert set(record) == {"n", "loss", "accuracy", "f1", "learning_rate"}
     assert record["learning_rate"] == 0.5

@@ -10,7 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from jft import tasks
 from jft.errors import InputError
-from jft.tasks import sums
+from jft.tasks.sums import collect
 from jft.types import VOID
 
 ALL = (
@@ -107,7 +107,7 @@ def record_of(task, weight) -> dict[str, Any]:
     batch = dict(jax.jit(task.sums)(logits, label, weight))
     if rows := task.rows(logits, label):
         batch["rows"] = {**rows, "weight": weight}
-    return sums.collect(task, [batch])
+    return collect(task, [batch])
 
 
 @pytest.mark.parametrize("task", ALL[1:], ids=lambda task: task.name)

@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from jft.errors import InputError
-from jft.tasks import Regression, sums
+from jft.tasks import Regression
+from jft.tasks.sums import add, collect
 
 RNG = np.random.default_rng(0)
 MEAN, STD = (1000.0, -0.5), (250.0, 0.01)
@@ -64,7 +65,7 @@ def record_of(logits, label, weight=ONES, task=TASK) -> dict[str, Any]:
     ):
         rows = {**jax.jit(task.rows)(x, y), "weight": w}
         batches.append({**jax.jit(task.sums)(x, y, w), "rows": rows})
-    return sums.collect(task, batches)
+    return collect(task, batches)
 
 
 def test_metrics_are_those_of_scikit_learn_in_the_units_of_the_data():
@@ -122,7 +123,7 @@ def test_in_training_there_are_the_errors_that_add_up():
     total: dict[str, Any] = {}
     for part in (slice(0, 9), slice(9, 20)):
         sums = jax.jit(TASK.sums)(LOGITS[part], LABEL[part], ONES[part])
-        total = sums.add(total, sums)
+        total = add(total, sums)
     record = TASK.summarise(total)
     whole = record_of(LOGITS, LABEL)
     assert set(whole) - set(record) == {"r2", "each_r2"}

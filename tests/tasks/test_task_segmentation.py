@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from jft.errors import InputError
-from jft.tasks import Segmentation, sums
+from jft.tasks import Segmentation
+from jft.tasks.sums import collect
 from jft.types import VOID
 
 RNG = np.random.default_rng(0)
@@ -132,7 +133,7 @@ def test_a_single_class_costs_nothing_and_is_always_right(name):
     loss = jax.jit(task.loss)(logits, task.target(label, 1))
     np.testing.assert_array_equal(loss, [0, 0])
     sums = jax.jit(task.sums)(logits, label, ONES[:2])
-    record = sums.collect(task, [sums])
+    record = collect(task, [sums])
     assert (record["mIoU"], record["pixel_accuracy"]) == (1, 1)
 
 
@@ -142,7 +143,7 @@ def record_of(logits, label, weight=ONES, names=NAMES) -> dict[str, Any]:
     parts = [slice(0, cut), slice(cut, None)]
     batches = [jax.jit(task.sums)(logits[p], label[p], weight[p]) for p in parts]
     assert all(batch["confusion"].dtype == jnp.int32 for batch in batches)
-    return sums.collect(task, batches)
+    return collect(task, batches)
 
 
 def test_metrics_are_those_of_scikit_learn_over_all_pixels_that_count():
