@@ -133,7 +133,7 @@ def _loop(source: Photographs, passes: int) -> Any:
 
     tune_cpu()
     rules = AugmentConfig(resized_crop=0.08, flip=True, crop_padding=0)
-    devices, key = get_devices("jit", BATCH), jax.random.key(0)
+    devices, key = get_devices("jit"), jax.random.key(0)
     batches = Batches(source, BATCH, seed=0, epochs=passes)
 
     @jax.jit

@@ -19,10 +19,12 @@ from turns import Step, serve
 from jft import costs, tree
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
 from jft.devices import Devices, tune_cpu
-from jft.freeze import rules
-from jft.step import make_train_step
+from jft.freeze import norms, rules
+from jft.freeze.phases import plan_phases
+from jft.step import TrainState, make_train_step
 from jft.tasks import Classification
-from jft.train.legs import Start, begin
+from jft.train.phase_rules import phase_rules
+from jft.train.phases import Trainee, build_phases, first_state
 from jft.weights.pretrained import Pretrained, load_pretrained
 
 CLASSES = 10
@@ -49,12 +51,15 @@ def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
     )
     pretrained = load_pretrained(model, "none", CLASSES, image_size=size)
     devices = Devices("jit", (jax.devices()[0],))
-    start = begin(config, pretrained, devices, Classification(), steps_per_epoch=10)
+    spec = pretrained.spec
+    phases = plan_phases(config, spec)
+    each = phase_rules(config, spec, phases, norms.parse(config.norm, spec))
+    trainee = Trainee(pretrained, Classification(), devices.axis_name, 10)
+    first, *_ = build_phases(config, each, trainee)
+    start = first_state(pretrained, first, config.seed)
     images = _images(batch, size)
-    compiled = devices.compile_ahead(
-        make_train_step(start.legs[0].step_spec), start.state, images
-    )
-    state, placed = devices.replicate(start.state), devices.put(images)
+    compiled = devices.compile_ahead(make_train_step(first.step_spec), start, images)
+    state, placed = devices.replicate(start), devices.put(images)
 
     def run() -> float:
         nonlocal state
@@ -74,9 +79,9 @@ def _images(batch: int, size: int) -> dict[str, np.ndarray]:
     }
 
 
-def _facts(compiled: Any, start: Start, pretrained: Pretrained) -> dict[str, Any]:
+def _facts(compiled: Any, start: TrainState, pretrained: Pretrained) -> dict[str, Any]:
     """Return FLOPs and bytes; forward FLOPs and parameters also by layer, in order."""
-    spec, params = pretrained.spec, tree.flatten(start.state.params)
+    spec, params = pretrained.spec, tree.flatten(start.params)
     found = costs.operations(compiled.as_text(), spec.stages)
     used = costs.memory(compiled)
     assert used

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jft.errors import InputError
-
 AXIS = "devices"
+LAG = 2  # steps whose results are still on the device while the next is dispatched
 
 # jaxlib sends CPU convolutions to YNNPACK, whose weight gradients are slower than XLA's
 # own; benchmarks/cpu_step.py compares whole steps. A flag that a version of XLA does
@@ -121,30 +120,16 @@ class Devices:
 
 
 def get_devices(
-    kind: Literal["auto", "jit", "pmap"], batch_size: int, count: int | None = None
+    kind: Literal["auto", "jit", "pmap"], count: int | None = None
 ) -> Devices:
     """Return the devices a run uses.
 
     Args:
         kind: "jit" takes the first device, "pmap" all of them, "auto" pmap if there
             are several.
-        batch_size: Examples per step, which pmap splits evenly.
         count: Use only this many devices; None takes all.
-
-    Raises:
-        InputError: The batch does not split evenly over the devices.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
     found = tuple(jax.local_devices()[:count])
     if kind == "jit" or (kind == "auto" and len(found) == 1):
         return Devices("jit", found[:1])
-    n = len(found)
-    if batch_size % n:
-        below, above = batch_size // n * n, -(-batch_size // n) * n
-        valid = f"{below} or {above}" if below else f"{above}"
-        raise InputError(
-            f"batch_size {batch_size} does not split over {n} devices; take {valid}, "
-            "or --devices jit"
-        )
     return Devices("pmap", found)

@@ -21,3 +21,6 @@ Metrics = Mapping[str, "jax.Array"]
 
 # The class place, in a mask, of what counts neither in the loss nor in the metrics.
 VOID = 255
+
+# One training example in so many is held out where phases try several learning rates.
+HELD_OUT = 10

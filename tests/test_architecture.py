@@ -53,7 +53,6 @@ FLOORS: tuple[dict[str, str], ...] = (
 SIDEWAYS = {
     ("preprocess", "errors"),
     ("tree", "errors"),
-    ("devices", "errors"),
     ("console", "config"),
     ("convert", "export"),
 }

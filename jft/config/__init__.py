@@ -1,6 +1,8 @@
 """The rules of a run: nested frozen dataclasses that print, save and compare."""
 
+from jft.config.check import batch_parts as batch_parts
 from jft.config.check import check as check
+from jft.config.check import check_batch as check_batch
 from jft.config.compare import LOGISTICS as LOGISTICS
 from jft.config.compare import difference as difference
 from jft.config.compare import fingerprint as fingerprint

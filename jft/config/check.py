@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args, get_origin
 
 from jft.config.compare import flat
@@ -28,18 +29,51 @@ def check(config: TrainConfig) -> None:
         raise InputError("\n".join(problems))
 
 
+def check_batch(
+    size: int, devices: int = 1, parts: Mapping[str, int] | None = None
+) -> None:
+    """Check that a batch divides evenly: over devices, and further on each of them.
+
+    Args:
+        size: Images per batch.
+        devices: Devices that share it.
+        parts: How many equal parts the images of a device make, by the setting that
+            asks for it; see `batch_parts`.
+
+    Raises:
+        InputError: It does not divide.
+    """
+    if size < 1:
+        raise InputError(f"batch_size must be at least 1, got {size}")
+    for setting, count in {"": 1, **(parts or {})}.items():
+        divisor = max(count, 1) * devices
+        if size % divisor:
+            below, above = size // divisor * divisor, -(-size // divisor) * divisor
+            near = f"{below} or {above}" if below else f"{above}"
+            on = f" on {devices} devices" if devices > 1 else ""
+            alone = ", or --devices jit" if devices > 1 else ""
+            raise InputError(
+                f"batch_size must be a multiple of {divisor}{on}"
+                f"{setting and f' for {setting}'}, got {size}: take {near}{alone}"
+            )
+
+
+def batch_parts(config: TrainConfig) -> dict[str, int]:
+    """Return how many equal parts a device's images make, by the setting."""
+    pairs = 2 if config.augment.mixup > 0 or config.augment.cutmix > 0 else 1
+    return {
+        "optim.accumulate": config.optim.accumulate,
+        "mixup and cutmix, which make pairs": pairs,
+    }
+
+
 def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     """Return for each number whether it is in its range, and that range in words."""
-    width, size, augment = config.model.width, config.image_size, config.augment
+    width, size = config.model.width, config.image_size
     smoothing, gamma = config.label_smoothing, config.task.focal_gamma
-    paired = augment.mixup > 0 or augment.cutmix > 0
-    sizes = "even for mixup and cutmix, which make pairs" if paired else "at least 1"
     return {
         "epochs": (config.epochs >= 1, "at least 1"),
-        "batch_size": (
-            config.batch_size >= 1 and not (paired and config.batch_size % 2),
-            sizes,
-        ),
+        "batch_size": (config.batch_size >= 1, "at least 1"),
         "image_size": (size is None or size >= 1, "at least 1 pixel"),
         "label_smoothing": (smoothing is None or 0 <= smoothing < 1, "in [0, 1)"),
         "dropout": (0 <= config.dropout < 1, "in [0, 1)"),
@@ -75,7 +109,6 @@ def _optim_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     clip, rate = optim.clip_norm, optim.learning_rate
     # Judged only where `epochs` itself is right.
     warm = 0 <= optim.warmup_epochs < max(config.epochs, 1)
-    parts = max(optim.accumulate, 1)
     return {
         "optim.learning_rate": (0 < rate < math.inf, "above 0 and finite"),
         "optim.warmup_epochs": (warm, "at least 0 and less than epochs"),
@@ -88,10 +121,7 @@ def _optim_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
         "optim.layer_decay": (0 < optim.layer_decay <= 1, "in (0, 1]"),
         "optim.ema": (0 <= optim.ema < 1, "in [0, 1)"),
         "optim.clip_norm": (clip is None or clip > 0, "above 0"),
-        "optim.accumulate": (
-            optim.accumulate >= 1 and config.batch_size % parts == 0,
-            f"at least 1 and a divisor of batch_size {config.batch_size}",
-        ),
+        "optim.accumulate": (optim.accumulate >= 1, "at least 1"),
     }
 
 

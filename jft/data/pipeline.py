@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from jft.data.sampling import balanced_order, require_numbers
-from jft.types import VOID
+from jft.types import HELD_OUT, VOID
 
 THREADS = min(os.cpu_count() or 1, 16)  # decoding and copying release the GIL
 AHEAD = 4  # batches prepared before they are asked for
-ID_MULTIPLE = 10  # of ids of repeated examples, so that `step.HELD_OUT` finds them too
 
 Batch = dict[str, np.ndarray]
 
@@ -177,8 +176,11 @@ class Batches:
 
     @property
     def _stride(self) -> int:
-        """What is added to the id of an example each time it is drawn again."""
-        return math.ceil(len(self.source) / ID_MULTIPLE) * ID_MULTIPLE
+        """What is added to the id of an example each time it is drawn again.
+
+        A multiple of `HELD_OUT`, so that a repeated example is held out as the first.
+        """
+        return math.ceil(len(self.source) / HELD_OUT) * HELD_OUT
 
     @cached_property
     def _members(self) -> list[npt.NDArray[np.intp]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from jft.data.listing import Dataset
+from jft.data.listing import Dataset, TaskName
 from jft.errors import InputError, nearest
 
 
@@ -22,16 +22,18 @@ class Format:
             `load(place, options) -> Dataset`.
         usage: How a user writes it.
         options: The keys that may stand behind the question mark.
+        task: What there is to learn, where the form itself decides it.
     """
 
     module: str
     usage: str
     options: tuple[str, ...] = ()
+    task: TaskName | None = None
 
 
 FORMATS: dict[str, Format] = {
-    "digits": Format("jft.data.digits", "digits"),
-    "folder": Format("jft.data.folder", "folder:PATH"),
+    "digits": Format("jft.data.digits", "digits", task="classification"),
+    "folder": Format("jft.data.folder", "folder:PATH", task="classification"),
     "csv": Format(
         "jft.data.csv.read",
         "csv:FILE",
@@ -47,8 +49,11 @@ FORMATS: dict[str, Format] = {
             *("images", "masks", "unpaired"),
             *("classes", "values", "void", "nearest"),
         ),
+        "segmentation",
     ),
-    "coco": Format("jft.data.coco.read", "coco:FILE", ("images", "test", "crowd")),
+    "coco": Format(
+        "jft.data.coco.read", "coco:FILE", ("images", "test", "crowd"), "segmentation"
+    ),
     "hf-parquet": Format(
         "jft.data.parquet.read",
         "hf-parquet:PATH",
@@ -91,6 +96,11 @@ class DataSpec:
     scheme: str
     place: str
     options: Mapping[str, str]
+
+    @property
+    def task(self) -> TaskName | None:
+        """What there is to learn; None if only the data tells."""
+        return FORMATS[self.scheme].task
 
     def check(self) -> None:
         """Check what can be told at once, without reading the data.

@@ -108,7 +108,8 @@ def _measure(
 ) -> Callable[[Any], dict[str, Any]]:
     """Return what measures variables of a run's network on the test images."""
     check_views(views)
-    used = get_devices(devices, batch_size)
+    used = get_devices(devices)
+    configs.check_batch(batch_size, len(used.devices))
     directory, task = open_run(run), predictor.task
     spec = data or configs.from_dict(directory.read("config.json")).data
     splits = open_splits(spec, predictor.preprocess)

@@ -1,10 +1,11 @@
 """Metrics over a data source: every example exactly once."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jft.data.pipeline import Batches, Examples, read
-from jft.devices import Devices
+from jft.devices import LAG, Devices
 from jft.tasks import Task, sums
 
 
@@ -29,9 +30,13 @@ def evaluate_source(
         batch_size: Examples per step; the last batch is padded with weight 0.
         workers: Processes that prepare batches.
     """
-    batches = Batches(source, batch_size)
-    pending = [
-        eval_step(variables, devices.put(batch))
-        for batch in read(batches, workers=workers)
-    ]
-    return sums.collect(task, (devices.fetch(sums) for sums in pending))
+
+    def results() -> Iterator[Any]:
+        pending: deque[Any] = deque()
+        for batch in read(Batches(source, batch_size), workers=workers):
+            pending.append(eval_step(variables, devices.put(batch)))
+            if len(pending) > LAG:
+                yield devices.fetch(pending.popleft())
+        yield from map(devices.fetch, pending)
+
+    return sums.collect(task, results())

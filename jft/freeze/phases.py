@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from jft.config import TrainConfig
 from jft.errors import InputError
@@ -22,16 +22,18 @@ class Phase:
 
     Attributes:
         epochs: How many.
-        freeze: What stays as it is, in the words of `TrainConfig.freeze`.
+        freeze: What is frozen, as in `TrainConfig.freeze`.
         learning_rate: Peak learning rate; each phase runs the schedule anew.
         candidate: Whether this is one of several first phases that try another
             learning rate each, from the same start; the best one goes on.
+        spec: The freeze rule, parsed.
     """
 
     epochs: int
     freeze: str
     learning_rate: float
     candidate: bool = False
+    spec: FreezeSpec = field(default_factory=FreezeSpec)
 
 
 def plan_phases(config: TrainConfig, model: ModelSpec) -> tuple[Phase, ...]:
@@ -53,14 +55,14 @@ def plan_phases(config: TrainConfig, model: ModelSpec) -> tuple[Phase, ...]:
     else:
         entries = [entry.strip() for entry in text.split(";")]
         before = [p for i, e in enumerate(entries) for p in _entry(e, i, config)]
-    phases = (*before, main)
-    for phase in phases:
-        FreezeSpec.parse(phase.freeze, model)
+    phases = [*before, main]
+    texts = dict.fromkeys(phase.freeze for phase in phases)
+    specs = {text: FreezeSpec.parse(text, model) for text in texts}
     _check_warmup(phases, config.optim.warmup_epochs)
-    return phases
+    return tuple(replace(phase, spec=specs[phase.freeze]) for phase in phases)
 
 
-def _entry(text: str, place: int, config: TrainConfig) -> list[Phase]:
+def _entry(text: str, index: int, config: TrainConfig) -> list[Phase]:
     epochs, star, rest = text.partition("*")
     rule, at, rates = rest.rpartition("@")
     if not at:
@@ -68,9 +70,10 @@ def _entry(text: str, place: int, config: TrainConfig) -> list[Phase]:
     if not star or not rule.strip():
         raise InputError(f"phases: {text!r} is not a phase\nphases: {GRAMMAR}")
     choices = [_rate(rate, text) for rate in rates.split("|")]
-    if len(choices) > 1 and place:
+    if len(choices) > 1 and index:
         raise InputError(
-            f"phases: {text!r} has several rates, which only the first phase may have"
+            f"phases: {text!r} has several learning rates, which only the first phase "
+            "may have"
         )
     candidate = len(choices) > 1
     count = _epochs(epochs, text)
@@ -120,7 +123,7 @@ def _rate(value: str, text: str) -> float:
     return rate
 
 
-def _check_warmup(phases: tuple[Phase, ...], warmup: float) -> None:
+def _check_warmup(phases: list[Phase], warmup: float) -> None:
     short = [p for p in phases[:-1] if p.epochs <= warmup]
     if short:
         raise InputError(

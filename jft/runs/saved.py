@@ -9,7 +9,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
-from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
 
 CHANGED = "its bytes are not those that were saved"
@@ -32,34 +31,18 @@ class ModelCard:
     """What stands beside saved variables, so that predict needs nothing else.
 
     Attributes:
-        model: Name of the network in `jft.models.MODELS`.
-        width: Channels of its first stage; None is its own.
-        pooled_head: Whether a VGG's hidden layers are left out.
-        decoder: What makes a map of classes out of its features.
+        model: The network, as a configuration asks for it.
         task: What it has learned, from `jft.tasks.to_dict`.
         class_names: What the head's outputs are called.
         preprocess: How pixels become its input.
         digest: Hex sha256 of the variables, from `tree.digest`.
     """
 
-    model: str
-    width: int | None
-    pooled_head: bool
-    decoder: Literal["auto"] | Decoder
+    model: ModelConfig
     task: dict[str, Any]
     class_names: tuple[str, ...]
     preprocess: Preprocess
     digest: str
-
-    @property
-    def network(self) -> ModelConfig:
-        """The network, as a configuration asks for it."""
-        return ModelConfig(
-            name=self.model,
-            width=self.width,
-            pooled_head=self.pooled_head,
-            decoder=self.decoder,
-        )
 
 
 def save_model(folder: Path, variables: FrozenDict[str, Any], card: ModelCard) -> None:
@@ -87,7 +70,10 @@ def load_card(folder: Path) -> ModelCard:
         values = json.loads((folder / "model.json").read_text())
         preprocess = Preprocess.from_dict(values.pop("preprocess"))
         names = tuple(values.pop("class_names"))
-        return ModelCard(preprocess=preprocess, class_names=names, **values)
+        model = ModelConfig(**values.pop("model"))
+        return ModelCard(
+            model=model, preprocess=preprocess, class_names=names, **values
+        )
     except FileNotFoundError:
         raise InputError(
             f"{folder} holds no saved model: the run has not got that far"
@@ -120,7 +106,7 @@ def load_model(folder: Path) -> SavedModel:
         InputError: There is none, or it is damaged.
     """
     card = load_card(folder)
-    spec = configured(card.network)
+    spec = configured(card.model)
     model = spec.build(len(card.class_names))
     size = card.preprocess.size
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

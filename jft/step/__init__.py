@@ -4,7 +4,6 @@ from jft.step.measuring import make_eval_step as make_eval_step
 from jft.step.measuring import make_predict_step as make_predict_step
 from jft.step.state import StepSpec as StepSpec
 from jft.step.state import TrainState as TrainState
-from jft.step.training import HELD_OUT as HELD_OUT
 from jft.step.training import gradients as gradients
 from jft.step.training import make_train_step as make_train_step
 from jft.step.training import merge as merge

@@ -16,8 +16,6 @@ from jft.preprocess import Preprocess
 from jft.tasks import Task
 from jft.types import Params
 
-HELD_OUT = 10  # one example in so many judges a sweep instead of training it
-
 
 class TrainState(struct.PyTreeNode):
     """Everything that training changes, and the key it draws from.

@@ -11,8 +11,8 @@ from flax.core import FrozenDict
 from jft import augment, tree
 from jft.models.pixels import normalise
 from jft.optim import chain
-from jft.step.state import HELD_OUT, StepSpec, TrainState
-from jft.types import Batch, Metrics, Params
+from jft.step.state import StepSpec, TrainState
+from jft.types import HELD_OUT, Batch, Metrics, Params
 
 
 def total(values: Any, axis_name: str | None) -> Any:

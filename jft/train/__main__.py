@@ -1,6 +1,7 @@
 """python -m jft.train: fine-tune a pretrained network on your images."""
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -8,6 +9,7 @@ from jft.config import TrainConfig
 from jft.console.cli import guarded, load_recipe
 from jft.console.flags import Parser, filled, settings
 from jft.errors import InputError
+from jft.train.resolve import resolve
 
 DESCRIPTION = """Fine-tune a pretrained network on your images.
 
@@ -106,16 +108,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def train(config: TrainConfig) -> int:
     """Check the configuration before JAX is imported, then train."""
-    from jft.train import preflight
-
-    config = preflight.check(config)
+    started = time.perf_counter()
+    rules = resolve(config)
     from jft.train.interrupt import Interrupted
-    from jft.train.loop import fit
+    from jft.train.loop import run
     from jft.train.printer import Printer
 
     printer = Printer()
     try:
-        fit(config, callbacks=[printer])
+        run(rules, [printer], started=started)
     except Interrupted as stop:
         printer.close()
         print(f"{stop}; the same command goes on from there", file=sys.stderr)
@@ -126,39 +127,36 @@ def train(config: TrainConfig) -> int:
 
 
 def dry_run(config: TrainConfig) -> int:
-    """Show what training would cost; fail if a frozen part is alive."""
-    from jft.train import preflight
-
-    config = preflight.check(config)
+    """Show what training would cost; fail if a frozen part has a backward pass."""
+    rules = resolve(config)
+    from jft.train.compile import compile_train_steps, enough_memory
     from jft.train.plan import make_plan
     from jft.train.printer import print_plan
-    from jft.train.setup import enough_memory, prepare
+    from jft.train.setup import prepare
 
-    setup = prepare(config)
+    setup = prepare(rules)
     with enough_memory(setup):
-        plan = make_plan(setup, setup.compile_train_steps())
+        plan = make_plan(setup, compile_train_steps(setup))
     print_plan(setup, plan)
     return 1 if plan.alive else 0
 
 
 def lr_find(config: TrainConfig) -> int:
     """Test learning rates; write and print what was found."""
-    from jft.train import preflight
-
-    config = preflight.check(config)
+    rules = resolve(config)
     from jft.runs.directory import RunDirectory
+    from jft.train.compile import enough_memory
     from jft.train.lr_find import find_rate, plot
-    from jft.train.preflight import workdir_of
-    from jft.train.setup import enough_memory, prepare
+    from jft.train.setup import prepare
 
-    path = workdir_of(config)
-    with RunDirectory(path).claim(config) as directory:
-        setup = prepare(config)
+    path = rules.workdir
+    with RunDirectory(path).claim(rules.config) as directory:
+        setup = prepare(rules)
         with enough_memory(setup):
             found = find_rate(setup)
         directory.write("lr_find.json", asdict(found))
         plot(found, path / "lr_find.png")
-    rule = setup.start.legs[0].phase.freeze
+    rule = rules.phases[0].phase.freeze
     tried = f"{found.rates[0]:.1g} to {found.rates[-1]:.1g}"
     print(f"tried {len(found.rates)} learning rates from {tried}, with freeze {rule}")
     print(f"the loss over them is drawn in {path / 'lr_find.png'}")

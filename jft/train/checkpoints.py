@@ -105,7 +105,11 @@ class Checkpoints:
             raise InputError(CHANGED)
         return saved["state"], progress
 
-    def close(self) -> None:
+    def __enter__(self) -> "Checkpoints":
+        """Return the checkpoints, to be closed at the end of the `with` block."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Wait for saves under way."""
         self._manager.wait_until_finished()
         self._manager.close()

@@ -7,36 +7,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jft import config as configs
 from jft import tree
 from jft.config import TrainConfig
 from jft.data.pipeline import Subset, read
+from jft.devices import LAG
 from jft.errors import InputError
 from jft.evaluate.source import evaluate_source
 from jft.runs.directory import RunDirectory
 from jft.runs.saved import save_model
-from jft.step import HELD_OUT, TrainState
+from jft.step import TrainState
 from jft.tasks.sums import add
-from jft.train import preflight
 from jft.train.callbacks import Callback
 from jft.train.checkpoints import Checkpoints
-from jft.train.crossing import cross, like
+from jft.train.compile import compile_eval_step, compile_train_steps, enough_memory
 from jft.train.interrupt import Interrupted, catch_signals
+from jft.train.manifest import inputs
 from jft.train.plan import make_plan
-from jft.train.preflight import workdir_of
 from jft.train.progress import Clock, Progress
+from jft.train.resolve import Rules, resolve
 from jft.train.result import Result, result_of
-from jft.train.setup import Setup, enough_memory, prepare
+from jft.train.setup import Setup, prepare
+from jft.train.transition import next_state, state_like
+from jft.types import HELD_OUT
 
 REPORT = "data_report.json"
-LAG = 2  # steps whose metrics are still on the device while the next is dispatched
 
 
 def fit(config: TrainConfig, *, callbacks: Sequence[Callback] = ()) -> Result:
     """Fine-tune as the configuration says; resume if its run is unfinished.
 
     Args:
-        config: The rules of the run.
+        config: What to train, on what, and how.
         callbacks: Called as the run goes on; `Printer` shows it on the terminal.
 
     Raises:
@@ -45,19 +46,27 @@ def fit(config: TrainConfig, *, callbacks: Sequence[Callback] = ()) -> Result:
         Interrupted: A signal stopped the run, after it was saved.
     """
     started = time.perf_counter()
-    config = preflight.check(config)
-    path = workdir_of(config)
-    with RunDirectory(path).claim(config) as directory:
+    return run(resolve(config), callbacks, started=started)
+
+
+def run(rules: Rules, callbacks: Sequence[Callback], *, started: float) -> Result:
+    """Train as `fit` does.
+
+    Args:
+        rules: What the run follows.
+        callbacks: As in `fit`.
+        started: When the session began, in seconds of `time.perf_counter`.
+    """
+    with RunDirectory(rules.workdir).claim(rules.config) as directory:
         finished = directory.read("result.json")
         if finished is not None:
             result = result_of(directory, finished)
             for callback in callbacks:
                 callback.on_end(result, already=True)
             return result
-        setup = prepare(config, lambda text: directory.write_text(REPORT, text))
-        run = Run(setup, directory, callbacks, Clock(started))
+        setup = prepare(rules, lambda text: directory.write_text(REPORT, text))
         with catch_signals() as stopped, enough_memory(setup):
-            return run.train(stopped)
+            return Run(setup, directory, callbacks, Clock(started)).train(stopped)
 
 
 @dataclass
@@ -69,95 +78,77 @@ class Run:
     callbacks: Sequence[Callback]
     clock: Clock
     progress: Progress = field(default_factory=Progress)
-
-    def describe(self) -> list[str]:
-        """Write down what the numbers depend on; return how the machine has changed."""
-        setup, config = self.setup, self.setup.config
-        pretrained = setup.start.pretrained
-        return self.directory.describe(
-            {
-                "seed": config.seed,
-                "fingerprint": configs.fingerprint(config),
-                "weights": {
-                    "source": pretrained.report.source,
-                    **pretrained.about,
-                    "sha256": pretrained.report.sha256,
-                    "reinitialised": pretrained.report.reinitialised,
-                },
-                "data": {
-                    "source": config.data,
-                    "fingerprint": setup.splits.fingerprint,
-                    "train": len(setup.splits.train),
-                    "test": len(setup.splits.test),
-                },
-            },
-            str(setup.devices),
-        )
+    eval_step: Callable[[Any, Any], Any] = field(init=False)
 
     def train(self, stopped: Callable[[], bool]) -> Result:
-        """Train from the last checkpoint, or from the start, to the end."""
-        changes = self.describe()
-        checkpoints = Checkpoints(self.directory.path / "checkpoints")
-        try:
-            return self._train(checkpoints, changes, stopped)
-        finally:
-            checkpoints.close()
+        """Train from the last checkpoint, or from the start, to the end.
 
-    def _train(
-        self,
-        checkpoints: Checkpoints,
-        changes: list[str],
-        stopped: Callable[[], bool],
-    ) -> Result:
-        setup, devices, legs = self.setup, self.setup.devices, self.setup.start.legs
+        Args:
+            stopped: Tells whether a signal has asked to stop.
+        """
+        changes = self.directory.describe(inputs(self.setup), str(self.setup.devices))
         for callback in self.callbacks:
-            callback.on_begin(setup)
-        train_steps, eval_step = setup.compile_train_steps(), setup.eval_step()
-        plan = make_plan(setup, train_steps)
+            callback.on_begin(self.setup)
+        train_steps = compile_train_steps(self.setup)
+        plan = make_plan(self.setup, train_steps)
         self.directory.write("plan.json", plan.to_dict())
         for callback in self.callbacks:
             callback.on_plan(plan)
+        self.eval_step = compile_eval_step(self.setup)
         self.clock.next_epoch()
-        restored = self._restore(checkpoints, changes)
-        state, done = devices.replicate(restored), int(restored.step)
-        del restored
-        leg = setup.start.leg_at(done)
-        pending: deque[Any] = deque()
-        reader = read(setup.batches, start=done, workers=setup.config.workers)
-        for batch in self.clock.waiting(reader):
-            state, sums = train_steps[leg](state, devices.put(batch))
-            done += 1
-            pending.append((done, sums))
-            # Asked once a step: a signal between two questions would be acted on
-            # without having been saved.
-            stops = stopped()
-            ends = done % setup.batches.steps_per_epoch == 0
-            saves = ends or self._is_due(done) or stops
-            while len(pending) > (0 if saves else LAG):
-                self._count(*pending.popleft())
-            if ends:
-                self._end_epoch(done, state, eval_step)
-            if done == legs[leg].stop and leg + 1 < len(legs):
-                state, leg = self._cross(state, leg, eval_step), leg + 1
-            if saves:
-                stamped = self.clock.stamp(self.progress)
-                checkpoints.save(devices.fetch(state), stamped)
-            if stops and done < len(setup.batches):
-                raise Interrupted(f"stopped after {done} of {len(setup.batches)} steps")
-        return self._finish(state)
+        with Checkpoints(self.directory.path / "checkpoints") as checkpoints:
+            state = self._restore(checkpoints, changes)
+            return self._finish(self._steps(state, train_steps, checkpoints, stopped))
 
     def _restore(self, checkpoints: Checkpoints, changes: list[str]) -> TrainState:
-        start = self.setup.start
-        restored = checkpoints.restore(lambda step: like(start, start.leg_at(step)))
+        """Return the state that training continues from, on the host."""
+        setup = self.setup
+        restored = checkpoints.restore(lambda s: state_like(setup, setup.phase_at(s)))
         if restored is None:
             self.directory.rewind(0)  # a kill may have come before the first checkpoint
-            return start.state
+            return setup.state
         state, progress = restored
         self.progress = Progress(**progress)
         self.clock.resume(self.progress)
         self.directory.rewind(int(state.step))
         for callback in self.callbacks:
             callback.on_resume(int(state.step), changes)
+        return state
+
+    def _steps(
+        self,
+        restored: TrainState,
+        train_steps: Sequence[Callable[[Any, Any], Any]],
+        checkpoints: Checkpoints,
+        stopped: Callable[[], bool],
+    ) -> TrainState:
+        """Run the steps that are left, and return the last state, on the devices."""
+        setup, devices, batches = self.setup, self.setup.devices, self.setup.batches
+        state, done = devices.replicate(restored), int(restored.step)
+        del restored
+        phase = setup.phase_at(done)
+        pending: deque[tuple[int, Any]] = deque()
+        reader = read(batches, start=done, workers=setup.config.workers)
+        for batch in self.clock.waiting(reader):
+            state, sums = train_steps[phase](state, devices.put(batch))
+            done += 1
+            pending.append((done, sums))
+            # Asked once a step: a signal between two questions would be acted on
+            # without having been saved.
+            stops = stopped()
+            ends = done % batches.steps_per_epoch == 0
+            saves = ends or self._is_due(done) or stops
+            while len(pending) > (0 if saves else LAG):
+                self._count(*pending.popleft())
+            if ends:
+                self._end_epoch(done, state)
+            if done == setup.phases[phase].stop and phase + 1 < len(setup.phases):
+                state, phase = self._next_phase(state, phase), phase + 1
+            if saves:
+                stamped = self.clock.stamp(self.progress)
+                checkpoints.save(devices.fetch(state), stamped)
+            if stops and done < len(batches):
+                raise Interrupted(f"stopped after {done} of {len(batches)} steps")
         return state
 
     def _is_due(self, done: int) -> bool:
@@ -168,10 +159,9 @@ class Run:
         """Add one step's sums, which waits for that step to end."""
         total = add(self.progress.total, self.setup.devices.fetch(sums))
         self.progress.total = total
-        # A candidate that fails is one that is not chosen.
-        leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
-        sound = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
-        if not (sound or leg.phase.candidate):
+        # A candidate whose loss diverges is not chosen.
+        finite = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
+        if not (finite or self._phase(done).candidate):
             rate = total["learning_rate"] / total["weight"]
             raise InputError(
                 f"the loss is no longer finite at step {done}: try a lower learning "
@@ -180,12 +170,15 @@ class Run:
         for callback in self.callbacks:
             callback.on_step(done, total)
 
-    def _end_epoch(
-        self, done: int, state: TrainState, eval_step: Callable[[Any, Any], Any]
-    ) -> None:
+    def _phase(self, done: int) -> Any:
+        """Return the rule of the phase that step `done` belongs to."""
+        return self.setup.phases[self.setup.phase_at(done - 1)].phase
+
+    def _end_epoch(self, done: int, state: TrainState) -> None:
         """Evaluate, log, and keep the parameters if they are the best so far."""
-        place = {"epoch": done // self.setup.batches.steps_per_epoch, "step": done}
-        train = self.setup.task.summarise(self.progress.total)
+        setup = self.setup
+        position = {"epoch": done // setup.batches.steps_per_epoch, "step": done}
+        train = setup.task.summarise(self.progress.total)
         seconds = self.clock.epoch
         speed = {
             "seconds": seconds,
@@ -193,12 +186,11 @@ class Run:
             "data": self.clock.waited / seconds,
         }
         self.progress.total = {}
-        test = self._evaluate(eval_step, state, self.setup.splits.test)
-        self.progress.test = {"split": "test", **place, **test}
-        records = {"split": "train", **place, **train, **speed}, self.progress.test
+        test = self._evaluate(state, setup.splits.test)
+        self.progress.test = {"split": "test", **position, **test}
+        records = {"split": "train", **position, **train, **speed}, self.progress.test
         self.directory.append_metrics(records)
-        leg = self.setup.start.legs[self.setup.start.leg_at(done - 1)]
-        if not leg.phase.candidate and self._is_best(test):
+        if not self._phase(done).candidate and self._is_best(test):
             self.progress.best = self.progress.test
             self._save("best", state)
         for callback in self.callbacks:
@@ -211,11 +203,9 @@ class Run:
         best = self.progress.best.get(score, math.nan)
         return math.isnan(best) or test[score] > best
 
-    def _evaluate(
-        self, eval_step: Callable[[Any, Any], Any], state: TrainState, source: Any
-    ) -> dict[str, Any]:
+    def _evaluate(self, state: TrainState, source: Any) -> dict[str, Any]:
         return evaluate_source(
-            eval_step,
+            self.eval_step,
             state.variables,
             source,
             self.setup.devices,
@@ -224,39 +214,37 @@ class Run:
             workers=self.setup.config.workers,
         )
 
-    def _cross(
-        self, state: TrainState, leg: int, eval_step: Callable[[Any, Any], Any]
-    ) -> TrainState:
+    def _next_phase(self, state: TrainState, index: int) -> TrainState:
         """Return the state that the next phase begins with."""
-        setup = self.setup
-        loss = self._judge(state, leg, eval_step)
-        crossed = cross(setup.devices.fetch(state), setup.start, leg, loss)
+        loss = self._judge(state, index)
+        after = next_state(self.setup.devices.fetch(state), self.setup, index, loss)
         if loss is None:
             self.progress.tried = []
         for callback in self.callbacks:
-            callback.on_phase(leg + 1, self.progress.tried)
-        return setup.devices.replicate(crossed)
+            callback.on_phase(index + 1, self.progress.tried)
+        return self.setup.devices.replicate(after)
 
-    def _judge(
-        self, state: TrainState, leg: int, eval_step: Callable[[Any, Any], Any]
-    ) -> float | None:
+    def _judge(self, state: TrainState, index: int) -> float | None:
         """Return a candidate's loss on what was held out; None of other phases."""
-        phase = self.setup.start.legs[leg].phase
-        if not phase.candidate:
+        setup, phase = self.setup, self.setup.phases[index]
+        if not phase.phase.candidate:
             return None
-        held_out = Subset(self.setup.splits.train, HELD_OUT)
-        judged = self._evaluate(eval_step, state, held_out)
-        place = {k: self.progress.test[k] for k in ("epoch", "step")}
-        rate = {"learning_rate": phase.learning_rate}
-        self.directory.append_metrics(
-            [{"split": "held-out", **place, **rate, **judged}]
-        )
-        loss = judged["loss"] if math.isfinite(judged["loss"]) else math.inf
-        self.progress.tried.append((phase.learning_rate, loss))
+        judged = self._evaluate(state, Subset(setup.splits.train, HELD_OUT))
+        loss = float(judged["loss"])
+        loss = loss if math.isfinite(loss) else math.inf
+        self.progress.tried.append((phase.phase.learning_rate, loss))
+        record = {
+            "split": "held-out",
+            "epoch": phase.stop // setup.batches.steps_per_epoch,
+            "step": phase.stop,
+            "learning_rate": phase.phase.learning_rate,
+            **judged,
+        }
+        self.directory.append_metrics([record])
         return loss
 
     def _save(self, name: str, state: TrainState) -> str:
-        """Save parameters and statistics with all that predict needs."""
+        """Save the parameters for prediction; return their digest."""
         host = self.setup.devices.fetch(state.variables)
         card = self.setup.card(tree.digest(host))
         save_model(self.directory.path / name, host, card)
@@ -267,9 +255,8 @@ class Run:
         digest = self._save("final", state)
         test, best = self.progress.test, self.progress.best
         score = self.setup.task.score
-        place = ("split", "epoch", "step")
         record = {
-            **{name: v for name, v in test.items() if name not in place},
+            **{n: v for n, v in test.items() if n not in ("split", "epoch", "step")},
             "score": score,
             "params_digest": digest,
             "seconds": self.clock.run,

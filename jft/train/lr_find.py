@@ -1,4 +1,4 @@
-"""A learning-rate range test: raise the rate step by step, and watch the loss."""
+"""A learning-rate range test: raise it step by step, and look at the loss."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ from jft.data.pipeline import read
 from jft.errors import InputError
 from jft.step import make_train_step
 from jft.tasks.sums import add
-from jft.train.legs import begin
+from jft.train.phases import Trainee, build_phases
 from jft.train.setup import Setup
 
 FIRST, LAST, STEPS = 1e-6, 10.0, 100
@@ -56,16 +56,15 @@ def find_rate(setup: Setup) -> RangeTest:
         InputError: The loss does not fall at any rate.
     """
     config, devices = setup.config, setup.devices
-    start = begin(
-        config,
-        setup.start.pretrained,
-        devices,
+    trainee = Trainee(
+        setup.pretrained,
         setup.task,
-        steps_per_epoch=setup.batches.steps_per_epoch,
-        rate=rate_at,
+        devices.axis_name,
+        setup.batches.steps_per_epoch,
     )
-    step = devices.compile(make_train_step(start.legs[0].step_spec), donate=True)
-    state = devices.replicate(start.state)
+    first, *_ = build_phases(config, setup.rules.phases, trainee, learning_rate=rate_at)
+    step = devices.compile(make_train_step(first.step_spec), donate=True)
+    state = devices.replicate(setup.state)
     epochs = math.ceil(STEPS / setup.batches.steps_per_epoch)
     batches = dataclasses.replace(setup.batches, epochs=epochs)
     rates: list[float] = []

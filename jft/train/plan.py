@@ -12,9 +12,9 @@ import numpy as np
 from jft import costs, tree
 from jft.freeze import rules
 from jft.freeze.phases import Phase
-from jft.train import crossing
-from jft.train.legs import Leg
+from jft.train.phases import TrainPhase
 from jft.train.setup import Setup
+from jft.train.transition import state_like
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class StagePlan:
         trained: Elements of those that are trained.
         norm: What its batch normalisation does, `stored`, `adapt`, `batch` or several
             of them; empty if it has none.
-        rates: Lowest and highest peak learning rate of what is trained; empty if
-            nothing is.
+        learning_rates: Lowest and highest peak learning rate of what is trained; empty
+            if nothing is.
         forward: FLOPs of its forward pass in a step, recomputation included.
         backward: FLOPs of its backward pass in a step.
     """
@@ -37,7 +37,7 @@ class StagePlan:
     parameters: int
     trained: int
     norm: str
-    rates: list[float]
+    learning_rates: list[float]
     forward: int
     backward: int
 
@@ -136,9 +136,9 @@ def make_plan(setup: Setup, train_steps: Sequence[jax.stages.Compiled]) -> Plan:
 
     Args:
         setup: The run.
-        train_steps: From `setup.compile_train_steps`.
+        train_steps: From `compile_train_steps`.
     """
-    stages = setup.start.pretrained.spec.stages
+    stages = setup.pretrained.spec.stages
     phases = tuple(
         _phase_plan(setup, index, step, costs.operations(step.as_text() or "", stages))
         for index, step in enumerate(train_steps)
@@ -162,7 +162,7 @@ def measure(setup: Setup, train_step: jax.stages.Compiled) -> float:
     devices = setup.devices
     shapes = setup.batch_shapes()
     batch = {name: np.ones(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-    state, placed = devices.replicate(setup.start.state), devices.put(batch)
+    state, placed = devices.replicate(setup.state), devices.put(batch)
     seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
@@ -178,16 +178,15 @@ def _phase_plan(
     train_step: jax.stages.Compiled,
     found: Sequence[costs.Operation],
 ) -> PhasePlan:
-    start = setup.start
-    leg, params = start.legs[index], start.state.params
-    spec, rates = start.pretrained.spec, leg.step_spec.lr_mults
+    phase, params = setup.phases[index], setup.state.params
+    spec, lr_mults = setup.pretrained.spec, phase.step_spec.lr_mults
     spent = costs.module_costs(found)
-    needed = costs.expected_backward(spent, rules.frozen(rates), spec)
+    needed = costs.expected_backward(spent, rules.frozen(lr_mults), spec)
     whole = costs.full_backward(spent, params, spec)
     return PhasePlan(
-        phase=leg.phase,
-        steps=leg.stop - leg.start,
-        stages=_stages(leg, costs.stage_costs(found, spec.stages)),
+        phase=phase.phase,
+        steps=phase.stop - phase.start,
+        stages=_stages(phase, costs.stage_costs(found, spec.stages)),
         flops=sum(operation.flops for operation in found),
         full_flops=sum(c.forward for c in spent.values()) + sum(whole.values()),
         memory=_memory(setup, index, train_step),
@@ -195,33 +194,34 @@ def _phase_plan(
     )
 
 
-def _stages(leg: Leg, spent: dict[str, costs.Cost]) -> tuple[StagePlan, ...]:
-    peak, shares = leg.phase.learning_rate, tree.flatten(leg.step_spec.lr_mults)
+def _stages(phase: TrainPhase, spent: dict[str, costs.Cost]) -> tuple[StagePlan, ...]:
+    peak = phase.phase.learning_rate
+    mults = tree.flatten(phase.step_spec.lr_mults)
 
     def plan(stage: str, parameters: int, frozen: int) -> StagePlan:
         inside = f"{stage}/"
-        moving = {s * peak for n, s in shares.items() if s and n.startswith(inside)}
-        modes = {mode for n, mode in leg.norms.items() if n.startswith(inside)}
+        rates = {m * peak for n, m in mults.items() if m and n.startswith(inside)}
+        modes = {mode for n, mode in phase.norms.items() if n.startswith(inside)}
         cost = spent[stage]
         return StagePlan(
             stage=stage,
             parameters=parameters,
             trained=parameters - frozen,
             norm=", ".join(sorted(modes)),
-            rates=[min(moving), max(moving)] if moving else [],
+            learning_rates=[min(rates), max(rates)] if rates else [],
             forward=cost.forward + cost.recomputed,
             backward=cost.backward,
         )
 
-    return tuple(plan(c.stage, c.total, c.frozen) for c in leg.counts)
+    return tuple(plan(c.stage, c.total, c.frozen) for c in phase.counts)
 
 
 def _memory(setup: Setup, index: int, train_step: jax.stages.Compiled) -> MemoryPlan:
-    state = crossing.like(setup.start, index)
+    state = state_like(setup, index)
     used = costs.memory(train_step) or costs.Memory(0, 0, 0, 0)
     return MemoryPlan(
         parameters=_bytes((state.params, state.batch_stats)),
-        gradients=_bytes(setup.start.legs[index].trained(state.params)),
+        gradients=_bytes(setup.phases[index].trained(state.params)),
         optimizer=_bytes((state.opt_state, state.ema, state.best_candidate)),
         batch=_bytes(setup.batch_shapes()) // len(setup.devices.devices),
         temporaries=used.temporaries,

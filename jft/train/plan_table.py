@@ -71,7 +71,8 @@ def _row(stage: StagePlan) -> tuple[str, ...]:
         f"{stage.parameters:,}",
         part,
         stage.norm or "-",
-        " to ".join(f"{rate:.3g}" for rate in dict.fromkeys(stage.rates)) or "-",
+        " to ".join(f"{rate:.3g}" for rate in dict.fromkeys(stage.learning_rates))
+        or "-",
         count(stage.forward),
         count(stage.backward) if stage.backward else "-",
     )

@@ -41,7 +41,7 @@ class Printer(Callback):
         self._setup = setup
         for line in introduction(setup):
             self._line(line)
-        self._line(f"{'run':<10}{setup.workdir}")
+        self._line(f"{'run':<10}{setup.rules.workdir}")
 
     def on_plan(self, plan: Plan) -> None:
         """Say what it will cost, and begin."""
@@ -90,7 +90,7 @@ class Printer(Callback):
     def on_phase(self, index: int, tried: Sequence[tuple[float, float]]) -> None:
         """Say what is trained from here on."""
         assert self._setup is not None
-        phase = self._setup.start.legs[index].phase
+        phase = self._setup.phases[index].phase
         if tried:
             rate, loss = tried[-1]
             self._line(f"learning rate {rate:g}: held-out loss {shown('loss', loss)}")
@@ -133,8 +133,8 @@ def print_plan(setup: Setup, plan: Plan) -> None:
 
 def introduction(setup: Setup) -> list[str]:
     """Return the lines of what a newcomer wants to know before training."""
-    config, splits, pretrained = setup.config, setup.splits, setup.start.pretrained
-    counts = setup.start.legs[-1].counts
+    config, splits, pretrained = setup.config, setup.splits, setup.pretrained
+    counts = setup.phases[-1].counts
     total = sum(count.total for count in counts)
     size = pretrained.preprocess.size
     optim = config.optim
@@ -164,9 +164,9 @@ def introduction(setup: Setup) -> list[str]:
 
 def weights_line(setup: Setup) -> str:
     """Say where the weights are from, and which part of the network is new."""
-    report = setup.start.pretrained.report
+    report = setup.pretrained.report
     if not report.loaded:
-        frozen = any(count.frozen for count in setup.start.legs[0].counts)
+        frozen = any(count.frozen for count in setup.phases[0].counts)
         return "random" + (", also in the part that stays frozen" if frozen else "")
     text = f"{report.source}, {len(report.loaded)} tensors loaded"
     if report.reinitialised:

@@ -146,7 +146,7 @@ def _open_run(found: Found, stated: Description) -> Opened:
         source=found.name,
         tensors={name: np.asarray(leaf) for name, leaf in flat.items()},
         digest=lambda: saved.card.digest,
-        model=saved.card.network,
+        model=saved.card.model,
         preprocess=saved.card.preprocess,
         class_names=saved.card.class_names,
         task=saved.card.task,

@@ -239,20 +239,42 @@ def test_a_choice_that_is_none_of_the_valid_ones_is_an_error(name: str):
         configs.check(with_value(name, "linaer"))
 
 
-@pytest.mark.parametrize("parts", [0, 5])
-def test_a_batch_falls_into_equal_parts(parts: int):
-    valid = "at least 1 and a divisor of batch_size 32"
-    with pytest.raises(InputError, match=f"optim.accumulate must be {valid}, got"):
-        configs.check(with_value("optim.accumulate", parts))
-
-
-@pytest.mark.parametrize("name", ["augment.mixup", "augment.cutmix"])
-def test_pairs_need_an_even_batch(name: str):
-    with pytest.raises(
-        InputError,
-        match="batch_size must be even for mixup and cutmix, which make pairs, got 31",
-    ):
-        configs.check(with_value("batch_size", 31, with_value(name, 0.5)))
+@pytest.mark.parametrize(
+    ("size", "devices", "name", "value", "message"),
+    [
+        (
+            32,
+            1,
+            "optim.accumulate",
+            5,
+            "of 5 for optim.accumulate, got 32: take 30 or 35",
+        ),
+        (
+            31,
+            1,
+            "augment.mixup",
+            0.5,
+            "of 2 for mixup and cutmix, which make pairs, got",
+        ),
+        (31, 1, "augment.cutmix", 0.5, "got 31: take 30 or 32"),
+        (
+            60,
+            8,
+            "seed",
+            0,
+            "of 8 on 8 devices, got 60: take 56 or 64, or --devices jit",
+        ),
+        (3, 8, "seed", 0, "got 3: take 8, or --devices jit"),
+        (8, 8, "optim.accumulate", 2, "of 16 on 8 devices for optim.accumulate, got 8"),
+    ],
+)
+def test_a_batch_divides_evenly(
+    size: int, devices: int, name: str, value: float, message: str
+):
+    parts = configs.batch_parts(with_value(name, value))
+    with pytest.raises(InputError, match=message):
+        configs.check_batch(size, devices, parts)
+    configs.check_batch(16 * 5, devices, parts)
 
 
 def test_all_settings_out_of_range_are_one_message():

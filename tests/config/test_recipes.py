@@ -10,8 +10,8 @@ import pytest
 from jft.config import TrainConfig, from_dict, to_dict
 from jft.console.cli import load_recipe
 from jft.errors import InputError
-from jft.train import preflight
 from jft.train.__main__ import read
+from jft.train.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").glob("*.py"))
@@ -61,7 +61,7 @@ def test_the_commands_of_a_page_are_understood(
     for config in configs:
         # Others are of images that only the reader has.
         if config.data == "digits":
-            preflight.check(config)
+            resolve(config)
 
 
 def test_the_readme_is_short_and_names_one_time_for_the_first_run():
@@ -81,7 +81,7 @@ def test_the_table_of_freezing_rules_is_understood():
     rules = re.findall(r"^\| `'?([^`']*)'?` \|", table, re.MULTILINE)
     assert len(rules) == 9
     for rule in rules:
-        preflight.check(TrainConfig(freeze=rule))
+        resolve(TrainConfig(freeze=rule))
 
 
 def test_links_between_pages_lead_somewhere():

@@ -100,7 +100,7 @@ OPTIONS: list[tuple[str, str]] = [
     ("train --weights torchvision:resnet5O", "no weights"),
     (
         "train --weights torchvision:resnet50 --model.name resnet18",
-        "holds weights of resnet50, not resnet18",
+        "holds weights of resnet50, not of resnet18",
     ),
     (
         "train --weights torchvision:vgg16 --image-size 16",

@@ -19,8 +19,8 @@ from jft.export.exported import WORDS, Exported
 from jft.export.write import convert_weights, export_run
 from jft.models import CIFAR_PREPROCESS, MODELS, ModelSpec
 from jft.predict.predictor import Predictor
-from jft.train import preflight
 from jft.train.loop import fit
+from jft.train.resolve import resolve
 from jft.weights.export import write_weights
 from jft.weights.files import read_tensors
 from jft.weights.pretrained import load_pretrained
@@ -157,7 +157,7 @@ def test_a_changed_network_is_weights_too(
         loaded = load_pretrained(weights=weights)
         assert tree.digest(loaded.variables) == digest(run)
         assert loaded.report.reinitialised == ()
-        known = preflight.check(TrainConfig(weights=str(weights), freeze="none"))
+        known = resolve(TrainConfig(weights=str(weights), freeze="none")).config
         assert known.model == wanted
     exported = export_run(str(run), to="timm", file=str(tmp_path / "net.pth"))
     assert "load " not in str(exported)

@@ -5,6 +5,7 @@ import pytest
 from jft.config import OptimConfig, TrainConfig
 from jft.errors import InputError
 from jft.freeze.phases import Phase, plan_phases
+from jft.freeze.rules import FreezeSpec
 from jft.models import MODELS
 
 RESNET50 = MODELS["resnet50"]
@@ -13,7 +14,10 @@ CONFIG = TrainConfig(freeze="none", epochs=6, optim=OptimConfig(learning_rate=0.
 
 def phases(text: str, **changes: object) -> list[Phase]:
     config = dataclasses.replace(CONFIG, phases=text, **changes)
-    return list(plan_phases(config, RESNET50))
+    found = plan_phases(config, RESNET50)
+    for phase in found:
+        assert phase.spec == FreezeSpec.parse(phase.freeze, RESNET50)
+    return [dataclasses.replace(phase, spec=FreezeSpec()) for phase in found]
 
 
 MAIN = Phase(6, "none", 0.05)
@@ -72,7 +76,10 @@ def test_unfreezing_is_gradual_from_the_head_down(freeze: str, stages: list[str]
         ("1*none@fast", "must be above 0 and finite, got 'fast'"),
         ("1*none@0.1|", "must be above 0 and finite, got ''"),
         ("1*none;", "'' is not a phase"),
-        ("1*none;1*none@1|2", "several rates, which only the first phase may have"),
+        (
+            "1*none;1*none@1|2",
+            "several learning rates, which only the first phase may have",
+        ),
         ("1*until:stage5", "resnet50 has no stage 'stage5'; did you mean 'stage"),
     ],
 )

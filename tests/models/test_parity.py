@@ -13,6 +13,7 @@ import optax
 import pytest
 import reference
 from cpu_torchvision import import_torchvision
+from first_phase import first_phase
 from flax.core import FrozenDict
 
 from jft import tree
@@ -23,7 +24,6 @@ from jft.models.pixels import normalise
 from jft.models.variants import VGGVariant
 from jft.step import TrainState, make_train_step
 from jft.tasks import Classification
-from jft.train.legs import begin
 from jft.weights.export import to_layout
 from jft.weights.files import read_tensors
 from jft.weights.load import LoadReport, assign
@@ -178,9 +178,8 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
             schedule="constant",
         ),
     )
-    devices, steps = get_devices("jit", 1), reference.STEPS
-    start = begin(config, built, devices, Classification(), steps_per_epoch=steps)
-    state = start.state
+    devices, steps = get_devices("jit"), reference.STEPS
+    spec, state = first_phase(config, built, devices, Classification(), steps)
     count = reference.TRAINING[name][0]
     batch = {
         "image": jnp.asarray(images),
@@ -188,7 +187,7 @@ def train(name: str) -> Iterator[tuple[TrainState, float]]:
         "weight": jnp.ones(count),
         "id": jnp.arange(count, dtype=jnp.int32),
     }
-    step = jax.jit(make_train_step(start.legs[0].step_spec))
+    step = jax.jit(make_train_step(spec))
     for _ in range(reference.STEPS):
         state, sums = step(state, batch)
         yield state, float(sums["loss"] / sums["weight"])

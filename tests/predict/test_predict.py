@@ -52,10 +52,7 @@ def runs(tiny: ModelSpec, tmp_path: Path) -> Runs:
         outputs = len(task.class_names)
         variables = FrozenDict(variables_of(spec.build(outputs)))
         card = ModelCard(
-            model="tiny",
-            width=None,
-            pooled_head=False,
-            decoder=decoder,
+            model=ModelConfig(name="tiny", decoder=decoder),
             task=to_dict(task),
             class_names=task.class_names,
             preprocess=CIFAR_PREPROCESS,

@@ -3,8 +3,8 @@
 import pytest
 
 from jft.config import TrainConfig
-from jft.errors import InputError
-from jft.train.preflight import workdir_of
+from jft.data.spec import parse_spec
+from jft.train.resolve import workdir_of
 
 
 @pytest.mark.parametrize(
@@ -19,10 +19,5 @@ from jft.train.preflight import workdir_of
     ],
 )
 def test_a_run_is_named_after_its_data_and_not_the_options(data: str, name: str):
-    path = workdir_of(TrainConfig(data=data))
+    path = workdir_of(TrainConfig(data=data), parse_spec(data))
     assert str(path).startswith(f"runs/{name}-")
-
-
-def test_unknown_data_gives_no_name():
-    with pytest.raises(InputError, match="unknown data 'flowers'"):
-        workdir_of(TrainConfig(data="flowers"))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from first_phase import first_phase
 from flax.core import FrozenDict
 
 from jft import tree
@@ -20,7 +21,6 @@ from jft.devices import Devices, get_devices
 from jft.models import CIFAR_PREPROCESS, ModelSpec
 from jft.step import StepSpec, TrainState, make_eval_step, make_train_step, trained
 from jft.tasks import Classification
-from jft.train.legs import begin
 from jft.weights.load import LoadReport
 from jft.weights.pretrained import Pretrained
 
@@ -81,8 +81,7 @@ def setup(
         **rules,
     )
     task = Classification(class_names=tuple("abcdefghij"[:CLASSES]))
-    start = begin(rules_of_run, pretrained, devices, task, steps_per_epoch=10)
-    return Setup(start.legs[0].step_spec, start.state)
+    return Setup(*first_phase(rules_of_run, pretrained, devices, task, 10))
 
 
 def batch_of(
@@ -163,7 +162,7 @@ def test_first_gradients_are_the_same_on_any_number_of_devices(
         return devices.fetch(state), devices.fetch(sums)
 
     one, sums = first(ONE)
-    many, many_sums = first(get_devices("pmap", 16, count))
+    many, many_sums = first(get_devices("pmap", count))
     for name, gradient in gradients(one).items():
         np.testing.assert_allclose(
             gradients(many)[name], gradient, rtol=0, atol=1e-6, err_msg=name
@@ -194,7 +193,7 @@ def test_evaluation_is_the_same_to_the_example_on_any_number_of_devices(
         )
         return devices.fetch(step(devices.replicate(variables), devices.put(batch)))
 
-    one, many = sums(ONE), sums(get_devices("pmap", 64, count))
+    one, many = sums(ONE), sums(get_devices("pmap", count))
     assert many["n"] == one["n"] == 61
     assert many["accuracy"] == one["accuracy"]
     assert many["top5"] == one["top5"]
@@ -303,7 +302,7 @@ def test_a_logged_norm_of_all_gradients_would_bring_it_back(
 
 
 def test_devices_add_up_the_trained_gradients_alone(tiny: ModelSpec):
-    devices = get_devices("pmap", 8, 2)
+    devices = get_devices("pmap", 2)
     made = setup(tiny, "all-but:head", devices)
     step = devices.compile(make_train_step(made.step_spec))
     args = devices.replicate(made.state), devices.put(batch_of(8))

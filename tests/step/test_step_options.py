@@ -158,7 +158,7 @@ def test_every_option_gives_the_same_on_any_number_of_devices(
     }
     batch = batch_of(16, real=13)
     one, sums = once(setup(tiny, **options), batch)
-    devices = get_devices("pmap", 16, count)
+    devices = get_devices("pmap", count)
     many, many_sums = once(setup(tiny, devices=devices, **options), batch, devices)
     # A step uphill magnifies what the first gradients differ by.
     assert_close(gradients(many), gradients(one), rtol=0, atol=1e-5)

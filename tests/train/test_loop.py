@@ -484,13 +484,11 @@ def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
             seen.append(setup)
 
     fit(rules, callbacks=[Keep()])
-    state = seen[0].start.state
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    checkpoints.save(state, {"total": {"loss": 0.1}})
-    checkpoints.close()
-    again = Checkpoints(tmp_path / "checkpoints")
-    restored = again.restore(lambda step: state)
-    again.close()
+    state = seen[0].state
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(state, {"total": {"loss": 0.1}})
+    with Checkpoints(tmp_path / "checkpoints") as again:
+        restored = again.restore(lambda step: state)
     assert restored is not None
     assert restored[1] == {"total": {"loss": 0.1}}
     assert type(restored[0].params) is type(state.params)

@@ -8,7 +8,7 @@ from test_loop import images, rules
 
 from jft.config import TrainConfig
 from jft.errors import InputError
-from jft.train import lr_find, preflight
+from jft.train import lr_find
 from jft.train.lr_find import (
     FIRST,
     LAST,
@@ -19,6 +19,7 @@ from jft.train.lr_find import (
     smooth,
     steepest,
 )
+from jft.train.resolve import resolve
 from jft.train.setup import prepare
 
 pytestmark = pytest.mark.thorough
@@ -66,7 +67,7 @@ def test_a_range_test_stops_where_the_loss_diverges_or_at_its_end(
 ):
     optim = dataclasses.replace(rules.optim, name=name)
     config = dataclasses.replace(rules, freeze="none", optim=optim)
-    setup = prepare(preflight.check(config))
+    setup = prepare(resolve(config))
     found = find_rate(setup)
     assert STEPS // 2 < len(found.losses) <= STEPS
     assert len(found.rates) == len(found.losses) == len(found.smoothed)
@@ -80,4 +81,4 @@ def test_a_range_test_stops_where_the_loss_diverges_or_at_its_end(
         assert min(image.size) > 300
         assert len(set(image.convert("L").tobytes())) > 20
     # The run itself has not begun.
-    assert int(setup.start.state.step) == 0
+    assert int(setup.state.step) == 0

@@ -16,12 +16,12 @@ from jft import config as configs
 from jft import tree
 from jft.config import OptimConfig, TrainConfig
 from jft.errors import InputError
-from jft.step import HELD_OUT
-from jft.train import preflight
 from jft.train.callbacks import Callback
-from jft.train.crossing import cross, like
 from jft.train.loop import fit
+from jft.train.resolve import resolve
 from jft.train.setup import Setup, prepare
+from jft.train.transition import next_state, state_like
+from jft.types import HELD_OUT
 from jft.weights.export import write_weights
 from jft.weights.pretrained import load_pretrained
 
@@ -53,7 +53,7 @@ def phased(rules: TrainConfig, tmp_path: Path) -> TrainConfig:
 
 @pytest.fixture
 def setup(phased: TrainConfig) -> Setup:
-    return prepare(preflight.check(phased))
+    return prepare(resolve(phased))
 
 
 def test_phases_follow_each_other_and_the_best_candidate_goes_on(phased: TrainConfig):
@@ -97,19 +97,19 @@ def test_a_kill_on_either_side_of_a_boundary_changes_nothing(
         assert records(path) == records(whole.workdir), step
 
 
-def moved(state: Any, leg: int, setup: Setup) -> Any:
+def moved(state: Any, phase: int, setup: Setup) -> Any:
     """Return a state as training might leave it: every number is another."""
-    draw = np.random.default_rng(leg)
+    draw = np.random.default_rng(phase)
 
     def noise(leaf: Any) -> Any:
         if np.issubdtype(leaf.dtype, np.floating):
             return np.asarray(draw.normal(size=leaf.shape), leaf.dtype)
         return np.asarray(leaf)
 
-    stop = np.asarray(setup.start.legs[leg].stop, np.int32)
-    kept = state.best_candidate
+    stop = np.asarray(setup.phases[phase].stop, np.int32)
+    best = state.best_candidate
     changed = jax.tree.map(noise, state.replace(best_candidate=FrozenDict()))
-    return changed.replace(step=stop, key=state.key, best_candidate=kept)
+    return changed.replace(step=stop, key=state.key, best_candidate=best)
 
 
 def leaves(tree_: Any) -> dict[str, Any]:
@@ -117,9 +117,9 @@ def leaves(tree_: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in paths}
 
 
-def test_crossing_keeps_all_that_was_trained_already(setup: Setup):
+def test_the_next_phase_keeps_all_that_was_trained_already(setup: Setup):
     state = moved(jax.device_get(like_of(setup, 3)), 3, setup)
-    crossed = cross(state, setup.start, 3)
+    crossed = next_state(state, setup, 3)
     old, new = leaves(state.opt_state), leaves(crossed.opt_state)
     assert old.keys() < new.keys()
     for name, leaf in old.items():
@@ -142,26 +142,25 @@ def test_crossing_keeps_all_that_was_trained_already(setup: Setup):
     assert tree.digest(crossed.params) == tree.digest(state.params)
 
 
-def like_of(setup: Setup, leg: int) -> Any:
-    """Return a state of a leg's structure with arrays in it."""
-    shapes = like(setup.start, leg)
+def like_of(setup: Setup, phase: int) -> Any:
+    """Return a state of a phase's structure with arrays in it."""
+    shapes = state_like(setup, phase)
     return jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)
 
 
 def test_every_candidate_begins_at_the_start_and_the_best_is_kept(setup: Setup):
-    start = setup.start
-    state, ends = start.state, list[Any]()
-    for leg, loss in enumerate([2.0, 1.0, 3.0]):
-        state = moved(state, leg, setup)
+    state, ends = setup.state, list[Any]()
+    for phase, loss in enumerate([2.0, 1.0, 3.0]):
+        state = moved(state, phase, setup)
         ends.append(state)
-        state = cross(state, start, leg, loss)
-        assert int(state.step) == start.legs[leg].stop
-        if leg < 2:
+        state = next_state(state, setup, phase, loss)
+        assert int(state.step) == setup.phases[phase].stop
+        if phase < 2:
             assert jax.tree.structure(state) == jax.tree.structure(
-                jax.device_get(like_of(setup, leg + 1))
+                jax.device_get(like_of(setup, phase + 1))
             )
-            assert tree.digest(state.params) == tree.digest(start.state.params)
-            assert tree.digest(state.ema) == tree.digest(start.state.ema)
+            assert tree.digest(state.params) == tree.digest(setup.state.params)
+            assert tree.digest(state.ema) == tree.digest(setup.state.ema)
     head = ends[1].params["head"]
     assert tree.digest(state.params["head"]) == tree.digest(head)
     assert not state.best_candidate
@@ -171,22 +170,22 @@ def test_every_candidate_begins_at_the_start_and_the_best_is_kept(setup: Setup):
 
 
 def test_the_schedule_begins_anew_in_every_phase(setup: Setup):
-    legs = setup.start.legs
-    assert [(leg.start, leg.stop) for leg in legs] == [
+    phases = setup.phases
+    assert [(phase.start, phase.stop) for phase in phases] == [
         (3 * i, 3 * i + 3) for i in range(5)
     ]
-    for leg in legs:
+    for phase in phases:
         rates = [
-            float(cast(Any, leg.step_spec.learning_rate)(np.int32(s)))
-            for s in (leg.start, leg.stop)
+            float(cast(Any, phase.step_spec.learning_rate)(np.int32(s)))
+            for s in (phase.start, phase.stop)
         ]
-        np.testing.assert_allclose(rates, [leg.phase.learning_rate, 0], atol=1e-8)
+        np.testing.assert_allclose(rates, [phase.phase.learning_rate, 0], atol=1e-8)
 
 
 def test_what_is_held_out_is_a_tenth_whatever_the_batch(setup: Setup):
     assert HELD_OUT == 10
     assert configs.rules(setup.config)["phases"] == SWEEP
-    assert [leg.step_spec.hold_out for leg in setup.start.legs] == [True] * 3 + [
+    assert [phase.step_spec.hold_out for phase in setup.phases] == [True] * 3 + [
         False
     ] * 2
 
@@ -201,14 +200,14 @@ def test_phases_run_on_several_devices(phased: TrainConfig, tmp_path: Path):
 
 
 def test_l2_sp_pulls_to_the_pretrained_values_in_every_phase(setup: Setup):
-    pretrained = tree.flatten(setup.start.pretrained.variables["params"])
-    for leg in (3, 4):
-        state = moved(jax.device_get(like_of(setup, leg)), leg, setup)
-        made = setup.start.legs[leg].step_spec.tx.init(state.params)
+    pretrained = tree.flatten(setup.pretrained.variables["params"])
+    for phase in (3, 4):
+        state = moved(jax.device_get(like_of(setup, phase)), phase, setup)
+        made = setup.phases[phase].step_spec.tx.init(state.params)
         anchors = {
             path: leaf for path, leaf in leaves(made).items() if ".anchor" in path
         }
-        names = setup.start.legs[leg].trained(state.params)
+        names = setup.phases[phase].trained(state.params)
         loaded = [name for name in names if not name.startswith("head/")]
         assert len(anchors) == len(loaded) > 0
         for name in loaded:
@@ -218,12 +217,12 @@ def test_l2_sp_pulls_to_the_pretrained_values_in_every_phase(setup: Setup):
 
 
 def test_averages_count_their_own_steps(setup: Setup):
-    legs = setup.start.legs
+    phases = setup.phases
     # Each candidate begins anew; the one that goes on has seen three steps.
-    heads = [leg.step_spec.ema_start["params/head/kernel"] for leg in legs]
+    heads = [phase.step_spec.ema_start["params/head/kernel"] for phase in phases]
     assert heads == [0, 3, 6, 6, 6]
     kernel = "params/stage2/block0/conv1/kernel"
-    assert [leg.step_spec.ema_start.get(kernel) for leg in legs] == [
+    assert [phase.step_spec.ema_start.get(kernel) for phase in phases] == [
         None,
         None,
         None,
@@ -231,15 +230,15 @@ def test_averages_count_their_own_steps(setup: Setup):
         9,
     ]
     stats = "batch_stats/stage1/block0/norm1/mean"
-    assert legs[4].step_spec.ema_start[stats] == 12
+    assert phases[4].step_spec.ema_start[stats] == 12
 
 
 def test_a_candidate_that_fails_is_not_chosen(setup: Setup):
-    start, state, best = setup.start, setup.start.state, ""
-    for leg, loss in enumerate([float("inf"), 2.0, float("inf")]):
-        state = moved(state, leg, setup)
-        kept = state if leg == 1 else None
-        state = cross(state, start, leg, loss)
+    state, best = setup.state, ""
+    for phase, loss in enumerate([float("inf"), 2.0, float("inf")]):
+        state = moved(state, phase, setup)
+        kept = state if phase == 1 else None
+        state = next_state(state, setup, phase, loss)
         if kept is not None:
             best = tree.digest(kept.params["head"])
     assert tree.digest(state.params["head"]) == best
@@ -257,4 +256,4 @@ def test_a_sweep_needs_images_to_hold_out(rules: TrainConfig, tmp_path: Path):
                 )
     config = dataclasses.replace(rules, data=f"folder:{few}", phases=SWEEP)
     with pytest.raises(InputError, match="one training image in 10, but there are 4"):
-        prepare(preflight.check(config))
+        prepare(resolve(config))

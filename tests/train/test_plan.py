@@ -14,18 +14,19 @@ from jft.config import AugmentConfig, OptimConfig, TrainConfig
 from jft.console.text import count, duration, size
 from jft.errors import InputError
 from jft.train import plan as plans
-from jft.train import preflight
 from jft.train.__main__ import main
+from jft.train.compile import compile_train_steps
 from jft.train.plan import Plan, make_plan
 from jft.train.plan_table import plan_lines
+from jft.train.resolve import resolve
 from jft.train.setup import Setup, prepare
 
 __all__ = ["images", "rules"]  # fixtures
 
 
 def planned(config: TrainConfig) -> tuple[Setup, Plan]:
-    setup = prepare(preflight.check(config))
-    return setup, make_plan(setup, setup.compile_train_steps())
+    setup = prepare(resolve(config))
+    return setup, make_plan(setup, compile_train_steps(setup))
 
 
 def test_a_stage_is_told_with_its_parameters_mode_rate_and_flops(rules: TrainConfig):
@@ -35,7 +36,7 @@ def test_a_stage_is_told_with_its_parameters_mode_rate_and_flops(rules: TrainCon
     setup, plan = planned(config)
     [phase] = plan.phases
     stem, first, second, head = phase.stages
-    sizes = {n: x.size for n, x in tree.flatten(setup.start.state.params).items()}
+    sizes = {n: x.size for n, x in tree.flatten(setup.state.params).items()}
 
     def total(stage: str) -> int:
         return sum(n for name, n in sizes.items() if name.startswith(f"{stage}/"))
@@ -47,7 +48,7 @@ def test_a_stage_is_told_with_its_parameters_mode_rate_and_flops(rules: TrainCon
     assert (stem.trained, first.trained, head.trained) == (0, total("stage1"), 18)
     assert second.trained == total("stage2") - sizes["stage2/block0/conv1/kernel"]
     assert [s.norm for s in phase.stages] == ["stored", "batch", "stored", ""]
-    assert [s.rates for s in phase.stages] == [
+    assert [s.learning_rates for s in phase.stages] == [
         [],
         [0.01, 0.01],
         [0.02, 0.02],
@@ -70,7 +71,7 @@ def test_the_share_of_full_fine_tuning_is_that_of_a_step_that_trains_all(
 
 def test_memory_is_what_the_arrays_take(rules: TrainConfig):
     setup, plan = planned(rules)
-    memory, state = plan.phases[0].memory, setup.start.state
+    memory, state = plan.phases[0].memory, setup.state
     held = sum(x.nbytes for x in jax.tree.leaves((state.params, state.batch_stats)))
     assert memory.parameters == held
     assert memory.optimizer == sum(x.nbytes for x in jax.tree.leaves(state.opt_state))
@@ -200,10 +201,10 @@ def test_durations_are_rounded_for_a_person(seconds: float, text: str):
 
 def test_measuring_does_not_train(rules: TrainConfig):
     setup, _ = planned(rules)
-    before = tree.digest(setup.start.state.params)
-    assert plans.measure(setup, setup.compile_train_steps()[0]) > 0
-    assert tree.digest(setup.start.state.params) == before
-    assert np.all(setup.start.state.step == 0)
+    before = tree.digest(setup.state.params)
+    assert plans.measure(setup, compile_train_steps(setup)[0]) > 0
+    assert tree.digest(setup.state.params) == before
+    assert np.all(setup.state.step == 0)
 
 
 @pytest.mark.parametrize(
@@ -217,5 +218,5 @@ def test_each_device_must_be_able_to_divide_its_images(
         config = dataclasses.replace(config, augment=AugmentConfig(mixup=0.2))
     else:
         config = dataclasses.replace(config, optim=OptimConfig(accumulate=2))
-    with pytest.raises(InputError, match=f"{why}.* must be a multiple of 16 for 8 x"):
-        prepare(preflight.check(config))
+    with pytest.raises(InputError, match=f"multiple of 16 on 8 devices for {why}"):
+        prepare(resolve(config))

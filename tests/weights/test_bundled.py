@@ -52,7 +52,7 @@ def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 def accuracy(pretrained: Pretrained, source: Source) -> float:
     """Return top-1 over a source, on all the test's devices."""
-    devices = get_devices("pmap", 400)
+    devices = get_devices("pmap")
     model = pretrained.model.clone(axis_name=devices.axis_name)
     task = Classification(class_names=CIFAR_CLASSES)
     step = make_eval_step(model, task, pretrained.preprocess)

@@ -1,0 +1,86 @@
+"""What each phase does with every parameter and normalisation layer of a network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+
+from jft import tree
+from jft.config import TrainConfig
+from jft.freeze import norms, rules
+from jft.freeze.phases import Phase
+from jft.models import ModelSpec
+from jft.models.training import TrainMode
+from jft.optim import chain
+
+
+@dataclass(frozen=True)
+class PhaseRules:
+    """What one phase trains.
+
+    Attributes:
+        phase: What was asked for.
+        lr_mults: Tree like the parameters of learning-rate multipliers; 0 is frozen.
+        norms: Mode of each layer that has statistics.
+        mode: How the network runs in training.
+    """
+
+    phase: Phase
+    lr_mults: FrozenDict[str, Any]
+    norms: dict[str, str]
+    mode: TrainMode
+
+    def trained(self) -> list[str]:
+        """Return the names of the parameters and statistics that training changes."""
+        mults = tree.flatten(self.lr_mults)
+        return [f"params/{name}" for name, mult in mults.items() if mult] + [
+            f"batch_stats/{layer}/{leaf}"
+            for layer, mode in self.norms.items()
+            if mode != "stored"
+            for leaf in ("mean", "var")
+        ]
+
+
+def phase_rules(
+    config: TrainConfig,
+    spec: ModelSpec,
+    phases: Sequence[Phase],
+    modes: Mapping[str, str],
+) -> tuple[PhaseRules, ...]:
+    """Return what each phase does with every part of a network.
+
+    Args:
+        config: The configuration.
+        spec: The network.
+        phases: From `plan_phases`.
+        modes: From `norms.parse`.
+
+    Raises:
+        InputError: A rule names parameters that the network does not have, or leaves
+            nothing to train.
+    """
+    image = jax.ShapeDtypeStruct((1, spec.smallest, spec.smallest, 3), jnp.float32)
+    init = spec.build(spec.num_classes, mode=TrainMode(drop_path=config.drop_path)).init
+    shapes = jax.eval_shape(init, jax.random.key(0), image)
+    layers = norms.with_statistics(shapes.get("batch_stats") or {})
+    chain.decay_factors(config.optim.decay_rules, tree.flatten(shapes["params"]))
+
+    def rules_of(phase: Phase) -> PhaseRules:
+        decay = config.optim.layer_decay
+        mults = FrozenDict(phase.spec.lr_mults(shapes["params"], spec, decay))
+        chosen = norms.choose(modes, mults, layers)
+        mode = TrainMode(
+            stored=norms.in_mode(chosen, "stored"),
+            adapt=norms.in_mode(chosen, "adapt"),
+            held=rules.frozen_layers(mults, spec),
+            dropout=config.dropout,
+            drop_path=config.drop_path,
+            dtype=config.dtype,
+            remat=config.remat,
+        )
+        return PhaseRules(phase, mults, chosen, mode)
+
+    return tuple(map(rules_of, phases))

@@ -1,0 +1,191 @@
+"""From a configuration to the rules of a run: parsed and checked here, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jft import config as configs
+from jft import tree
+from jft.config import ModelConfig, TrainConfig
+from jft.data.sources import list_data
+from jft.data.spec import DataSpec, parse_spec
+from jft.errors import InputError
+from jft.freeze import norms
+from jft.freeze.phases import plan_phases
+from jft.models import ModelSpec, configured, get_model
+from jft.train.checks import check_sweep, with_decoder
+from jft.weights.find import Found, find_weights
+from jft.weights.opened import Opened, open_weights
+from jft.weights.published import other_network
+
+if TYPE_CHECKING:
+    from jft.data.listing import Dataset
+    from jft.devices import Devices
+    from jft.preprocess import Preprocess
+    from jft.train.phase_rules import PhaseRules
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """A configuration with everything found, parsed and checked.
+
+    Attributes:
+        config: The configuration, with the network that the weights are for.
+        workdir: The run's folder.
+        data: The data, listed.
+        weights: The weights, open.
+        network: The network, with a decoder if the data has masks.
+        preprocess: How pixels become its input.
+        devices: Where steps run.
+        phases: What each phase trains, in order.
+    """
+
+    config: TrainConfig
+    workdir: Path
+    data: Dataset
+    weights: Opened
+    network: ModelSpec
+    preprocess: Preprocess
+    devices: Devices
+    phases: tuple[PhaseRules, ...]
+
+
+class Problems:
+    """The refusals of a configuration, to be raised together."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._messages: list[str] = []
+
+    def attempt(self, step: Callable[..., T], *values: Any) -> T | None:
+        """Return what a step returns; None, and note the problem, if it refuses."""
+        try:
+            return step(*values)
+        except InputError as error:
+            self._messages.append(str(error))
+            return None
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._messages)
+
+    def require_none(self) -> None:
+        """Raise InputError with every problem, if there are any."""
+        if self._messages:
+            raise InputError("\n".join(self._messages))
+
+
+def resolve(config: TrainConfig) -> Rules:
+    """Find, parse and check everything that a configuration names.
+
+    Whatever can be refused without JAX is refused before JAX is imported, and weights
+    are downloaded only if nothing else is wrong so far.
+
+    Raises:
+        InputError: The configuration, its weights or its data cannot be used; every
+            problem found, one after the other.
+    """
+    problems = Problems()
+    attempt = problems.attempt
+    attempt(configs.check, config)
+    attempt(_check_decay_rules, config.optim.decay_rules)
+    parts = configs.batch_parts(config)
+    if not problems:
+        attempt(configs.check_batch, config.batch_size, 1, parts)
+    found = attempt(find_weights, config.weights, config.model.name)
+    data = attempt(_find_data, config.data)
+    opened = None
+    if found and found.model is None and not problems:
+        opened = attempt(open_weights, found)
+    spec = None
+    if found and (config.model.name or not problems):
+        spec = attempt(_network, config.model, found, opened)
+    dataset = None
+    if data and data.task is None and not problems:
+        dataset = attempt(list_data, data)
+    task = dataset.task if dataset else data.task if data else None
+    if spec and task:
+        spec = attempt(with_decoder, spec, task, config.model.decoder)
+    phases = attempt(plan_phases, config, spec) if spec else None
+    modes = attempt(norms.parse, config.norm, spec) if spec else None
+    if spec and config.image_size:
+        attempt(spec.check_size, config.image_size)
+    problems.require_none()
+    assert found
+    assert data
+    assert spec
+    assert phases
+    assert modes is not None
+    config = dataclasses.replace(config, weights=found.name)
+    if config.model.name is None:
+        config = dataclasses.replace(config, model=_stated(config.model, found, opened))
+    dataset = dataset or list_data(data)
+    opened = opened or open_weights(found)
+    preprocess = opened.preprocess_for(spec, config.image_size)
+
+    # These import JAX, which takes seconds.
+    from jft.devices import get_devices, tune_cpu
+    from jft.train.objective import check_task
+    from jft.train.phase_rules import phase_rules
+
+    tune_cpu()
+    devices = get_devices(config.devices)
+    attempt(configs.check_batch, config.batch_size, len(devices.devices), parts)
+    attempt(check_task, config, dataset.task)
+    attempt(check_sweep, phases, len(dataset.splits["train"].keys))
+    rules = attempt(phase_rules, config, spec, phases, modes)
+    problems.require_none()
+    assert rules
+    return Rules(
+        config=config,
+        workdir=workdir_of(config, data),
+        data=dataset,
+        weights=opened,
+        network=spec,
+        preprocess=preprocess,
+        devices=devices,
+        phases=rules,
+    )
+
+
+def _check_decay_rules(text: str) -> None:
+    tree.parse_rules(text, what="optim.decay_rules")
+
+
+def _find_data(text: str) -> DataSpec:
+    data = parse_spec(text)
+    data.check()
+    return data
+
+
+def _stated(wanted: ModelConfig, found: Found, opened: Opened | None) -> ModelConfig:
+    """Return the network that is wanted; what it leaves open, the weights decide."""
+    if opened is not None:
+        return opened.network(wanted)
+    stated = found.model
+    if stated is None:
+        return wanted
+    if wanted.name not in (None, stated.name):
+        raise InputError(other_network(found.name, str(stated.name), str(wanted.name)))
+    return stated.changed(wanted)
+
+
+def _network(wanted: ModelConfig, found: Found, opened: Opened | None) -> ModelSpec:
+    if wanted.name:
+        get_model(wanted.name)  # an unknown name is refused before other weights
+    return configured(_stated(wanted, found, opened))
+
+
+def workdir_of(config: TrainConfig, data: DataSpec) -> Path:
+    """Return the run's folder: by default `runs/DATA-MODEL-FINGERPRINT`."""
+    if config.workdir:
+        return Path(config.workdir).expanduser()
+    name = Path(data.place or data.scheme).name or "data"
+    fingerprint = configs.fingerprint(config)[:8]
+    return Path(f"runs/{name}-{config.model.name}-{fingerprint}")
