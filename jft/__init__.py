@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jft.train.result import Result as Result
     from jft.weights.pretrained import Pretrained as Pretrained
     from jft.weights.pretrained import load_pretrained as load_pretrained
+    from jft.weights.published import list_models as list_models
+    from jft.weights.published import list_weights as list_weights
 
 _HOMES = {
     "AugmentConfig": "jft.config",
@@ -32,6 +34,8 @@ _HOMES = {
     "TaskConfig": "jft.config",
     "TrainConfig": "jft.config",
     "fit": "jft.train.loop",
+    "list_models": "jft.weights.published",
+    "list_weights": "jft.weights.published",
     "load_pretrained": "jft.weights.pretrained",
 }
 
@@ -47,6 +51,8 @@ __all__ = [
     "TaskConfig",
     "TrainConfig",
     "fit",
+    "list_models",
+    "list_weights",
     "load_pretrained",
 ]
 __version__ = "0.1.0"

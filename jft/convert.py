@@ -48,9 +48,9 @@ def show(flags: Flags) -> int:
 
 def table(match: str = "") -> Iterator[str]:
     """Yield a line for each of the published weights whose name contains `match`."""
-    from jft.weights.published import published
+    from jft.weights.published import list_weights, published
 
-    rows = [row for row in published().values() if match in row.name]
+    rows = [published()[name] for name in list_weights(match)]
     if not rows:
         raise InputError(f"no published weights have {match!r} in their name")
     heads = ("name", "network", "top-1", "labels", "licence", "pixels", "file")

@@ -159,8 +159,8 @@ def _default(model: str | None) -> str:
     found = default_weights(check_model(str(model)))
     if found is None:
         raise InputError(
-            f"{model} has no published weights that jft knows: name a file with "
-            f"--weights, or {RANDOM} for random weights"
+            f"{model} has no published weights that jft knows: name a file, or give "
+            f"weights={RANDOM!r} for random ones (--weights {RANDOM})"
         )
     return found
 

@@ -168,16 +168,25 @@ def _model(notes: Mapping[str, str], otherwise: str | None) -> ModelConfig | Non
     if name is None:
         return None
     width = notes.get("width", "")
-    decoder: Any = notes.get("decoder", "auto")
-    known = ("auto", *get_args(Decoder))
-    if decoder not in known:
-        raise InputError(f"unknown decoder {decoder!r}; valid: {', '.join(known)}")
+    decoder = check_decoder(notes.get("decoder", "auto"))
     return ModelConfig(
         name=name,
         width=int(width) if width.isdecimal() else None,
         pooled_head=notes.get("pooled_head") == "true",
         decoder=decoder,
     )
+
+
+def check_decoder(decoder: Any) -> Any:
+    """Return a decoder's name.
+
+    Raises:
+        InputError: It is unknown.
+    """
+    known = ("auto", *get_args(Decoder))
+    if decoder not in known:
+        raise InputError(f"unknown decoder {decoder!r}; valid: {', '.join(known)}")
+    return decoder
 
 
 def _described(

@@ -14,18 +14,19 @@ from flax.core import FrozenDict
 from jft import tree
 from jft.config import ModelConfig
 from jft.devices import tune_cpu
-from jft.errors import InputError
+from jft.errors import InputError, nearest
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
 from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
 from jft.weights.find import DEFAULT, find_weights
+from jft.weights.images import batch_of
 from jft.weights.load import LoadReport, assign
-from jft.weights.opened import Opened, open_weights
+from jft.weights.opened import Opened, check_decoder, open_weights
 from jft.weights.published import other_network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pretrained:
     """A network and what travels with its weights.
 
@@ -48,31 +49,58 @@ class Pretrained:
     class_names: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    @cached_property
-    def _predict(self) -> Any:
-        def logits(variables: Any, images: jax.Array) -> jax.Array:
-            normal = normalise(images, self.preprocess)
-            return jnp.asarray(self.model.apply(variables, normal))
+    def __repr__(self) -> str:
+        """Return the network, its input and its output in one line."""
+        size = self.preprocess.size
+        return (
+            f"Pretrained({self.spec.name}, weights={self.report.source!r}, "
+            f"{size} x {size} pixels, {self.model.num_classes} outputs)"
+        )
 
-        return jax.jit(logits)
-
-    def logits(self, images: np.ndarray | jax.Array) -> jax.Array:
-        """Return logits [B, K] float32.
+    def __call__(self, images: Any) -> jax.Array:
+        """Return logits [B, K] float32; with a decoder [B, H, W, K].
 
         Args:
-            images: [B, H, W, 3] uint8 RGB, already at the size the network is to see.
+            images: uint8 [B, H, W, 3] RGB of the size that the network is to see; or
+                an image of any size, or a list of them, each a path, a PIL image, or
+                an array uint8 [H, W] or [H, W, C], which `preprocess` then resizes.
 
         Raises:
-            InputError: The images are of another shape or dtype.
+            InputError: An image cannot be read, is not uint8, or is too small.
         """
-        images = jnp.asarray(images)
-        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        return self._run(images, "head")
+
+    def features(self, images: Any, stop: str) -> jax.Array:
+        """Return the features [B, H', W', C'] float32 behind a stage.
+
+        Args:
+            images: As for `__call__`.
+            stop: The last stage to run, one of `spec.stages` before the head.
+
+        Raises:
+            InputError: There is no such stage, or the images cannot be used.
+        """
+        stages = self.spec.stages[:-1]
+        if stop not in stages:
             raise InputError(
-                "images must be uint8 [B, H, W, 3], "
-                f"got {images.dtype} {list(images.shape)}"
+                f"{self.spec.name} has no features {stop!r}{nearest(str(stop), stages)}"
+                f" (stages: {', '.join(stages)})"
             )
-        self.spec.check_size(min(images.shape[1:3]))
-        return self._predict(self.variables, images)
+        return self._run(images, stop)
+
+    def _run(self, images: Any, stop: str) -> jax.Array:
+        whole = self.spec.decoder != "none"
+        batch = batch_of(images, self.preprocess, whole=whole)
+        self.spec.check_size(min(batch.shape[1:3]))
+        return self._apply(self.variables, batch, stop=stop)
+
+    @cached_property
+    def _apply(self) -> Any:
+        def apply(variables: Any, images: jax.Array, stop: str) -> jax.Array:
+            normal = normalise(images, self.preprocess)
+            return jnp.asarray(self.model.apply(variables, normal, stop=stop))
+
+        return jax.jit(apply, static_argnames="stop")
 
 
 def load_pretrained(
@@ -83,6 +111,7 @@ def load_pretrained(
     image_size: int | None = None,
     width: int | None = None,
     pooled_head: bool = False,
+    decoder: str = "auto",
     seed: int = 0,
 ) -> Pretrained:
     """Build a network and load its weights.
@@ -98,6 +127,8 @@ def load_pretrained(
         width: Channels of the first stage; None takes the weights', if they state it,
             or the network's own.
         pooled_head: Leave out the hidden layers of a VGG's classifier.
+        decoder: What makes a map of classes: fcn, deeplabv3, unet, or none. auto is the
+            weights' or the network's own.
         seed: Fixes newly initialised values.
 
     Raises:
@@ -105,7 +136,9 @@ def load_pretrained(
     """
     tune_cpu()
     opened = open_weights(find_weights(weights, name))
-    wanted = ModelConfig(name=name, width=width, pooled_head=pooled_head)
+    wanted = ModelConfig(
+        name=name, width=width, pooled_head=pooled_head, decoder=check_decoder(decoder)
+    )
     spec = configured(opened.network(wanted))
     preprocess = opened.preprocess_for(spec, image_size)
     count = num_classes or opened.head_classes(spec) or spec.num_classes

@@ -5,6 +5,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, cast
@@ -87,6 +88,42 @@ def default_weights(model: str) -> str | None:
         if fitting := [name for name in names if re.fullmatch(pattern, name)]:
             return max(fitting, key=lambda name: (len(name), name))
     return None
+
+
+def list_weights(pattern: str = "") -> list[str]:
+    """Return the names of published weights that contain a text, or match a pattern.
+
+    Args:
+        pattern: As for `list_models`; it may also fit the name of the network.
+
+    >>> list_weights("torchvision:resnet50*")
+    ['torchvision:resnet50/IMAGENET1K_V1', 'torchvision:resnet50/IMAGENET1K_V2']
+    """
+    return [
+        name
+        for name, row in published().items()
+        if _matches(name, pattern) or _matches(row.model, pattern)
+    ]
+
+
+def list_models(pattern: str = "") -> list[str]:
+    """Return the names of networks that contain a text, or match a pattern.
+
+    Args:
+        pattern: Text in the name; with `*`, `?` or `[...]`, a pattern of the whole
+            name. Empty for all.
+
+    >>> list_models("vgg1?_bn")
+    ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn']
+    >>> list_models("deeplab")
+    ['deeplabv3_resnet50', 'deeplabv3_resnet101']
+    """
+    return [name for name in MODELS if _matches(name, pattern)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    whole = any(character in pattern for character in "*?[")
+    return fnmatchcase(name, pattern) if whole else pattern in name
 
 
 def read_table(text: str) -> Mapping[str, Published]:

@@ -1,0 +1,55 @@
+"""Images as a person has them, as the batch that a network takes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from jft.data import rgb
+from jft.data.decode import DecodeError, decode
+from jft.data.geometry import Square
+from jft.errors import InputError
+from jft.preprocess import Preprocess
+
+
+def batch_of(
+    images: Any, preprocess: Preprocess, *, whole: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Return images as RGB pixels [B, H, W, 3].
+
+    Args:
+        images: An array uint8 [B, H, W, C] of images that have the size the network is
+            to see. Or one image, or a list of them, each of any size: a path, a PIL
+            image, or uint8 [H, W] or [H, W, C]; these are resized and cropped as
+            `preprocess` asks for. C is 1 (grey), 3, or 4 (with opacity).
+        preprocess: Of the network.
+        whole: Keep the whole image, as networks with a decoder do.
+
+    Raises:
+        InputError: An image cannot be read, or is not uint8.
+    """
+    if not isinstance(images, (str, os.PathLike, Sequence, Image.Image)):
+        images = np.asarray(images)
+        if images.ndim == 4:
+            if images.shape[-1] == 3 and images.dtype == np.uint8:
+                return images
+            return np.stack([_pixels(image, i) for i, image in enumerate(images)])
+    single = isinstance(images, (str, os.PathLike, Image.Image, np.ndarray))
+    square = Square(preprocess, whole=whole)
+    listed = [images] if single else list(images)
+    if not listed:
+        raise InputError("images is empty; give at least one image")
+    return np.stack([square.image(_pixels(im, i)) for i, im in enumerate(listed)])
+
+
+def _pixels(image: Any, index: int) -> npt.NDArray[np.uint8]:
+    path = isinstance(image, (str, os.PathLike))
+    try:
+        return decode(Path(image).expanduser()) if path else rgb.pixels(image)
+    except DecodeError as error:
+        name = repr(os.fspath(image)) if path else f"images[{index}]"
+        raise InputError(f"{name}: {error}") from None
