@@ -54,7 +54,7 @@ def test_a_run_is_weights(run: Path):
     assert loaded.report.sha256 == digest(run)
     assert tree.digest(loaded.variables) == digest(run)
     assert loaded.class_names == tuple("0123456789")
-    with pytest.raises(InputError, match="holds weights of resnet20, not resnet32"):
+    with pytest.raises(InputError, match="holds weights of resnet20, not of resnet32"):
         load_pretrained("resnet32", run)
 
 
@@ -234,7 +234,7 @@ def test_a_file_for_keras_comes_with_the_words_that_load_it(
     )
     monkeypatch.setitem(MODELS, spec.name, spec)
     source, file = tmp_path / "net.safetensors", tmp_path / "net.weights.h5"
-    write_weights(source, numbered(spec), {"model": spec.name})
+    write_weights(source, numbered(spec), {"jft": "0", "model": spec.name})
     assert str(convert_weights(str(source), str(file), "keras")).endswith(
         "load      net = keras.applications.ResNet50V2"
         f"(weights=None, {shape}classes=5, classifier_activation=None)\n"
