@@ -42,6 +42,16 @@ _MAX_JPEG_BYTES = 2**27  # read into memory at once; Pillow reads longer files i
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
+_FOREIGN = {
+    b"git-lfs": "; it is a Git LFS pointer: run git lfs pull",
+    b"ftypavif": "; it is an AVIF file: save it as PNG or JPEG",
+    **dict.fromkeys(
+        (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"),
+        "; it is an HEIC file: save it as PNG or JPEG",
+    ),
+}
+
+
 def decode(
     source: Path | bytes | npt.NDArray[np.uint8], *, at_least: int | None = None
 ) -> npt.NDArray[np.uint8]:
@@ -202,8 +212,10 @@ def _reason(source: Path | bytes, error: Exception) -> str:
     """Say in a few words, without the path, why a file could not be read."""
     if isinstance(error, UnidentifiedImageError):
         with open_file(source) as file:
-            page = file.read(64).lstrip().startswith(b"<")
-        hint = "; it looks like a web page" if page else ""
+            start = file.read(64)
+        hint = next((why for sign, why in _FOREIGN.items() if sign in start), "")
+        if start.lstrip().startswith(b"<"):
+            hint = "; it looks like a web page"
         return f"not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image{hint}"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno).lower()

@@ -10,6 +10,11 @@ from jft.data.listing import Listing, Split, fingerprint
 from jft.errors import InputError, nearest
 
 
+def shown(path: Path) -> str:
+    """Return a path as it is looked for: absolute, in quotes."""
+    return repr(os.path.abspath(path))
+
+
 def require_file(path: Path) -> None:
     """Raise `InputError` unless there is a regular file, or a link to one."""
     try:
@@ -18,10 +23,10 @@ def require_file(path: Path) -> None:
         number = error.errno if isinstance(error, OSError) else None
         why = os.strerror(number).lower() if number else str(error)
         near = nearest(path.name, _neighbours(path))
-        raise InputError(f"cannot read {str(path)!r}: {why}{near}") from error
+        raise InputError(f"cannot read {shown(path)}: {why}{near}") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise InputError(f"cannot read {str(path)!r}: it is {kind}")
+        raise InputError(f"cannot read {shown(path)}: it is {kind}")
 
 
 def _neighbours(path: Path) -> list[str]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -117,6 +117,7 @@ class Dataset:
         fingerprint: Hex SHA-256 over what was listed: split, key, label and size of
             each file; where the data lies does not matter.
         skipped: Entries met that are no examples: hidden, or of other types.
+        skipped_kinds: Of these, how many of each ending or kind, where that is known.
         framed: Whether the pictures fill their frames, so that nothing is cut off.
         notes: Sentences about the files that a person has to know, for `data check`.
     """
@@ -127,6 +128,7 @@ class Dataset:
     splits: Mapping[Split, Listing]
     fingerprint: str
     skipped: int = 0
+    skipped_kinds: Mapping[str, int] = field(default_factory=dict[str, int])
     framed: bool = False
     notes: tuple[str, ...] = ()
 

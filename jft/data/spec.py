@@ -33,7 +33,9 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "digits": Format("jft.data.digits", "digits", task="classification"),
-    "folder": Format("jft.data.folder", "folder:PATH", task="classification"),
+    "folder": Format(
+        "jft.data.folder", "folder:PATH", ("train", "test"), "classification"
+    ),
     "csv": Format(
         "jft.data.csv.read",
         "csv:FILE",

@@ -1,14 +1,20 @@
 """Labels as the data has them, before it is decided what they mean."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from jft.data.describe import few
 from jft.data.listing import Split
 from jft.errors import InputError
 
 TASKS = ("auto", "classification", "multilabel", "regression")
+_WHOLE = re.compile(r"[+-]?\d{1,300}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LARGEST = float(np.finfo(np.float32).max)
 UNKNOWN = ("", "nan", "<na>")  # texts of a missing label, in lower case
 
 
@@ -67,3 +73,41 @@ class Values:
         other = next((len(value) for value in known if len(value) != length), None)
         if other is not None:
             raise InputError(f"labels are lists of {length} and of {other} entries")
+
+
+def number(cell: str) -> float:
+    """Return the number in a cell; NaN if there is none, or one beyond float32.
+
+    >>> number(" 1.5e3 "), number("1_000")
+    (1500.0, nan)
+    """
+    cell = cell.strip()
+    value = float(cell) if _NUMBER.fullmatch(cell) else float("nan")
+    return value if abs(value) <= _LARGEST else float("nan")
+
+
+def numbers_or_words(
+    texts: Mapping[Split, Sequence[str]], *, mixed: bool
+) -> dict[Split, list[Any]]:
+    """Return numbers if all texts are numbers or nothing, else the words they are.
+
+    Args:
+        texts: Of each split.
+        mixed: Whether numbers stay numbers beside words.
+    """
+    numbers: dict[Split, list[Any]] = {
+        split: [*map(_number, some)] for split, some in texts.items()
+    }
+    if mixed or not any(isinstance(v, str) for some in numbers.values() for v in some):
+        return numbers
+    return {split: [text or None for text in some] for split, some in texts.items()}
+
+
+def _number(text: str) -> int | float | str | None:
+    """Return the number that a text is; None of an empty one, other words as is."""
+    if text.lower() in UNKNOWN:
+        return None
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    value = number(text)
+    return text if np.isnan(value) else value

@@ -35,7 +35,7 @@ def find_images(names: Sequence[str]) -> list[Found]:
     Raises:
         InputError: A name does not exist, or there is no image at all.
     """
-    from jft.data.folder import list_images
+    from jft.data.walk import list_images
 
     found: list[Found] = []
     for name in names:

@@ -14,6 +14,7 @@ from jft.data import folder
 from jft.data.images import Files
 from jft.data.sources import DataReport, Splits, open_splits, require_readable
 from jft.data.split import held_out
+from jft.data.walk import list_images
 from jft.errors import InputError
 from jft.preprocess import Preprocess
 
@@ -295,7 +296,7 @@ def test_images_are_found_at_any_depth_in_sorted_order(tmp_path: Path):
     classes(tmp_path, a=1, b=1)
     put(tmp_path / "a/z/deep/er/x.PNG")
     put(tmp_path / "a/folder.jpg/y.jpeg")
-    names, skipped = folder.list_images(tmp_path / "a")
+    names, skipped = list_images(tmp_path / "a")
     expected = ["000.png", "folder.jpg/y.jpeg", "z/deep/er/x.PNG"]
     assert [name.replace(os.sep, "/") for name in names] == expected
     assert skipped == 0
@@ -455,7 +456,7 @@ def test_the_nasty_folder_adds_up():
     listed = {
         os.path.join(name, image)
         for name in splits.class_names
-        for image in folder.list_images(NASTY / name)[0]
+        for image in list_images(NASTY / name)[0]
     }
     assert len(listed) == report.found
     rejected = dict(report.rejected)
@@ -469,3 +470,131 @@ def test_the_nasty_folder_adds_up():
             assert row["file"] in rejected
     # Files the manifest does not know (copies that tar or git cannot carry) load too.
     assert set(rejected) <= {row["file"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "others"),
+    [
+        ("seg_train/seg_train", "seg_test/seg_test", ["seg_pred"]),  # Intel, on Kaggle
+        ("training_set/training_set", "test_set/test_set", []),  # cats and dogs
+        ("Training", "Testing", []),
+        ("TrainImages", "ValImages", ["TestImages"]),
+        ("data-train", "data-dev", []),
+        ("train", "holdout", []),
+    ],
+)
+def test_split_folders_of_other_names(
+    tmp_path: Path, train: str, test: str, others: list[str]
+):
+    classes(tmp_path / train, a=3, b=2)
+    classes(tmp_path / test, a=1, b=1)
+    for name in others:
+        put(tmp_path / name / "inner/1.png")
+    splits = open_folder(tmp_path)
+    assert splits.class_names == ("a", "b")
+    assert (len(splits.train), len(splits.test)) == (5, 2)
+    assert splits.report.skipped == len(others)
+
+
+def test_split_folders_can_be_chosen(tmp_path: Path):
+    classes(tmp_path / "one", a=3, b=2)
+    classes(tmp_path / "two/in", a=1, b=2)
+    put(tmp_path / "test/unlabelled.png")
+    both = open_splits(f"folder:{tmp_path}?train=one&test=two/in", SMALL)
+    assert (len(both.train), len(both.test)) == (5, 3)
+    alone = open_splits(f"folder:{tmp_path}?train=one", SMALL)
+    assert len(alone.train) + len(alone.test) == 5
+    for name in ("train", "train_1"):
+        classes(tmp_path / "words" / name, x=2)
+    whole = open_splits(f"folder:{tmp_path}/words?train=.", SMALL)
+    assert whole.class_names == ("train", "train_1")
+    with pytest.raises(InputError, match="needs train=FOLDER"):
+        open_splits(f"folder:{tmp_path}?test=one", SMALL)
+    with pytest.raises(InputError, match=r"cannot list folder.*did you mean 'one'"):
+        open_splits(f"folder:{tmp_path}?train=onne", SMALL)
+
+
+def test_split_folders_that_are_unclear_are_told(tmp_path: Path):
+    for name in ("train_1", "train_2", "test_1"):
+        classes(tmp_path / "several" / name, a=2, b=2)
+    with pytest.raises(InputError, match=r"several train folders.*train=FOLDER"):
+        open_folder(tmp_path / "several")
+    classes(tmp_path / "half/my_train", a=2, b=2)
+    classes(tmp_path / "half/rest", a=2, b=2)
+    with pytest.raises(InputError, match=r"'my_train' but not.*train=\. takes all"):
+        open_folder(tmp_path / "half")
+    for name in ("cat", "dog"):
+        classes(tmp_path / "inside" / name, train=2, test=2)
+    with pytest.raises(InputError, match="the other order: train/CLASS"):
+        open_folder(tmp_path / "inside")
+
+
+def test_class_names_with_words_of_splits_stay_classes(tmp_path: Path):
+    classes(tmp_path, freight_train=3, crash_test=3, dev_board=3)
+    expected = ("crash_test", "dev_board", "freight_train")
+    assert open_folder(tmp_path).class_names == expected
+
+
+SYSTEM = ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "lost+found", "$RECYCLE.BIN")
+
+
+@pytest.mark.parametrize("name", [*SYSTEM, "System Volume Information", "#recycle"])
+def test_folders_of_systems_are_no_classes(tmp_path: Path, name: str):
+    classes(tmp_path, cat=4, dog=4)
+    put(tmp_path / name / "cat" / "thumb.png")
+    put(tmp_path / "cat" / name / "thumb.png")
+    (tmp_path / "cat" / "Thumbs.db").touch()
+    splits = open_folder(tmp_path)
+    assert splits.class_names == ("cat", "dog")
+    assert (splits.report.found, splits.report.skipped) == (8, 3)
+
+
+def test_skipped_entries_are_named_by_their_endings(tmp_path: Path):
+    classes(tmp_path, cat=4, dog=4)
+    for i in range(3):
+        (tmp_path / "cat" / f"{i}.HEIC").touch()
+    (tmp_path / "cat" / "x.avif").touch()
+    (tmp_path / "cat" / ".DS_Store").touch()
+    kinds = sources.list_data(f"folder:{tmp_path}").skipped_kinds
+    assert {k: n for k, n in kinds.items() if n} == {
+        ".heic": 3,
+        ".avif": 1,
+        "hidden or of the system": 1,
+    }
+    (tmp_path / "fox").mkdir()
+    (tmp_path / "fox" / "1.heic").touch()
+    with pytest.raises(InputError, match=r"\['fox'\].*skipped are 4 \.heic, 1 "):
+        open_folder(tmp_path)
+
+
+def test_a_flat_folder_and_one_too_high_tell_what_to_do(tmp_path: Path):
+    for i in range(3):
+        put(tmp_path / "flat" / f"{i}.png")
+    with pytest.raises(InputError, match=r"3 images are directly in it.*csv:FILE"):
+        open_folder(tmp_path / "flat")
+    classes(tmp_path / "high/archive/train", a=1, b=1)
+    with pytest.raises(InputError, match=r"did you mean 'folder:.*high/archive'"):
+        open_folder(tmp_path / "high")
+
+
+def test_a_wrong_path_is_shown_as_it_was_looked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match="cannot list folder '/no/where'"):
+        open_splits("folder:no/where", SMALL)
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid", "run git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC file: save it as"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF file: save it as"),
+    ],
+)
+def test_files_that_pretend_to_be_images_are_told(
+    tmp_path: Path, content: bytes, hint: str
+):
+    classes(tmp_path, a=4, b=4)
+    (tmp_path / "a/000.png").write_bytes(content * 20)
+    ((_, why),) = open_folder(tmp_path).report.rejected
+    assert hint in why

@@ -43,6 +43,7 @@ def describe(
         "used": len(good),
         "rejected": rejected,
         "skipped": dataset.skipped,
+        "skipped_kinds": {k: n for k, n in dataset.skipped_kinds.items() if n},
         "about_files": list(dataset.notes),
         "splits": {
             split: sum(not one.reason for one in some) for split, some in seen.items()

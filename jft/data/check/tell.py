@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jft.data.walk import listed
+
 WIDTH = 88
 _MOST = 20  # classes that are shown
 _THING = {
@@ -97,7 +99,9 @@ def _facts(report: Mapping[str, Any]) -> list[str]:
         *_sizes(report["sizes"]),
     ]
     if report["skipped"]:
-        facts.append(("skipped", f"{report['skipped']:,} entries that are no examples"))
+        kinds = report["skipped_kinds"]
+        which = f": {listed(kinds)}" if kinds else " that are no examples"
+        facts.append(("skipped", f"{report['skipped']:,} entries{which}"))
     if shares := labels.get("void_share"):
         text = ", ".join(f"{share:.2%} of {split}" for split, share in shares.items())
         facts.append(("void", text))

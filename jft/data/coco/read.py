@@ -14,9 +14,9 @@ from jft.data.coco.objects import image_shapes
 from jft.data.coco.shapes import Shape, paint
 from jft.data.decode import MAX_PIXELS, DecodeError
 from jft.data.describe import few, identity, require_choice, require_file, size_of
-from jft.data.folder import require_folder
 from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.data.masks.files import MAX_CLASSES
+from jft.data.walk import require_folder
 from jft.errors import InputError, nearest
 
 BACKGROUND = "background"

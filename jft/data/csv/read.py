@@ -10,10 +10,10 @@ import numpy.typing as npt
 from jft.data.csv.labels import read_labels
 from jft.data.csv.rows import Rows, read_rows
 from jft.data.describe import few, identity, require_choice, require_file, size_of
-from jft.data.folder import require_folder
 from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.data.names import TEST_WORDS, TRAIN_WORDS, split_of, split_word
 from jft.data.values import TASKS
+from jft.data.walk import require_folder
 from jft.errors import InputError, nearest
 
 PATH_NAMES = (

@@ -6,15 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from jft.data.describe import few, read_text
+from jft.data.values import number
 from jft.errors import InputError, nearest
 
 DELIMITERS = ",\t;"
-_LARGEST = float(np.finfo(np.float32).max)
 _EXCEL = re.compile(r"sep=(.)[\r\n]")  # Excel's own line, above the names
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -105,14 +102,3 @@ def read_rows(path: Path, encoding: str = "utf-8", decimal: str = "") -> Rows:
         lines=[line for line, _ in found[1:]],
         comma=decimal == "," or (decimal == "" and delimiter == ";"),
     )
-
-
-def number(cell: str) -> float:
-    """Return the number in a cell; NaN if there is none, or one beyond float32.
-
-    >>> number(" 1.5e3 "), number("1_000")
-    (1500.0, nan)
-    """
-    cell = cell.strip()
-    value = float(cell) if _NUMBER.fullmatch(cell) else float("nan")
-    return value if abs(value) <= _LARGEST else float("nan")

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jft.data.describe import few, read_text
-from jft.data.folder import (
-    EXTENSIONS,
-    MASK_EXTENSIONS,
-    TEST_FOLDERS,
-    TRAIN_FOLDERS,
-    list_images,
-    require_folder,
-    split_folders,
-)
+from jft.data.folder import TEST_FOLDERS, TRAIN_FOLDERS, split_folders
 from jft.data.listing import Split
+from jft.data.walk import EXTENSIONS, MASK_EXTENSIONS, list_images, require_folder
 from jft.errors import InputError
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")

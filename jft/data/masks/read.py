@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from jft.data.describe import few, identity, require_choice, size_of
-from jft.data.folder import require_folder
 from jft.data.listing import Dataset, Encoded, Listing, Paths, Split
 from jft.data.masks.files import CodedMasks, Coding, written
 from jft.data.masks.layout import Layout, find_layout
@@ -21,6 +20,7 @@ from jft.data.masks.values import (
     inferred,
     voc_colour,
 )
+from jft.data.walk import require_folder
 from jft.errors import InputError
 
 

@@ -3,16 +3,16 @@
 import fnmatch
 import functools
 import itertools
-import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from jft.data.describe import few, require_file
-from jft.data.folder import TEST_FOLDERS, TRAIN_FOLDERS, require_folder
 from jft.data.listing import Split, stamp
+from jft.data.names import split_of, split_word
+from jft.data.walk import LINKED, find_images, require_folder
 from jft.errors import InputError, nearest
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -96,26 +96,10 @@ def _or(suffixes: Sequence[str]) -> str:
 
 
 def _list(root: Path, suffixes: Sequence[str]) -> tuple[list[str], int]:
-    """Return the sorted names of the files under a folder; count linked folders.
-
-    Hidden files and folders are left out. Links to folders are not followed, as they
-    may loop.
-    """
-    names: list[str] = []
-    linked = 0
-    for parent, folders, files in os.walk(root, onerror=_refuse):
-        inside = Path(parent).relative_to(root)
-        folders[:] = [name for name in folders if name[0] != "."]
-        linked += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
-        good = [f for f in files if f[0] != "." and f.lower().endswith(tuple(suffixes))]
-        names += [(inside / name).as_posix() for name in good]
-    return sorted(names), linked
-
-
-def _refuse(error: OSError) -> NoReturn:
-    """Raise `InputError` for a folder that `os.walk` cannot list (and would skip)."""
-    why = os.strerror(error.errno or 0).lower()
-    raise InputError(f"cannot list folder {str(error.filename)!r}: {why}") from error
+    """Return the sorted names of the files under a folder; count linked folders."""
+    skipped = Counter[str]()
+    names = find_images(root, skipped, tuple(suffixes))
+    return [Path(name).as_posix() for name in names], skipped[LINKED]
 
 
 def _as_told(
@@ -149,28 +133,25 @@ def _splits(
 
 def _by_name(name: str, root: Path, names: list[str]) -> Shards:
     """Sort files into splits by words in their names; all train if none has one."""
-    split = {one: _split_word(one) for one in names}
-    train = [one for one in names if split[one] in TRAIN_FOLDERS]
-    word = next((w for w in TEST_FOLDERS if w in split.values()), None)
-    if not train and word is None:
-        return Shards(name, root, _splits(names, ()))
-    test = [one for one in names if split[one] == word]
-    if not train and len(names) > 1:
+    words = {one: _split_word(one) for one in names}
+    splits = split_of(word for word in words.values() if word)
+    train = [one for one in names if splits.get(words[one] or "") == "train"]
+    test = [one for one in names if splits.get(words[one] or "") == "test"]
+    if not train and len(names) > 1 and test:
         raise InputError(
-            f"{str(root)!r} has files of {word!r} but none of 'train':{few(names)}\n"
-            "train=PATTERN and test=PATTERN say which are which"
+            f"{str(root)!r} has files of {words[test[0]]!r} but none of 'train':"
+            f"{few(names)}\ntrain=PATTERN and test=PATTERN choose them"
         )
+    if not train:
+        return Shards(name, root, _splits(names, ()))
     left = len(names) - len(train) - len(test)
-    return Shards(name, root, _splits(train or names, test if train else ()), left)
+    return Shards(name, root, _splits(train, test), left)
 
 
 def _split_word(name: str) -> str | None:
-    """Return the word in a name that says its split, the one nearest to its end."""
-    for part in reversed(Path(name).parts):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in TRAIN_FOLDERS or word in TEST_FOLDERS:
-                return word
-    return None
+    """Return the word in a path that means a split, the one nearest to its end."""
+    words = (split_word(part) for part in reversed(Path(name).parts))
+    return next((word for word in words if word), None)
 
 
 def _matching(root: Path, names: Sequence[str], pattern: str) -> list[str]:

@@ -2,17 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jft.data.csv.rows import number
 from jft.data.decode import DecodeError
 from jft.data.describe import few, require_choice
-from jft.data.folder import EXTENSIONS
 from jft.data.listing import Dataset, Split
 from jft.data.parts import (
     Parts,
@@ -20,7 +18,8 @@ from jft.data.parts import (
     require_mask_options,
     require_no_mask_options,
 )
-from jft.data.values import TASKS, Values
+from jft.data.values import TASKS, Values, numbers_or_words
+from jft.data.walk import EXTENSIONS
 from jft.data.webdataset.files import Shards, find_shards
 from jft.data.webdataset.tar_index import Member, Members, read_members
 from jft.errors import InputError, nearest
@@ -31,7 +30,6 @@ MASK_ENDINGS = tuple(
 LABEL_ENDINGS = ("cls", "json", "txt")
 _MAX_LABEL_BYTES = 2**20
 # webdataset's own rule: all before the first dot of the last part of the path.
-_WHOLE = re.compile(r"[+-]?\d{1,300}", re.ASCII)
 _NAME = re.compile(r"((?:.*/)?[^/.]+)\.([^/]+)", re.DOTALL)
 
 
@@ -172,12 +170,24 @@ def choose_endings(examples: list[Example], options: Mapping[str, str]) -> Endin
         if ending not in counts:
             raise InputError(
                 f"no {what} files {ending and '.' + ending!r} in the archives; names "
-                f"end in {dict(sorted(counts.items()))}; {what}=END says which is it"
+                f"end in {_commonest(counts)}; {what}=END chooses one"
                 f"{nearest(ending, counts)}"
             )
     if label in images:
         raise InputError(f"image= and label= both name the files that end in .{label}")
     return Endings(images, label, key)
+
+
+def _commonest(counts: Mapping[str, int]) -> str:
+    """Return the most frequent endings, and what an ending is where there are many."""
+    some = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    text = ", ".join(f".{end[:40]} ({count})" for end, count in some[:10])
+    if len(some) <= 10:
+        return text
+    return (
+        f"{text} and {len(some) - 10:,} more (everything behind the first dot of a "
+        "name is its ending; use _ for other dots)"
+    )
 
 
 def _usual_images(
@@ -260,30 +270,3 @@ def _in_json(text: str, key: str) -> Any:
             )
         value = value[part]
     return value
-
-
-def numbers_or_words(
-    texts: Mapping[Split, Sequence[str]], *, mixed: bool
-) -> dict[Split, list[Any]]:
-    """Return numbers if all texts are numbers or nothing, else the words they are.
-
-    Args:
-        texts: Of each split.
-        mixed: Whether numbers stay numbers beside words.
-    """
-    numbers: dict[Split, list[Any]] = {
-        split: [*map(_number, some)] for split, some in texts.items()
-    }
-    if mixed or not any(isinstance(v, str) for some in numbers.values() for v in some):
-        return numbers
-    return {split: [text or None for text in some] for split, some in texts.items()}
-
-
-def _number(text: str) -> int | float | str | None:
-    """Return the number that a text is; None of an empty one, other words as is."""
-    if text.lower() in ("", "nan"):
-        return None
-    if _WHOLE.fullmatch(text):
-        return int(text)
-    value = number(text)
-    return text if np.isnan(value) else value
