@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jft.data.describe import identity, read_text
+from jft.data.describe import identity
 from jft.data.labels import Array, labelled
 from jft.data.listing import ClassMaps, Dataset, Encoded, Listing, Split, TaskName
+from jft.data.masks.class_file import read_class_file
 from jft.data.masks.files import CodedMasks, Coding
 from jft.data.masks.options import read_options
 from jft.data.masks.values import VOID_VALUE, find_values, given, inferred
@@ -127,7 +128,7 @@ def class_names(options: Mapping[str, str]) -> tuple[str, ...] | None:
         return None
     names = text.split(",")
     if len(names) == 1:
-        names = read_text(Path(text).expanduser()).splitlines()
+        names = read_class_file(Path(text).expanduser()).in_order()
     names = [name.strip() for name in names if name.strip()]
     if len({*names}) < max(len(names), 2):
         raise InputError(f"classes={text}: valid are at least 2 names, each once")

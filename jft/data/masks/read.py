@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jft.data.describe import few, identity, require_choice, size_of
 from jft.data.listing import Dataset, Encoded, Listing, Paths, Split
+from jft.data.masks.class_file import ClassList, find_class_file
 from jft.data.masks.files import CodedMasks, Coding, written
 from jft.data.masks.layout import Layout, find_layout
-from jft.data.masks.options import ClassList, read_class_file, read_options
+from jft.data.masks.options import read_options
 from jft.data.masks.tally import Found
 from jft.data.masks.values import (
     VOC_NAMES,
@@ -46,7 +47,7 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     check(place, options)
     root = Path(place)
     layout = find_layout(root, options)
-    coding, names = _coding(root, layout, read_options(options))
+    coding, names, notes = _coding(root, layout, read_options(options))
     splits: dict[Split, Listing] = {}
     sizes: dict[Split, list[int]] = {}
     for split, pairs in layout.pairs.items():
@@ -67,44 +68,74 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         splits=splits,
         fingerprint=identity(splits, sizes, (names, coding)),
         skipped=layout.skipped,
+        notes=notes,
     )
 
 
 def _coding(
     root: Path, layout: Layout, wanted: Wanted
-) -> tuple[Coding, tuple[str, ...]]:
-    """Return what the values mean: by the options, a class list file, or themselves."""
+) -> tuple[Coding, tuple[str, ...], tuple[str, ...]]:
+    """Return which values are which class, the names, and notes.
+
+    The options decide, else a class file, else the values themselves.
+    """
     if wanted.values is not None:
-        return given(wanted)
+        return *given(wanted), ()
     masks = [tuple(mask for _, mask in pairs) for pairs in layout.pairs.values()]
     files = [Paths(root, names) for names in masks]
-    listed = None if wanted.names else read_class_file(root)
+    first = [Path(root, name).parent for name in next(iter(layout.pairs.values()))[0]]
+    listed = None if wanted.names else find_class_file([root, *first])
     if listed is not None:
         return _by_list(files, listed, wanted)
     found = find_values(files)
     if wanted.names is None and layout.voc and _is_voc(found):
         wanted = replace(wanted, names=VOC_NAMES, source="VOC")
-    return inferred(found, wanted)
+    return *inferred(found, wanted), ()
 
 
 def _by_list(
     files: Sequence[Encoded], listed: ClassList, wanted: Wanted
-) -> tuple[Coding, tuple[str, ...]]:
-    """Return what the values mean by a class list file."""
+) -> tuple[Coding, tuple[str, ...], tuple[str, ...]]:
+    """Return which values are which class by a class file, the names, and notes."""
     known = {*listed.colours, voc_colour(VOID_VALUE)} if listed.colours else set[int]()
     found = find_values(files, known)
     if listed.colours and found.palette:
         strange = [written(value, True) for value in sorted(found.palette - known)]
         raise InputError(
-            f"{listed.source} gives the colours of the classes, and the palettes of "
-            "masks have others. values=0,1,... takes the places in the palettes, "
+            f"{listed.source!r} gives the colours of the classes, and the palettes of "
+            "masks have others. values=0,1,... takes the indices in the palettes, "
             f"values=RRGGBB,... the colours:{few(strange, 24)}"
         )
     said = listed.wanted(colour=found.colour and bool(listed.colours))
-    if said.values is not None:
-        return given(said)
-    void = said.void if wanted.void is None else wanted.void
-    return inferred(found, replace(said, void=void))
+    if wanted.void is not None:
+        said = replace(said, void=wanted.void)
+    colours = sorted({*found.masks} - {*(said.void or ()), voc_colour(VOID_VALUE)})
+    if found.colour and not listed.colours:
+        if said.values is None or {*colours} <= {*VOC_PLACES}:
+            return *inferred(found, replace(said, values=None)), ()
+        if colours[0] == 0 and len(colours) == len(listed.names):
+            said = replace(said, values=tuple(colours), void=wanted.void, colour=True)
+            return *given(said), (_in_order(listed, colours),)
+    if said.values is None:
+        return *inferred(found, said), ()
+    coding, names = given(said)
+    if strange := sorted({*found.masks} - {*coding.values, *coding.void}):
+        values = [written(value, found.colour) for value in strange]
+        raise InputError(
+            f"{listed.source!r} does not have all values of the masks. values="
+            f"{','.join(values[:9])},... names the value of each class:{few(values, 24)}"
+        )
+    return coding, names, ()
+
+
+def _in_order(listed: ClassList, colours: Sequence[int]) -> str:
+    """Return the note that classes were given to colours in their order."""
+    pairs = zip(colours, listed.names, strict=True)
+    shown = ", ".join(f"{written(colour, True)} {name}" for colour, name in pairs)
+    return (
+        f"{listed.source!r} has numbers, and the masks have colours, taken in their "
+        f"order: {shown[:300]}. If that is wrong, say values=RRGGBB,...&classes=NAME,..."
+    )
 
 
 def _is_voc(found: Found) -> bool:
