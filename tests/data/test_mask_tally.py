@@ -118,7 +118,7 @@ def test_greys_that_a_class_file_does_not_have_are_its_lines(tmp_path):
 def test_colours_of_a_palette_that_a_class_file_lacks_are_listed(tmp_path):
     palette(tmp_path, values(0, 1, 2), [BLACK, RED, GREEN])
     labelmap(tmp_path, "road:0,0,0::\nsky:255,0,0::\n")
-    with pytest.raises(InputError, match=r"labelmap\.txt gives .*\n  00ff00$"):
+    with pytest.raises(InputError, match=r"labelmap\.txt' gives .*\n  00ff00$"):
         load(tmp_path)
     data = load(tmp_path, "values=0,1,2")
     np.testing.assert_array_equal(mask(data), values(0, 1, 2))

@@ -256,28 +256,29 @@ def _from_json(path: Path, text: str) -> list[_Class]:
     table = cast(dict[str, Any], content) if isinstance(content, dict) else {}
     keys = ("label_map", "id2label", "classes", "labels", "categories")
     inner = next((table[key] for key in keys if table.get(key)), content)
-    pairs = [*inner.items()] if isinstance(inner, dict) else [(None, e) for e in inner]
-    found = [_entry(key, value) for key, value in cast(list[Any], pairs)]
-    colours = table.get("segmentation_colors") or table.get("palette") or ()
-    if len(colours) == len(found):
+    listed = inner if isinstance(inner, list) else ()
+    pairs = [*inner.items()] if isinstance(inner, dict) else [("", e) for e in listed]
+    found = [_entry(key, value) for key, value in pairs]
+    colours = table.get("segmentation_colors") or table.get("palette")
+    if isinstance(colours, list) and len(colours) == len(found):
         found = [
             replace(one, colour=_colour(str(colour)))
             for one, colour in zip(found, colours, strict=True)
         ]
-    wrong = [
-        ascii(pair)[:80] for pair, one in zip(pairs, found, strict=True) if not one.name
-    ]
-    if wrong:
-        raise InputError(f"{str(path)!r}: no class in {wrong[0]}")
+    for pair, one in zip(pairs, found, strict=True):
+        if not one.name:
+            raise InputError(
+                f"{str(path)!r}: a class has no name in {ascii(pair)[:80]}"
+            )
     return found
 
 
-def _entry(key: str | None, value: Any) -> _Class:
+def _entry(key: str, value: Any) -> _Class:
     """Read `"0": "cat"`, `"cat": 0`, `"cat": [255, 0, 0]`, `"cat"`, or an object."""
     if isinstance(value, dict):
         entry = cast(dict[str, Any], value)
         name = next((entry[k] for k in ("name", "title", "label") if k in entry), "")
         return _class(str(name), str(entry.get("id", "")), str(entry.get("color", "")))
     if isinstance(value, str):
-        return _class(value, key or "", "")
-    return _class(key or "", "" if isinstance(value, list) else str(value), str(value))
+        return _class(value, key, "")
+    return _class(key, "" if isinstance(value, list) else str(value), str(value))

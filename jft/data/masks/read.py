@@ -122,8 +122,8 @@ def _by_list(
     if strange := sorted({*found.masks} - {*coding.values, *coding.void}):
         values = [written(value, found.colour) for value in strange]
         raise InputError(
-            f"{listed.source!r} does not have all values of the masks. values="
-            f"{','.join(values[:9])},... names the value of each class:{few(values, 24)}"
+            f"{listed.source!r} does not have all values of the masks. values=... is "
+            f"the value of each class, void=... does not count:{few(values, 24)}"
         )
     return coding, names, ()
 
@@ -134,7 +134,7 @@ def _in_order(listed: ClassList, colours: Sequence[int]) -> str:
     shown = ", ".join(f"{written(colour, True)} {name}" for colour, name in pairs)
     return (
         f"{listed.source!r} has numbers, and the masks have colours, taken in their "
-        f"order: {shown[:300]}. If that is wrong, say values=RRGGBB,...&classes=NAME,..."
+        f"order: {shown[:300]}. If that is wrong: values=RRGGBB,...&classes=NAME,..."
     )
 
 
