@@ -177,10 +177,12 @@ class TrainConfig:
         sampling: shuffle uses every example once per epoch. balanced draws the same
             number of examples, with every class equally often. Use this or
             --task.class-weights balanced, not both.
-        weights: Initial weights: resnet20-cifar10 (comes with jft), a checkpoint
-            file or its folder, the folder of a run, torchvision:NAME, timm:NAME,
-            keras:NAME, bit:NAME, hf:OWNER/REPO, https://...#sha256=HEX, or none for
-            random values. python -m jft.convert --list shows the names.
+        weights: Initial weights: default (the published weights of the network;
+            without --model.name resnet20-cifar10, which comes with jft), a checkpoint
+            file or its folder, the folder of
+            a run, torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
+            https://...#sha256=HEX, or none for random values. python -m jft.convert
+            --list shows the names.
         freeze: What is frozen: none, until:STAGE (this stage and all before it),
             from:STAGE (this stage and all after it, except the head), first:N (the
             first N layers), all-but:STAGE, bias-only (only biases and the head are
@@ -229,7 +231,7 @@ class TrainConfig:
     data: str = "digits"
     task: TaskConfig = field(default_factory=TaskConfig)
     sampling: Literal["shuffle", "balanced"] = "shuffle"
-    weights: str = BUNDLED_WEIGHTS
+    weights: str = "default"
     model: ModelConfig = field(default_factory=ModelConfig)
     freeze: str = "until:stage2"
     norm: str = "auto"

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from jft.config import BUNDLED_WEIGHTS, ModelConfig
 from jft.errors import InputError, nearest
+from jft.models import get_model
 from jft.weights.description import Description
 from jft.weights.download import Link, fetch_file, intact
 from jft.weights.published import (
@@ -156,7 +157,7 @@ def _default(model: str | None) -> str:
     for name, (network, _) in BUNDLED.items():
         if model in (None, network):
             return name
-    found = default_weights(check_model(str(model)))
+    found = default_weights(get_model(model).name)
     if found is None:
         raise InputError(
             f"{model} has no published weights that jft knows: name a file, or give "

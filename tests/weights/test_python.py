@@ -11,6 +11,7 @@ import jft
 from jft.errors import InputError
 from jft.models import MODELS, ModelSpec
 from jft.models.pixels import normalise
+from jft.train.resolve import resolve
 from jft.weights.find import find_weights
 from jft.weights.pretrained import Pretrained, load_pretrained
 from jft.weights.published import default_weights, published
@@ -69,6 +70,14 @@ def test_a_network_without_published_weights_says_what_to_do(model: str):
         f"{model} has no published weights that jft knows: name a file, or give "
         "weights='none' for random ones (--weights none)"
     )
+
+
+def test_a_run_begins_with_the_default_weights_and_records_their_name():
+    assert resolve(jft.TrainConfig()).config.weights == "resnet20-cifar10"
+    with pytest.raises(InputError, match="resnet32 has no published weights"):
+        resolve(jft.TrainConfig(model=jft.ModelConfig(name="resnet32")))
+    with pytest.raises(InputError, match="unknown model 'resnet5O'; did you mean"):
+        resolve(jft.TrainConfig(model=jft.ModelConfig(name="resnet5O")))
 
 
 @pytest.mark.parametrize("weights", [None, 3, ["a"]])
