@@ -128,6 +128,7 @@ def test_predict_prints_a_table_or_an_object_a_line(
     assert predict.main([str(run), "/no/image.png"]) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.process
 def test_a_killed_run_ends_with_the_digest_of_the_whole_one(tmp_path: Path):
     # 90 steps, saved every 5, killed without warning in the middle of an epoch.

@@ -95,6 +95,7 @@ def test_the_bundled_network_loads_whole():
         pretrained.variables["params"]["head"]["bias"] = np.zeros(10)
 
 
+@pytest.mark.thorough
 @pytest.mark.real_data
 def test_the_bundled_network_has_the_accuracy_that_it_states(cifar10: Source):
     stated = read_tensors(bundled_file()).metadata["accuracy"]
@@ -104,6 +105,7 @@ def test_the_bundled_network_has_the_accuracy_that_it_states(cifar10: Source):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "file", "expected"),
