@@ -4,6 +4,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
+
 FIXED = ("loss", "r2")  # metrics that are shown to four decimals
 NUMBERS = (*FIXED, "mae", "rmse", "weight")  # all others are shares
 MOST_ROWS = 100  # that a person wants to read
@@ -66,14 +68,13 @@ def aligned(rows: Sequence[Sequence[str]], left: Collection[str]) -> list[str]:
         left: Headings of the columns of names; the others are of numbers, which end
             below each other.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if name in left else cell.rjust(width)
-            for name, cell, width in zip(rows[0], row, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+    def padded(name: str, cell: str, width: int) -> str:
+        space = " " * (width - cell_len(cell))
+        return cell + space if name in left else space + cell
+
+    return ["  ".join(map(padded, rows[0], row, widths)).rstrip() for row in rows]
 
 
 def count(number: float) -> str:

@@ -1,47 +1,51 @@
-"""python -m jft.predict: say what is in images, with a run's parameters."""
+"""python -m jft.predict: predict classes, labels, numbers or masks of images."""
 
-import json
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from jft.console.cli import guarded
 from jft.console.flags import Positional, parse
 from jft.data.masks.output import make_way
 from jft.errors import InputError
-from jft.predict.records import THERE, find_images, records
-from jft.runs.directory import finite, open_run
-
-if TYPE_CHECKING:
-    pass
+from jft.predict.records import find_images, records
+from jft.predict.show import print_csv, print_json, print_table
+from jft.runs.directory import open_run
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Say what is in images, with a run's parameters.
+    """Predict classes, labels, numbers or masks of images with a run's model.
 
     Attributes:
         run: Folder of a run.
         images: Image files, and folders that are searched for images.
-        which: The parameters after the last step, or those of the epoch with the
+        which: final is the model after the last step, best that of the epoch with the
             highest score on the test images.
-        output: Folder for the masks of a run that has learned from masks: a PNG of
-            each image's size, whose pixels are the places of their classes. Masks lie
-            in it as the images do in theirs, and replace no file.
-        tta: Average over several views of each image: flip is it and its mirror
-            image, flips adds both upside down, d4 has all turns and mirrors.
-        json: Print one JSON object a line instead of a table, also with the labels
-            that are less likely than not; null is a number that is not finite.
+        output: Folder for the predicted masks, if the run was trained on masks: one
+            PNG per image, of the image's size, whose pixels are class indices. No file
+            is replaced.
+        top: Show the TOP classes or labels with the highest probabilities. By default
+            the table has the best class, or the labels above 50 %.
+        tta: Test-time augmentation, averaged over views: flip is the image and its
+            mirror image, flips adds both upside down, d4 is all eight rotations and
+            reflections.
+        json: Print one JSON object per line, with all probabilities. A number that is
+            not finite is null.
+        csv: Print CSV with a column for every class, label or number.
     """
 
     run: Annotated[str, Positional("RUN")]
     images: Annotated[tuple[str, ...], Positional("IMAGE_OR_FOLDER")]
     which: Literal["final", "best"] = "final"
     output: str | None = None
+    top: int | None = None
     tta: Literal["none", "flip", "flips", "d4"] = "none"
     json: bool = False
+    csv: bool = False
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -52,74 +56,52 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def predict(flags: Flags) -> int:
     """Predict and print; unreadable images are named on standard error (status 1)."""
+    if flags.json and flags.csv:
+        raise InputError("--json and --csv: give one of them")
+    if flags.top is not None and (flags.top < 1 or flags.csv):
+        raise InputError(
+            "--top must be at least 1, and is not for --csv, which has all"
+        )
     saved = open_run(flags.run).path / flags.which
     images = find_images(flags.images)
-    from jft.devices import tune_cpu
-    from jft.predict.predictor import Predictor
-    from jft.runs.saved import load_card
-    from jft.tasks import from_dict
+    from jft.console.status import working
 
-    masks: Sequence[Path | None] = [None] * len(images)
-    if from_dict(load_card(saved).task).dense:
-        if flags.output is None:
-            raise InputError("this run makes masks: say with --output FOLDER where to")
-        masks = make_way([image.name for image in images], flags.output)
-    elif flags.output is not None:
-        raise InputError("--output is for masks, which this run does not make")
-    tune_cpu()
-    predictor = Predictor.from_run(flags.run, flags.which, views=flags.tta)
     unreadable: list[str] = []
-    show = print_json if flags.json else print_table
-    show(records(predictor, images, masks, unreadable))
+    with working("loading the network", total=len(images)) as update:
+        from jft.devices import tune_cpu
+        from jft.predict.predictor import Predictor
+        from jft.runs.saved import load_card
+        from jft.tasks import from_dict
+
+        task = from_dict(load_card(saved).task)
+        masks: Sequence[Path | None] = [None] * len(images)
+        if task.dense:
+            if flags.output is None:
+                raise InputError("this run predicts masks: give --output FOLDER")
+            masks = make_way([image.name for image in images], flags.output)
+        elif flags.output is not None:
+            raise InputError(
+                f"--output is for masks, and this run predicts {task.outputs}"
+            )
+        if flags.top is not None and task.name not in ("classification", "multilabel"):
+            raise InputError(f"--top is for classes and labels, not for {task.name}")
+        tune_cpu()
+        predictor = Predictor.from_run(flags.run, flags.which, views=flags.tta)
+        update(description="predicting")
+        found = records(predictor, images, masks, unreadable, flags.top)
+        rows: list[dict[str, Any]] = []
+        for row in itertools.islice(found, 1 if flags.json else None):
+            rows.append(row)
+            update(advance=1)
+    if flags.json:
+        print_json(itertools.chain(rows, found))
+    elif flags.csv:
+        print_csv(rows, task)
+    else:
+        print_table(rows, all_of=flags.top is not None)
     for reason in unreadable:
         print(f"not read: {reason}", file=sys.stderr)
     return 1 if unreadable else 0
-
-
-def print_json(table: Iterator[dict[str, Any]]) -> None:
-    """Print each prediction as soon as it is there."""
-    for record in table:
-        print(json.dumps(finite(record)), flush=True)
-
-
-def print_table(table: Iterator[dict[str, Any]]) -> None:
-    """Print a table with aligned columns."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = list(table)
-    shown = Table(box=None, pad_edge=False)
-    columns = list(rows[0]) if rows else ["path"]
-    for name in columns:
-        right = rows and isinstance(rows[0][name], float)
-        heading = "image" if name == "path" else name
-        shown.add_column(heading, overflow="fold", justify="right" if right else "left")
-    for record in rows:
-        shown.add_row(*(Text(cell(name, record[name])) for name in columns))
-    Console(highlight=False, emoji=False).print(shown)
-
-
-def cell(name: str, value: Any) -> str:
-    """Return a value as it stands in the table.
-
-    Names are shown as they are: no markup, and control characters escaped.
-    """
-    if isinstance(value, dict):
-        least = THERE if name == "labels" else 0.0
-        parts = [f"{_plain(k)} {_percent(v)}" for k, v in value.items() if v >= least]
-        return ", ".join(parts) or "none"
-    if isinstance(value, float):
-        return _percent(value) if name == "probability" else f"{value:.6g}"
-    return _plain(value)
-
-
-def _percent(share: float) -> str:
-    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from typing import Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 from flax.core import FrozenDict
 
 from jft.augment import VIEWS, averaged, check_views
+from jft.data import rgb
 from jft.data.decode import DecodeError, decode
 from jft.data.geometry import Square, most_probable
-from jft.errors import InputError
+from jft.errors import InputError, not_among
 from jft.models import ModelSpec
 from jft.models.network import Network
 from jft.predict.interpolate import interpolate, pretrained_variables
@@ -33,22 +35,21 @@ IMAGES = 32
 PIXELS = 2**21
 OUTPUT_BYTES = 2**26
 
-Image = str | os.PathLike[str] | np.ndarray
+WHICH = ("final", "best")
 Tag = TypeVar("Tag")
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A fine-tuned network that takes images as they are.
+    """A fine-tuned network with its preprocessing: images in, predictions out.
 
     Attributes:
         spec: The network.
         model: Its Flax module.
         variables: Immutable {"params": ..., "batch_stats": ...}, float32.
         preprocess: How pixels become its input.
-        task: What it has learned.
-        views: Of `jft.augment.VIEWS`, over which logits are averaged, as in
-            `jft.evaluate.run`.
+        task: What it was trained for.
+        views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
     """
 
     spec: ModelSpec
@@ -61,6 +62,16 @@ class Predictor:
     def __post_init__(self) -> None:
         """Raise InputError if there are no such views."""
         check_views(self.views)
+
+    def __repr__(self) -> str:
+        """Return the network and the task in one line."""
+        names = ", ".join(self.class_names[:5])
+        more = ", ..." if len(self.class_names) > 5 else ""
+        return (
+            f"Predictor({self.spec.name}, {self.task.name} of "
+            f"{len(self.class_names)} {self.task.outputs}: {names}{more}; "
+            f"{self.preprocess.size} x {self.preprocess.size} pixels)"
+        )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -82,14 +93,16 @@ class Predictor:
             run: The run's folder.
             which: The parameters after the last step, or those of the epoch with the
                 highest score on the test images.
-            share: How far to go from the pretrained network to these, in [0, 1], by
-                `jft.predict.interpolate`; None takes them as they are.
-            views: Of `jft.augment.VIEWS`, over which logits are averaged.
+            share: Weight of these parameters in [0, 1] when they are averaged with the
+                pretrained ones, by `jft.predict.interpolate`. None does not average.
+            views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
 
         Raises:
-            InputError: It is no run, has not got that far, or is damaged; with a share,
-                the pretrained weights cannot be used; or there are no such views.
+            InputError: The folder is no run, has no such model yet, or is damaged; the
+                pretrained weights cannot be used; or there are no such views.
         """
+        if which not in WHICH:
+            raise InputError(f"which {not_among(which, WHICH)}")
         saved = load_model(open_run(Path(run)).path / which)
         card, variables = saved.card, saved.variables
         if share is not None:
@@ -103,35 +116,43 @@ class Predictor:
             views,
         )
 
-    def __call__(self, images: Image | Iterable[Image]) -> np.ndarray:
-        """Return what each image shows, float32.
-
-        Probabilities [N, K] of classes, each row summing to 1, or of labels; those of
-        the classes of each pixel [N, S, S, K], which `class_map` brings to an image's
-        own size; or numbers [N, K] in the data's units.
+    def __call__(self, images: Any) -> np.ndarray:
+        """Return the predictions of images, float32.
 
         Args:
-            images: Paths or uint8 RGB arrays [H, W, 3] of any size, also one alone, or
-                one array [N, H, W, 3].
+            images: One image, or any number of them. An image is a path, a PIL image of
+                any mode, or a uint8 array [H, W] (grey), [H, W, 1], [H, W, 3] or
+                [H, W, 4] (the last channel is opacity), each of any size. An array
+                [N, H, W, C] holds N images.
+
+        Returns:
+            Classification: probabilities [N, K], which sum to 1 in each row. Labels:
+            probabilities [N, K]. Masks: probabilities [N, S, S, K] of the classes of
+            each pixel; `class_map` resizes them to an image. Numbers: [N, K] in the
+            data's units.
 
         Raises:
-            InputError: An image cannot be read or is not uint8 RGB.
+            InputError: An image cannot be read, or is none.
         """
-        alone = isinstance(images, (str, os.PathLike))
-        if alone or (isinstance(images, np.ndarray) and images.ndim == 3):
+        single = isinstance(images, (str, os.PathLike, PIL.Image.Image))
+        if single or len(getattr(images, "shape", ())) in (2, 3):
             images = [images]
-        squares = ((None, self.pixels(self.load(image))) for image in images)
+        try:
+            several = iter(images)
+        except TypeError:
+            raise InputError(f"{type(images).__name__} is no image") from None
+        squares = ((None, self.pixels(self.load(image))) for image in several)
         rows = [row for _, row in self.rows(squares)]
         return np.stack(rows) if rows else np.zeros((0, *self._shape), np.float32)
 
     def rows(
         self, squares: Iterable[tuple[Tag, np.ndarray]]
     ) -> Iterator[tuple[Tag, np.ndarray]]:
-        """Yield what `__call__` returns of each image, a batch at a time.
+        """Yield the prediction of each image, computed batch by batch.
 
         Args:
-            squares: Images as `pixels` returns them, each with something that tells
-                which it is; that comes back with its row.
+            squares: Pairs of a tag, which is returned with the prediction, and an image
+                from `pixels`.
         """
         iterator = iter(squares)
         while batch := list(itertools.islice(iterator, self._most)):
@@ -142,28 +163,21 @@ class Predictor:
             rows = self._predict(np.stack(pixels))[: len(batch)]
             yield from ((tag, row) for (tag, _), row in zip(batch, rows, strict=True))
 
-    def load(self, image: Image) -> np.ndarray:
+    def load(self, image: Any) -> np.ndarray:
         """Return one image, uint8 [H, W, 3].
 
         Raises:
-            InputError: It cannot be read or is not uint8 RGB.
+            InputError: It cannot be read, or is no image.
         """
-        if not isinstance(image, (str, os.PathLike)):
-            image = np.asarray(image)
-            rgb = image.ndim == 3 and image.shape[-1] == 3 and image.size
-            if image.dtype != np.uint8 or not rgb:
-                raise InputError(
-                    "an image must be uint8 [H, W, 3], "
-                    f"got {image.dtype} {list(image.shape)}"
-                )
-            return image
+        path = isinstance(image, (str, os.PathLike))
         try:
-            return decode(Path(image))
+            return decode(Path(image)) if path else rgb.pixels(image)
         except DecodeError as error:
-            raise InputError(f"{os.fspath(image)!r}: {error}") from None
+            where = f"{os.fspath(image)!r}: " if path else ""
+            raise InputError(f"{where}{error}") from None
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
-        """Return an image from `load` as the network sees it, uint8 [S, S, 3]."""
+        """Return an image from `load`, resized and cropped, uint8 [S, S, 3]."""
         return Square(self.preprocess, whole=self.task.dense).image(image)
 
     def class_map(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from jft.data.masks.output import save_mask
 from jft.errors import InputError
@@ -14,15 +15,13 @@ if TYPE_CHECKING:
     from jft.predict.predictor import Predictor
     from jft.tasks import Task
 
-THERE = 0.5  # the probability from which on the table has a label
-
 
 class Found(NamedTuple):
-    """An image that a person named, or that lies in a folder that they named.
+    """An image file to predict.
 
     Attributes:
         path: The file.
-        name: The same from the folder on, or without any folder.
+        name: Its path relative to the folder that was given, or its file name.
     """
 
     path: Path
@@ -33,7 +32,7 @@ def find_images(names: Sequence[str]) -> list[Found]:
     """Return the files among the names, and the images in the folders, in order.
 
     Raises:
-        InputError: A name does not exist, or there is no image at all.
+        InputError: A name does not exist, or no image is found.
     """
     from jft.data.walk import list_images
 
@@ -59,14 +58,16 @@ def records(
     images: Sequence[Found],
     masks: Sequence[Path | None],
     unreadable: list[str],
+    top: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what there is to say of each image, if it can be read; write its mask.
+    """Yield the prediction of each image that can be read; write its mask.
 
     Args:
         predictor: What predicts.
         images: The images.
-        masks: Where the mask of each goes; None for a run that makes none.
-        unreadable: Takes the reasons why images could not be read.
+        masks: The path of each image's mask; None if the run predicts no masks.
+        unreadable: Receives the reason for each image that cannot be read.
+        top: Number of classes or labels with the highest probabilities; None is all.
     """
 
     def squares() -> Iterator[tuple[tuple[Path, Path | None, tuple[int, int]], Any]]:
@@ -82,27 +83,50 @@ def records(
     for (path, mask, shape), row in predictor.rows(squares()):
         record: dict[str, Any] = {"path": str(path)}
         if mask is None:
-            yield record | described(row, predictor.task)
+            yield record | described(row, predictor.task, top)
         else:
             found = predictor.class_map(row, shape)
             save_mask(found, mask)
-            shares = class_shares(found, predictor.class_names)
-            yield record | {"mask": str(mask), "shares": shares}
+            fractions = class_fractions(found, predictor.class_names)
+            yield record | {"mask": str(mask), "fractions": fractions}
 
 
-def described(row: np.ndarray, task: "Task") -> dict[str, Any]:
-    """Return what a row [K] says: the class, each label's probability, the numbers."""
+def described(
+    row: npt.NDArray[Any], task: "Task", top: int | None = None
+) -> dict[str, Any]:
+    """Return a prediction [K] with its names.
+
+    Args:
+        row: Probabilities, or numbers.
+        task: What they are predicted for.
+        top: Number of classes or labels to name, the most probable first; None is all,
+            labels in their order.
+
+    Returns:
+        `class`, `probability` and `probabilities`, or `labels`, or the numbers.
+    """
     from jft.tasks import Classification, MultiLabel
 
+    names, values = task.class_names, row.tolist()
+    order = np.argsort(-row, kind="stable").tolist()
     if isinstance(task, Classification):
-        place = int(row.argmax())
-        return {"class": task.class_names[place], "probability": float(row[place])}
-    values = dict(zip(task.class_names, row.tolist(), strict=True))
-    return {"labels": values} if isinstance(task, MultiLabel) else values
+        first = order[0]
+        best = {names[i]: values[i] for i in order[:top]}
+        return {
+            "class": names[first],
+            "probability": values[first],
+            "probabilities": best,
+        }
+    if isinstance(task, MultiLabel):
+        chosen = range(len(names)) if top is None else order[:top]
+        return {"labels": {names[i]: values[i] for i in chosen}}
+    return dict(zip(names, values, strict=True))
 
 
-def class_shares(found: np.ndarray, names: Sequence[str]) -> dict[str, float]:
-    """Return which share of the pixels each class has, of those that have any."""
+def class_fractions(
+    found: npt.NDArray[np.uint8], names: Sequence[str]
+) -> dict[str, float]:
+    """Return the fraction of pixels of each class that occurs in a mask [H, W]."""
     counts = np.bincount(found.ravel(), minlength=len(names)).tolist()
     pairs = zip(names, counts, strict=True)
     return {name: count / found.size for name, count in pairs if count}

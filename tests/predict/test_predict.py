@@ -1,7 +1,13 @@
 """Prediction: which file a mask goes to, what is said of an image, views, memory."""
 
+import csv
+import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from networks import variables_of
 from PIL import Image
+from rich.cells import cell_len
 
 from jft import tree
 from jft.augment import VIEWS
@@ -25,7 +32,7 @@ from jft.models import CIFAR_PREPROCESS, ModelSpec, configured
 from jft.predict import predictor as inference
 from jft.predict.__main__ import main as predict
 from jft.predict.predictor import Predictor
-from jft.predict.records import class_shares
+from jft.predict.records import class_fractions
 from jft.runs.saved import ModelCard, save_model
 from jft.step import make_predict_step
 from jft.tasks import (
@@ -158,8 +165,8 @@ def test_each_image_gets_its_mask_where_the_table_says(
         with Image.open(line["mask"]) as mask, Image.open(line["path"]) as image:
             assert (mask.size, mask.mode) == (image.size, "P")
             places = np.asarray(mask)
-        assert line["shares"] == class_shares(places, CLASSES)
-        assert sum(line["shares"].values()) == pytest.approx(1)
+        assert line["fractions"] == class_fractions(places, CLASSES)
+        assert sum(line["fractions"].values()) == pytest.approx(1)
 
 
 @pytest.mark.usefixtures("no_network")
@@ -201,7 +208,7 @@ def test_an_output_that_cannot_be_is_answered_before_the_network_is_built(
     folder = photos(tmp_path / "in", "deep/a.jpg")
     run = runs(MASKS)
     assert predict([str(run), str(folder)]) == 2
-    assert "say with --output FOLDER" in capsys.readouterr().err
+    assert "give --output FOLDER" in capsys.readouterr().err
     file = tmp_path / "out"
     file.write_text("")
     for output in (file, file / "below"):
@@ -216,7 +223,10 @@ def test_a_folder_for_masks_is_refused_where_there_are_none(
     folder, output = photos(tmp_path / "in", "a.jpg"), tmp_path / "out"
     run = runs(Classification(CLASSES))
     assert predict([str(run), str(folder), "--output", str(output)]) == 2
-    assert "does not make" in capsys.readouterr().err
+    assert (
+        "--output is for masks, and this run predicts classes"
+        in capsys.readouterr().err
+    )
     assert not output.exists()
 
 
@@ -384,7 +394,215 @@ def test_a_batch_takes_no_more_images_than_memory_is_meant_for(
     assert predictor([]).shape == (0, 32, 32, 3)
 
 
-# What is said.
+# Images that are in memory.
+
+
+def pictures() -> dict[str, tuple[Any, np.ndarray]]:
+    """Return images of every kind, each beside its RGB pixels by hand."""
+    grey, colour = draw(9, 7), draw(9, 7, 3)
+    opacity = draw(9, 7)[..., None]
+    over_white = np.rint(colour * (opacity / 255) + 255 - opacity).astype(np.uint8)
+    rgba = np.concatenate([colour, opacity], -1)
+    palette = Image.fromarray(colour).quantize(16)
+    turned = Image.fromarray(colour)
+    turned.getexif()[0x0112] = 6
+    three = np.stack([grey] * 3, -1)
+    return {
+        "RGB": (colour, colour),
+        "grey": (grey, three),
+        "one channel": (grey[..., None], three),
+        "RGBA": (rgba, over_white),
+        "PIL RGB": (Image.fromarray(colour), colour),
+        "PIL L": (Image.fromarray(grey), three),
+        "PIL 1": (Image.fromarray(grey > 99), np.where(three > 99, 255, 0)),
+        "PIL RGBA": (Image.fromarray(rgba), over_white),
+        "PIL P": (palette, np.asarray(palette.convert("RGB"))),
+        "PIL I;16": (Image.fromarray(grey.astype(np.uint16) * 257), three),
+        "PIL turned": (turned, np.rot90(colour, -1)),
+        "list": (jax.numpy.asarray(colour), colour),
+    }
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    """Return a random network of two small stages."""
+    spec = configured(ModelConfig(name="resnet20", width=4))
+    model = spec.build(len(CLASSES))
+    variables = FrozenDict(variables_of(model))
+    return Predictor(spec, model, variables, CIFAR_PREPROCESS, Classification(CLASSES))
+
+
+@pytest.mark.parametrize("kind", pictures())
+def test_images_of_every_kind_are_seen_as_rgb(kind: str, predictor: Predictor):
+    image, pixels = pictures()[kind]
+    # One part of 255 where opacity is rounded by Pillow.
+    difference = predictor.load(image).astype(int) - pixels.astype(int)
+    assert np.abs(difference).max() <= ("RGBA" in kind)
+    row = predictor(predictor.load(image))
+    np.testing.assert_array_equal(predictor(image), row)
+    # Another batch size is another program, which adds in another order.
+    both = predictor([image, image])
+    np.testing.assert_allclose(both, np.repeat(row, 2, 0), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((4, 4, 3)), "uint8 in 0..255, not float64; multiply by 255"),
+        (np.zeros((4, 4, 3), np.int64), "uint8 in 0..255, not int64"),
+        (np.zeros((3, 8, 8), np.uint8), "transpose"),
+        (np.zeros((0, 4, 3), np.uint8), "an image is"),
+        (np.zeros((1, 2, 4, 4, 3), np.uint8), "an image is"),
+        (np.uint8(3), "uint8 is no image"),
+        (3, "int is no image"),
+        (None, "NoneType is no image"),
+        ([None], "uint8"),
+        ([[1, 2], [3, 4]], "uint8"),
+        ("no.png", "'no.png': no such file"),
+        (Path("no.png"), "'no.png': no such file"),
+        (["no.png"], "'no.png': no such file"),
+        (Image.new("F", (3, 3)), "float or 32-bit pixels"),
+        ({"image": 1}, "'image': no such file"),
+        (object(), "object is no image"),
+    ],
+)
+def test_what_is_no_image_gets_a_clear_error(
+    images: Any, message: str, predictor: Predictor
+):
+    with pytest.raises(InputError, match=message):
+        predictor(images)
+
+
+def test_a_predictor_shows_itself_in_one_line(predictor: Predictor):
+    assert repr(predictor) == (
+        "Predictor(resnet20, classification of 3 classes: ground, crack, line; "
+        "32 x 32 pixels)"
+    )
+    many = replace(predictor, task=Classification(tuple(map(str, range(1000)))))
+    assert "0, 1, 2, 3, 4, ...; 32 x 32" in repr(many)
+
+
+def test_the_nearest_name_of_a_saved_model_is_suggested(runs: Runs):
+    with pytest.raises(InputError, match="got 'besst'; did you mean 'best'"):
+        Predictor.from_run(runs(MASKS), "besst")
+
+
+# What is printed.
+
+
+def test_top_names_the_most_probable_classes_first(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, folder = runs(Classification(CLASSES)), photos(tmp_path / "in", "a.png")
+    row = Predictor.from_run(run)(folder / "a.png")[0]
+    order = [int(i) for i in np.argsort(-row)]
+    expected = {CLASSES[i]: float(row[i]) for i in order}
+    (line,) = said([run, folder], capsys)
+    assert line["probabilities"] == expected
+    assert list(line["probabilities"]) == list(expected)
+    (line,) = said([run, folder, "--top", 2], capsys)
+    assert list(line["probabilities"]) == list(expected)[:2]
+    assert line["class"] == CLASSES[order[0]]
+    assert predict([str(run), str(folder), "--top", "2"]) == 0
+    head, table = capsys.readouterr().out.splitlines()
+    assert head.split() == ["image", "probabilities"]
+    words = [f"{CLASSES[i]} {row[i]:.1%}" for i in order[:2]]
+    assert table.endswith("  " + ", ".join(words))
+
+
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_top_is_at_least_one(
+    value: str, runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, folder = runs(Classification(CLASSES)), photos(tmp_path / "in", "a.png")
+    assert predict([str(run), str(folder), "--top", value]) == 2
+    assert "--top must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "columns"),
+    [
+        (
+            Classification(CLASSES),
+            ["path", "class", "probability", "p_ground", "p_crack", "p_line"],
+        ),
+        (MultiLabel(('a "b"', "c,d")), ["path", 'p_a "b"', "p_c,d"]),
+        (
+            Regression(("x", "y"), mean=(3e-7, 5.4e6), std=(1e-8, 1.0)),
+            ["path", "x", "y"],
+        ),
+    ],
+    ids=["classes", "labels", "numbers"],
+)
+def test_csv_has_a_column_for_every_output_in_full_digits(
+    task: Task,
+    columns: list[str],
+    runs: Runs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    run, folder = runs(task), photos(tmp_path / "in", "a,b.png", 'c"d.png')
+    assert predict([str(run), str(folder), "--csv"]) == 0
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    paths = sorted(folder.iterdir())
+    assert [row["path"] for row in table] == [str(path) for path in paths]
+    assert list(table[0]) == columns
+    outputs = columns[-len(task.class_names) :]
+    found = [[float(row[name]) for name in outputs] for row in table]
+    np.testing.assert_array_equal(np.array(found), Predictor.from_run(run)(paths))
+
+
+def test_csv_of_masks_has_the_fraction_of_every_class(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, folder = runs(MASKS), photos(tmp_path / "in", "a.png")
+    args = [str(run), str(folder), "--output", str(tmp_path / "out"), "--csv"]
+    assert predict(args) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    mask = np.asarray(Image.open(row["mask"]))
+    for i, name in enumerate(CLASSES):
+        assert float(row[f"fraction_{name}"]) == (mask == i).mean()
+
+
+def test_a_table_has_each_image_on_one_line_whatever_its_name(
+    runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    names = ("x" * 120 + ".png", "道路.png", "a.png")
+    run, folder = runs(Classification(CLASSES)), photos(tmp_path / "in", *names)
+    assert predict([str(run), str(folder)]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    ends = {cell_len(line) for line in (head, *lines)}
+    assert len(ends) == 1
+
+
+@pytest.mark.process
+def test_names_beyond_ascii_are_escaped_on_an_ascii_terminal(
+    runs: Runs, tmp_path: Path
+):
+    run = runs(Classification(("été", "hiver", "道")))
+    # Another process does not know the network "tiny".
+    card = json.loads((run / "final" / "model.json").read_text())
+    assert card["model"] == "tiny"
+    code = (
+        "import sys, conftest\n"
+        "from jft import models\n"
+        "models.MODELS['tiny'] = conftest.TINY\n"
+        "from jft.predict.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    photos(tmp_path / "in", "été.png")
+    env = os.environ | {
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+        ),
+    }
+    for more in ([], ["--json"], ["--csv"], ["--top", "3"]):
+        command = [sys.executable, "-c", code, str(run), str(tmp_path / "in"), *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stderr
+        assert "\\xe9t\\xe9" in done.stdout or "\\u00e9" in done.stdout
 
 
 def test_json_has_every_label_and_the_table_those_that_are_likely(
@@ -413,7 +631,9 @@ def test_small_numbers_keep_their_digits(
     assert line["tiny"] == float(row[0]) != 0
     assert line["large"] == float(row[1])
     assert predict([str(run), str(folder)]) == 0
-    assert f"{row[0]:.6g}" in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()[1].split()
+    assert np.float32(printed[1]) == row[0]
+    assert np.float32(printed[2]) == row[1]
 
 
 def test_what_is_not_finite_is_null(

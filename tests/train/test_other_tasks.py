@@ -190,8 +190,8 @@ def test_masks_are_learned_measured_and_predicted(
         truth = np.asarray(Image.open(tests / "masks" / Path(line["mask"]).name))
         assert mask.shape == truth.shape == (32, 24)
         places = {"background": 0, "foreground": 1}
-        shares = {n: float((mask == places[n]).mean()) for n in line["shares"]}
-        assert line["shares"] == pytest.approx(shares, abs=1e-6)
+        shares = {n: float((mask == places[n]).mean()) for n in line["fractions"]}
+        assert line["fractions"] == pytest.approx(shares, abs=1e-6)
         known = truth < 2
         np.add.at(confusion, (truth[known], mask[known]), 1)
     # Images of 32 pixels are seen at their own size, so pixels agree one by one.
