@@ -111,11 +111,12 @@ def _measure(
     used = get_devices(devices)
     configs.check_batch(batch_size, len(used.devices))
     directory, task = open_run(run), predictor.task
-    spec = data or configs.from_dict(directory.read("config.json")).data
+    spec = data or directory.config().data
     splits = open_splits(spec, predictor.preprocess)
     require_readable(splits)
-    began = directory.read("manifest.json")["data"]["fingerprint"]
-    if data is None and splits.fingerprint != began:
+    if data is None and splits.fingerprint != directory.value(
+        "manifest.json", "data", "fingerprint"
+    ):
         raise InputError(
             f"{spec} is no longer what the run was trained on, and its test images may "
             f"have been trained on; to measure it as it is, say --data {spec}"

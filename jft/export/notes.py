@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jft
+from jft import config as configs
 from jft.data.spec import parse_spec
 from jft.export.exported import WORDS
 from jft.models import config_of
@@ -44,20 +45,19 @@ def origin(
     if share is not None:
         # No epoch of the run has measured such a network.
         return {**notes, "interpolated": str(share)}
-    result = directory.read("result.json")
-    measured = result and (result["best"] if which == "best" else result)
-    if not measured or measured[score] is None:
+    if directory.read("result.json") is None:
         return notes
-    return {
-        **notes,
-        score: f"{measured[score]:.4f}",
-        "test_images": str(result["n"]),
-    }
+    keys = ("best", score) if which == "best" else (score,)
+    measured = directory.value("result.json", *keys)
+    if measured is None:
+        return notes
+    images = str(directory.value("result.json", "n"))
+    return {**notes, score: f"{measured:.4f}", "test_images": images}
 
 
 def _recipe(directory: RunDirectory) -> dict[str, Any]:
     """Return the run's rules, without where things lay on the machine that trained."""
-    recipe = directory.read("config.json") | {"workdir": None}
+    recipe = configs.to_dict(directory.config()) | {"workdir": None}
     recipe["data"] = _without_folders(recipe["data"])
     if not is_name(recipe["weights"]):
         recipe["weights"] = Path(recipe["weights"]).name

@@ -94,13 +94,13 @@ def pretrained_variables(run: str | os.PathLike[str]) -> dict[str, jax.Array]:
     """
     directory = open_run(run)
     tune_cpu()
-    config = configs.from_dict(directory.read("config.json"))
+    config = directory.config()
     if config.weights == RANDOM:
         raise InputError(
             f"{run} began with random weights: there is no pretrained network to "
             "interpolate from"
         )
-    began = directory.read("manifest.json")["weights"]
+    began = directory.value("manifest.json", "weights")
     opened = _open_again(run, config)
     if opened.sha256 != began["sha256"]:
         raise InputError(

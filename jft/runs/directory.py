@@ -45,18 +45,50 @@ class RunDirectory:
             step.name.isdecimal() for step in saved
         )
 
-    def read(self, name: str) -> Any:
-        """Return the contents of a JSON file, or None if there is no such file.
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return the object in a JSON file, or None if there is no such file.
 
         Raises:
             InputError: The file is damaged.
         """
         try:
-            return json.loads((self.path / name).read_text())
+            found = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise InputError(f"{self.path / name} is damaged: {error}") from None
+        if not isinstance(found, dict):
+            raise InputError(f"{self.path / name} is damaged: it holds no JSON object")
+        return cast(dict[str, Any], found)
+
+    def value(self, name: str, *keys: str) -> Any:
+        """Return what a JSON file holds under nested keys.
+
+        Raises:
+            InputError: The file is missing or damaged, or lacks a key.
+        """
+        found: Any = self.read(name)
+        if found is None:
+            raise InputError(f"{self.path / name} is missing")
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                where = ".".join(keys)
+                raise InputError(f"{self.path / name} is damaged: it lacks {where}")
+            found = cast(dict[str, Any], found)[key]
+        return found
+
+    def config(self) -> TrainConfig:
+        """Return the run's configuration.
+
+        Raises:
+            InputError: `config.json` is missing or damaged.
+        """
+        try:
+            config = configs.from_dict(self.value("config.json"))
+            configs.check(config)
+        except InputError as error:
+            raise InputError(f"{self.path / 'config.json'}: {error}") from None
+        return config
 
     def write(self, name: str, value: Any) -> None:
         """Write a JSON file whole or not at all; what is not finite becomes null."""
@@ -85,7 +117,7 @@ class RunDirectory:
                 f"{self.path} is not empty and holds no run; give another --workdir"
             )
         if saved is not None and self.began:
-            changes = configs.difference(configs.from_dict(saved), config)
+            changes = configs.difference(self.config(), config)
             self._refuse("other rules", "give the saved ones to resume it", changes)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -116,10 +148,13 @@ class RunDirectory:
             InputError: The weights or the data are no longer what the run began with.
         """
         saved = self.read("manifest.json") if self.began else None
-        sessions = saved["sessions"] if saved else []
+        sessions = self.value("manifest.json", "sessions") if saved else []
         if saved:
             digests = (("weights", "sha256"), ("data", "fingerprint"))
-            pairs = {f"{a} {b}": (saved[a][b], inputs[a][b]) for a, b in digests}
+            pairs = {
+                f"{a} {b}": (self.value("manifest.json", a, b), inputs[a][b])
+                for a, b in digests
+            }
             self._refuse("other inputs", "put them back to resume it", changed(pairs))
         session = {"devices": devices, **environment()}
         self.write("manifest.json", {**inputs, "sessions": [*sessions, session]})
@@ -145,7 +180,10 @@ class RunDirectory:
         """Return the lines of `metrics.jsonl`; what a kill has cut off is left out."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}\n")]
+        try:
+            return [json.loads(line) for line in lines if line.endswith("}\n")]
+        except ValueError as error:
+            raise InputError(f"{path} is damaged: {error}") from None
 
     def rewind(self, step: int) -> None:
         """Drop metrics later than `step`, which a resumed run computes again."""

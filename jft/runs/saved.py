@@ -78,7 +78,7 @@ def load_card(folder: Path) -> ModelCard:
         raise InputError(
             f"{folder} holds no saved model: the run has not got that far"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged: {error}") from None
 
 

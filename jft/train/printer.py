@@ -179,7 +179,7 @@ def next_commands(result: Result) -> list[str]:
     run = shlex.quote(str(result.workdir))
     masks = any(task.dense for task in TASKS.values() if task.score == result.score)
     images = "IMAGE_OR_FOLDER" + (" --output FOLDER_FOR_MASKS" if masks else "")
-    data = RunDirectory(result.workdir).read("config.json")["data"]
+    data = RunDirectory(result.workdir).config().data
     return [
         f"python -m jft.predict {run} {images}",
         f"python -m jft.evaluate {run}",

@@ -43,7 +43,7 @@ def result_of(directory: RunDirectory, record: dict[str, Any]) -> Result:
         workdir=directory.path,
         metrics=_from_json(metrics),
         history=_from_json(directory.metrics()),
-        **{name: record[name] for name in own},
+        **{name: directory.value("result.json", name) for name in own},
     )
 
 

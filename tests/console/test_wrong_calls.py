@@ -1,13 +1,18 @@
 """Wrong calls: each gets one clear message and the right exit status."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import jft
 from jft.__main__ import COMMANDS, main
+from jft.config import ModelConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 # A command line, and what its answer contains. JAX is imported for none of them.
@@ -214,3 +219,117 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]):
 def test_every_command_is_listed():
     modules = {path.parent.name for path in (ROOT / "jft").glob("*/__main__.py")}
     assert set(COMMANDS) == modules | {"convert"}
+
+
+# Run folders.
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run of a small network on four images."""
+    folder = tmp_path_factory.mktemp("wrong")
+    for split in ("train", "test"):
+        for value, name in enumerate(("dark", "light")):
+            (folder / "images" / split / name).mkdir(parents=True)
+            for i in range(2):
+                pixels = np.full((8, 8, 3), 200 * value + i, np.uint8)
+                Image.fromarray(pixels).save(
+                    folder / "images" / split / name / f"{i}.png"
+                )
+    config = TrainConfig(
+        data=f"folder:{folder / 'images'}",
+        weights="none",
+        model=ModelConfig(name="resnet20", width=4),
+        freeze="none",
+        epochs=1,
+        batch_size=4,
+        image_size=16,
+        devices="jit",
+        workdir=str(folder / "run"),
+    )
+    return jft.fit(config).workdir
+
+
+FILES = ("config.json", "manifest.json", "result.json", "final/model.json")
+CONTENTS = {
+    "missing": None,
+    "empty": "",
+    "cut off": '{"data": {"finger',
+    "list": "[1, 2]",
+    "null": "null",
+    "number": "3",
+    "other keys": '{"spam": 1}',
+    "binary": b"\xff\xfe\x00\x81",
+}
+# Which files each command needs; the others it may ignore.
+NEEDS = {
+    "evaluate RUN --devices jit": {"config.json", "manifest.json", "final/model.json"},
+    "export RUN OUT/net.pth": {"config.json", "result.json", "final/model.json"},
+    "predict RUN IMAGE": {"final/model.json"},
+    "train --config COPY": {"config.json", "result.json"},
+}
+# What is right to be without.
+HARMLESS = {
+    ("export RUN OUT/net.pth", "result.json", "missing"),
+    ("train --config COPY", "result.json", "missing"),
+}
+DAMAGES = [
+    (line, name, how)
+    for line, names in NEEDS.items()
+    for name in FILES
+    for how in CONTENTS
+    if name in names and (line, name, how) not in HARMLESS
+]
+
+
+@pytest.mark.parametrize(("line", "name", "how"), DAMAGES)
+def test_a_damaged_file_of_a_run_is_named(
+    line: str,
+    name: str,
+    how: str,
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"workdir": str(copy)}))
+    content = CONTENTS[how]
+    if content is None:
+        (copy / name).unlink()
+    elif isinstance(content, bytes):
+        (copy / name).write_bytes(content)
+    else:
+        (copy / name).write_text(content)
+    words = {
+        "RUN": str(copy),
+        "OUT/net.pth": str(tmp_path / "net.pth"),
+        "IMAGE": str(run.parent / "images" / "test" / "dark" / "0.png"),
+        "COPY": str(tmp_path / "config.json"),
+    }
+    status = main([words.get(word, word) for word in line.split()])
+    shown = capsys.readouterr()
+    assert status == 2
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("error: ") == 1
+    assert len(shown.err) < 600 + 2 * len(str(tmp_path))
+    names = (Path(name).name, "final", "is not empty and holds no run")
+    assert any(word in shown.err for word in names)
+
+
+@pytest.mark.parametrize("which", ["final", "best"])
+@pytest.mark.parametrize("how", ["missing", "empty", "file"])
+def test_damaged_parameters_are_named(
+    which: str, how: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / which / "variables")
+    if how == "empty":
+        (copy / which / "variables").mkdir()
+    elif how == "file":
+        (copy / which / "variables").write_text("parameters")
+    image = run.parent / "images" / "test" / "dark" / "0.png"
+    assert main(["predict", str(copy), str(image), "--which", which]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {copy / which} is damaged: ")
+    assert error.count("\n") == 1
