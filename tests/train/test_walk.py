@@ -80,7 +80,7 @@ def recorded() -> Iterator[tuple[Counter[Any], list[str]]]:
 
 def returns(rooms: list[str]) -> list[str]:
     """Return the rooms that are entered again after another, in order."""
-    stays = [r for before, r in zip([""] + rooms, rooms, strict=False) if r != before]
+    stays = [r for before, r in zip(["", *rooms], rooms, strict=False) if r != before]
     return [room for i, room in enumerate(stays) if room in stays[:i]]
 
 
