@@ -28,7 +28,6 @@ from common import RESULTS
 
 from jft.devices import tune_cpu
 from jft.models import MODELS, ModelSpec
-from jft.models.variants import ResNetVariant, VGGVariant
 from jft.runs.directory import environment
 
 PATH = RESULTS / "parity.json"
@@ -47,9 +46,9 @@ def sizes_of(spec: ModelSpec, library: str) -> tuple[tuple[int, int], ...]:
 
     Keras's VGG has no pooling before its classifier, which fits these sizes alone.
     """
-    if isinstance(spec.variant, VGGVariant) and library.startswith("keras"):
+    if spec.variant.family == "vgg" and library.startswith("keras"):
         return (224, 224), (224, 255), (239, 225)
-    if isinstance(spec.variant, ResNetVariant) and spec.variant.stem == "cifar":
+    if spec.variant.family == "resnet" and spec.variant.stem == "cifar":
         return (32, 32), (48, 48), (33, 27)
     return (64, 64), (96, 96), (75, 57)
 

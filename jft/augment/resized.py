@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jft.augment.boxes import random_box
 from jft.augment.picture import Picture
+from jft.preprocess import bilinear
 
 RATIO = (3 / 4, 4 / 3)  # height to width
 
@@ -92,22 +93,22 @@ def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
         [size, size, 3] uint8.
     """
     height, width, channels = image.shape
-    rows, shares = _neighbours(box[0], box[2], height, size)
+    rows, weights = _neighbours(box[0], box[2], height, size)
     flat = jnp.asarray(image, jnp.float32).reshape(height, width * channels)
-    parts = (flat[rows[k]] * shares[k, :, None] for k in range(len(rows)))
+    parts = (flat[rows[k]] * weights[k, :, None] for k in range(len(rows)))
     cut = sum(parts, jnp.float32(0)).reshape(size, width, channels)
-    columns, shares = _neighbours(box[1], box[3], width, size)
-    parts = (cut[:, columns[k]] * shares[k, :, None] for k in range(len(columns)))
+    columns, weights = _neighbours(box[1], box[3], width, size)
+    parts = (cut[:, columns[k]] * weights[k, :, None] for k in range(len(columns)))
     return jnp.round(sum(parts, jnp.float32(0))).astype(jnp.uint8)
 
 
 def _neighbours(
     start: jax.Array, length: jax.Array, total: int, size: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Return which pixels of a side each pixel of a resized part of it is made of.
+    """Return the pixels of a side that each pixel of a resized part is the mean of.
 
-    Few: a product with a matrix of all shares, most of them 0, takes nine times as long
-    on CPU.
+    Only a few have a weight: a product with a whole matrix of weights takes nine times
+    as long on CPU.
 
     Args:
         start: Of the part, in pixels.
@@ -116,7 +117,7 @@ def _neighbours(
         size: Pixels that the part is resized to.
 
     Returns:
-        Places int32 [K, size] and shares float32 [K, size], which add up to 1.
+        Indices int32 [K, size] and weights float32 [K, size], which add up to 1.
     """
     scale = length.astype(jnp.float32) / size
     reach = jnp.maximum(scale, 1.0)
@@ -127,11 +128,9 @@ def _neighbours(
     )
     count = math.ceil(2 * max(1.0, total / size))
     first = jnp.floor(centre - reach).astype(jnp.int32) + 1
-    places = first + jnp.arange(count, dtype=jnp.int32)[:, None]
-    distance = jnp.abs(places.astype(jnp.float32) - centre) / reach
-    shares = jnp.where((places >= 0) & (places < total), 1.0 - distance, 0.0)
-    shares = jnp.maximum(shares, 0.0)
-    return jnp.clip(places, 0, total - 1), shares / jnp.sum(shares, axis=0)
+    pixels = first + jnp.arange(count, dtype=jnp.int32)[:, None]
+    weights = bilinear(centre, pixels.astype(jnp.float32), total, reach)
+    return jnp.clip(pixels, 0, total - 1), weights
 
 
 def pick(mask: jax.Array, box: jax.Array, size: int) -> jax.Array:

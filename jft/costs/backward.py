@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from jft import tree
 from jft.costs.totals import Cost
 from jft.models import ModelSpec
-from jft.models.variants import ResNetV2Variant
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -118,9 +117,8 @@ def _span(module: str, model: ModelSpec) -> tuple[Place, Place]:
 
 def _steps(name: str, model: ModelSpec) -> tuple[float, float]:
     """Return the steps between which a module of a layer runs."""
-    order = ("conv", "norm")
-    if isinstance(model.variant, ResNetV2Variant):
-        order = ("norm", "conv")
+    pre_activation = model.variant.pre_activation
+    order = ("norm", "conv") if pre_activation else ("conv", "norm")
     if name.startswith("/shortcut"):
         return order.index("conv"), math.inf
     kind = name.strip("/").rstrip("0123456789")

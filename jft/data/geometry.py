@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from jft.data.decode import MAX_PIXELS, one_at_a_time
-from jft.preprocess import Preprocess
+from jft.preprocess import Preprocess, bilinear
 from jft.types import VOID
 
 _FILTERS = {
@@ -145,13 +145,11 @@ def _tiles(
     reach = max(here / there, 1.0)  # where it becomes shorter, all its pixels count
     for start in range(0, there, _TILE):
         stop = min(start + _TILE, there)
-        place = (np.arange(start, stop) + 0.5) * here / there
-        distance = np.abs(np.arange(here) + 0.5 - place[:, None])
-        near = np.maximum(1 - distance / reach, 0)
-        used = np.flatnonzero(near.any(axis=0))
+        centres = (np.arange(start, stop) + 0.5) * here / there - 0.5
+        weights = bilinear(centres, np.arange(here)[:, None], here, reach).T
+        used = np.flatnonzero(weights.any(axis=0))
         pixels = slice(used[0], used[-1] + 1)
-        weights = near[:, pixels] / near.sum(axis=1, keepdims=True)
-        yield slice(start, stop), pixels, weights.astype(np.float32)
+        yield slice(start, stop), pixels, weights[:, pixels].astype(np.float32)
 
 
 def centre(

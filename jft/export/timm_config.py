@@ -5,7 +5,7 @@ from typing import Any
 from jft.config import ModelConfig
 from jft.errors import InputError
 from jft.models import config_of
-from jft.models.variants import GRID, VGGVariant
+from jft.models.variants import GRID
 from jft.predict.predictor import Predictor
 from jft.weights.pretrained import Pretrained
 
@@ -28,7 +28,7 @@ def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
             "file, not a folder, to write its tensors alone"
         )
     size = preprocess.size
-    if isinstance(spec.variant, VGGVariant) and size // 32 > GRID:
+    if spec.variant.hidden and size // 32 > GRID:
         raise InputError(
             f"timm's {spec.name} pools after its classifier, not before, above 255 "
             f"pixels, so that its logits at {size} would be others"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from jft import tree
 from jft.errors import InputError, nearest
 from jft.models import ModelSpec
-from jft.models.variants import ResNetV2Variant
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -54,10 +52,10 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
 def _normalising(model: ModelSpec) -> list[str]:
     """Return the stages that normalise by batches."""
     head = [] if model.decoder == "none" else ["head"]
-    if not dataclasses.replace(model, decoder="none").batch_norm:
+    if model.variant.normalisation != "batch":
         return head
     plain = ["pre_logits", "head"]
-    if isinstance(model.variant, ResNetV2Variant):
+    if model.variant.pre_activation:
         plain.append("stem")  # a convolution alone
     return [*(stage for stage in model.stages if stage not in plain), *head]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from jft import tree
 from jft.errors import InputError, nearest
 from jft.models import ModelSpec
-from jft.models.variants import VGGVariant
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -139,8 +138,8 @@ def _held(modules: Iterable[str]) -> tuple[tuple[str, float], ...]:
 
 
 def _only(text: str, model: ModelSpec) -> FreezeSpec:
-    plain = isinstance(model.variant, VGGVariant) and not model.batch_norm
-    if text == "norm-only" and plain:
+    normalised = model.batch_norm or model.variant.normalisation != "none"
+    if text == "norm-only" and not normalised:
         raise InputError(f"freeze norm-only: {model.name} has no normalisation")
     return FreezeSpec(((_ONLY[text], 1.0), ("head/*", 1.0), ("*", 0.0)))
 

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jft.models.training import BlockMode, TrainBatch
 
@@ -105,6 +106,22 @@ def dense(x: jax.Array, features: int, name: str) -> jax.Array:
     """Map `x` [..., C] to [..., features], by a layer of that name."""
     layer = nn.Dense(features, dtype=x.dtype, kernel_init=dense_init, name=name)
     return layer(x)
+
+
+def resample(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+    """Return weighted means of the pixels of `x` [B, h, w, C], computed in float32.
+
+    Args:
+        x: Features.
+        rows: [H, h], the weights of the rows of `x` in each row of the result.
+        columns: [W, w], the same for columns.
+    """
+    weights = (jnp.asarray(each, jnp.float32) for each in (rows, columns))
+    # The highest precision: a TPU would round to bfloat16 what a mean has exactly.
+    y = jnp.einsum(
+        "ih,jw,bhwc->bijc", *weights, x.astype(jnp.float32), precision="highest"
+    )
+    return y.astype(x.dtype)
 
 
 def max_pool(x: jax.Array, size: int, stride: int, padding: int = 0) -> jax.Array:

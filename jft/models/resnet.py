@@ -7,7 +7,7 @@ Keras's `applications/resnet.py` for v1; the option-A shortcut of the paper's se
 4.2 as akamaster/pytorch_resnet_cifar10 computes it.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -68,15 +68,25 @@ def level(x: jax.Array, spread: int) -> jax.Array:
 
     Args:
         x: Features.
-        spread: Pixels from one to the next of those that a mean is over.
+        spread: Distance in pixels between those that a mean is over.
     """
     means = x.astype(jnp.float32)
     for axis in (1, 2):
-        places = np.arange(x.shape[axis])
-        # Behind the edge there is none, and a mean is over the others.
-        next_ones = np.where(places + spread < len(places), places + spread, places)
-        means = (means + jnp.take(means, next_ones, axis=axis)) / 2
+        here = np.arange(x.shape[axis])
+        # Beyond the edge there is no pixel, and the mean is over those that exist.
+        there = np.where(here + spread < len(here), here + spread, here)
+        means = (means + jnp.take(means, there, axis=axis)) / 2
     return means.astype(x.dtype)
+
+
+class ConvPlan(NamedTuple):
+    """One convolution of a block; the fields are those of `Conv`."""
+
+    features: int
+    size: int
+    stride: int = 1
+    groups: int = 1
+    dilation: int = 1
 
 
 class Block(nn.Module):
@@ -88,8 +98,8 @@ class Block(nn.Module):
         variant: Which kind.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
-        dilations: How far 3x3 kernels are spread up to the convolution with the stride,
-            that included, and behind it.
+        dilations: Of the 3x3 kernels up to and including the convolution with the
+            stride, and of those after it.
     """
 
     features: int
@@ -104,37 +114,32 @@ class Block(nn.Module):
         """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
         y = x
         plan = self.plan()
-        for i, (features, size, stride, groups, spread) in enumerate(plan, start=1):
-            conv = Conv(
-                features,
-                size,
-                stride,
-                groups,
-                use_bias=self.variant.conv_bias,
-                dilation=spread,
-                name=f"conv{i}",
-            )
-            y = conv(y)
+        for i, each in enumerate(plan, start=1):
+            bias = self.variant.conv_bias
+            y = Conv(**each._asdict(), use_bias=bias, name=f"conv{i}")(y)
             y = self.norm(name=f"norm{i}")(y, batch)
             if i < len(plan):
                 y = nn.relu(y)
         y = drop(y, self.mode.drop_path, batch, self.mode.number, whole=True)
         return nn.relu(y + self.shortcut(x, y.shape[-1], batch))
 
-    def plan(self) -> list[tuple[int, int, int, int, int]]:
-        """Return each convolution's channels, size, stride, groups and dilation."""
+    def plan(self) -> list[ConvPlan]:
+        """Return the convolutions in order."""
         variant, features, stride = self.variant, self.features, self.stride
         before, after = self.dilations
         if variant.block == "basic":
-            return [(features, 3, stride, 1, before), (features, 3, 1, 1, after)]
+            return [
+                ConvPlan(features, 3, stride, dilation=before),
+                ConvPlan(features, 3, dilation=after),
+            ]
         inner = features * variant.group_width // 64 * variant.groups
         first, second, spread = 1, stride, before
         if variant.stride_first:
             first, second, spread = stride, 1, after
         return [
-            (inner, 1, first, 1, 1),
-            (inner, 3, second, variant.groups, spread),
-            (features * 4, 1, 1, 1, 1),
+            ConvPlan(inner, 1, first),
+            ConvPlan(inner, 3, second, variant.groups, spread),
+            ConvPlan(features * 4, 1),
         ]
 
     def shortcut(
@@ -166,8 +171,7 @@ class Stage(nn.Module):
         stride: Step of the first block.
         variant: Which kind.
         norm: Makes a normalisation layer, given its name.
-        dilations: How far kernels are spread that see the features of the stage
-            before, and those of this one.
+        dilations: Of the kernels over features of the stage before, and of this one.
     """
 
     blocks: tuple[BlockMode, ...]
@@ -207,7 +211,7 @@ class ResNet(Network):
             return self.stem(x, norm, batch)
         if name == "head":
             return self.classify(jnp.mean(x, axis=(1, 2)), batch)
-        depth = self.stages.index(name) - 1
+        depth = self.body.index(name)
         before, dilation = self.dilation(depth - 1), self.dilation(depth)
         stage = Stage(
             self.blocks(depth),
@@ -221,13 +225,13 @@ class ResNet(Network):
         return stage(x, batch)
 
     def dilation(self, depth: int) -> int:
-        """Return how far the kernels of a stage are spread, for a decoder."""
+        """Return the dilation of a stage's kernels, for a decoder."""
         stem = 4 if self.pools_stem else 1
         return dilation(self.decoder, stem * 2 ** max(depth, 0))
 
     @property
     def pools_stem(self) -> bool:
-        """Whether the stem halves the image, and pooling its features."""
+        """Whether the stem halves the image, and pooling halves its features."""
         return self.variant.stem != "cifar"
 
     def stem(self, x: jax.Array, norm: Any, batch: TrainBatch | None) -> jax.Array:
@@ -249,7 +253,7 @@ class ResNet(Network):
     @property
     def skips(self) -> tuple[str, ...]:
         """The parts whose features the next one halves."""
-        return self.stages[0 if self.pools_stem else 1 : -2]
+        return (*(("stem",) if self.pools_stem else ()), *self.body[:-1])
 
     @property
     def halvings(self) -> int:

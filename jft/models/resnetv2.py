@@ -71,7 +71,7 @@ class Stage(nn.Module):
         last: Whether no stage follows.
         variant: Which family.
         norm: Makes a normalisation layer, given its name.
-        dilations: Of the blocks up to the one with the stride, and of those behind it.
+        dilations: Of the blocks up to the one with the stride, and of those after it.
     """
 
     blocks: tuple[BlockMode, ...]
@@ -126,14 +126,14 @@ class ResNetV2(Network):
             return stem(x)
         if name == "head":
             return self.classify(jnp.mean(x, axis=(1, 2)), batch)
-        depth = self.stages.index(name) - 1
+        depth = self.body.index(name)
         before, after = self.reductions[depth : depth + 2]
         dilations = dilation(self.decoder, before), dilation(self.decoder, after)
         stage = Stage(
             self.blocks(depth),
             self.width * 2**depth,
             1 if before == after or dilations[1] > 1 else 2,
-            name == self.stages[-2],
+            name == self.body[-1],
             variant,
             self.norm(),
             dilations,
@@ -145,15 +145,14 @@ class ResNetV2(Network):
         """Pool the stem's features."""
         if name != "stem":
             return x
-        # Zeros, where pooling alone would pad with nothing: nothing has rectified these
-        # features yet, so a zero may be the maximum.
+        # Padding with zeros: these features are not rectified, so 0 may be the maximum.
         return max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2)
 
     @property
     def reductions(self) -> list[int]:
-        """How much smaller than the image features are: the stem's, and each stage's.
+        """Side of the image divided by that of the features: the stem's, each stage's.
 
-        Without a decoder, that is, which may leave out some of the steps.
+        This is without a decoder, for which some strides become 1.
         """
         count, found = len(self.stage_sizes), [4]
         still = count - 1 if self.variant.stride_last else 0
@@ -165,8 +164,8 @@ class ResNetV2(Network):
     def skips(self) -> tuple[str, ...]:
         """The parts whose features the next one halves."""
         if self.variant.stride_last:
-            return ("stem", "stem/pooled", *self.stages[1:-3])
-        return self.stages[:-2]
+            return ("stem", "stem/pooled", *self.body[:-2])
+        return ("stem", *self.body[:-1])
 
     @property
     def halvings(self) -> int:

@@ -8,27 +8,35 @@ https://arxiv.org/abs/1505.04597, in the form of segmentation_models_pytorch's
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jft.models.layers import Conv, ConvNorm, dense, drop, rematerialised
+from jft.models.layers import (
+    Conv,
+    ConvNorm,
+    dense,
+    drop,
+    rematerialised,
+    resample,
+)
 from jft.models.training import BlockMode, TrainBatch
+from jft.preprocess import bilinear
 
 ATROUS_RATES = (12, 24, 36)
-"""How far the kernels of DeepLab's second to fourth branch are spread."""
+"""Dilation of the kernels in DeepLab's second to fourth branch."""
 DILATED = ("fcn", "deeplabv3")
 """The decoders for which a ResNet keeps its features at an eighth of the image."""
 
 
 def dilation(decoder: str, reduction: int) -> int:
-    """Return how far kernels are spread that see features of 1/`reduction` the size.
+    """Return the dilation of kernels over features of 1/`reduction` of the image.
 
-    Below an eighth of the image's side FCN's and DeepLab's features are not halved
-    further: what would do it leaves them, and spreads all kernels behind it.
+    For FCN and DeepLab, features of an eighth of the image's side are not halved again:
+    each stride beyond that becomes 1, and doubles the dilation of all later kernels.
     """
     return max(1, reduction // 8) if decoder in DILATED else 1
 
@@ -37,18 +45,14 @@ def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Enlarge `x` [B, h, w, C] float32 to a height and width, bilinearly.
 
     As `torch.nn.functional.interpolate` with `align_corners=False`: pixels are areas,
-    and what is asked of beyond the border is the border.
+    and those at the border continue beyond it.
     """
 
-    def shares(here: int, there: int) -> jax.Array:
-        place = (np.arange(there) + 0.5) * here / there - 0.5
-        place = np.clip(place, 0, here - 1)[:, None]
-        # [there, here]: a pixel counts by how near it is, up to one pixel's width.
-        near = np.maximum(1 - np.abs(place - np.arange(here)), 0)
-        return jnp.asarray(near, jnp.float32)
+    def weights(here: int, there: int) -> np.ndarray:
+        centres = (np.arange(there) + 0.5) * here / there - 0.5
+        return bilinear(centres, np.arange(here)[:, None], here, 1.0).T
 
-    height, width = shares(x.shape[1], size[0]), shares(x.shape[2], size[1])
-    return jnp.einsum("ih,jw,bhwc->bijc", height, width, x, precision="highest")
+    return resample(x, weights(x.shape[1], size[0]), weights(x.shape[2], size[1]))
 
 
 def double(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
@@ -56,9 +60,9 @@ def double(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
 
     Args:
         x: The features.
-        size: Height and width before halving, 2h or one less or more: an odd size
-            gives a pixel to a single one (a convolution's) or to none (pooling's,
-            whose last pixel is then repeated once more).
+        size: Height and width before halving, 2h or 2h ± 1. From an odd size a
+            convolution made its last pixel of one row, and pooling made none of it:
+            there the last pixel is repeated once more.
     """
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(
@@ -66,6 +70,20 @@ def double(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     ).reshape(batch, 2 * height, 2 * width, channels)[:, : size[0], : size[1]]
     missing = ((0, size[0] - x.shape[1]), (0, size[1] - x.shape[2]))
     return jnp.pad(x, ((0, 0), *missing, (0, 0)), mode="edge")
+
+
+class Pyramid(NamedTuple):
+    """The features of an image that a decoder has.
+
+    Attributes:
+        last: Those of the stage before the head, [B, h, w, C].
+        skips: The last ones of each larger size, largest first.
+        size: Height H and width W of the image.
+    """
+
+    last: jax.Array
+    skips: Sequence[jax.Array]
+    size: tuple[int, ...]
 
 
 class Decoder(nn.Module):
@@ -79,8 +97,8 @@ class Decoder(nn.Module):
         halvings: How often the network has halved the image.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
-        dropout: Share of the features that is dropped once.
-        number: What dropout draws with, unlike any other layer's.
+        dropout: Fraction of the features that is dropped once.
+        number: Folded into dropout's keys, different from any other layer's.
     """
 
     num_classes: int
@@ -92,37 +110,18 @@ class Decoder(nn.Module):
     number: int
 
     @nn.compact
-    def __call__(
-        self,
-        x: jax.Array,
-        skips: Sequence[jax.Array],
-        size: tuple[int, ...],
-        batch: TrainBatch | None,
-    ) -> jax.Array:
-        """Map the last features `x` [B, h, w, C] to logits [B, H, W, K] float32.
-
-        Args:
-            x: The last features.
-            skips: The last features of each larger size, largest first.
-            size: Height H and width W of the image.
-            batch: None in evaluation.
-        """
-        x = self.features(x, skips, size, batch)
+    def __call__(self, seen: Pyramid, batch: TrainBatch | None) -> jax.Array:
+        """Return logits [B, H, W, K] float32; `batch` is None in evaluation."""
+        x, size = self.features(seen, batch), seen.size
         logits = dense(x, self.num_classes, "classifier").astype(jnp.float32)
         return logits if logits.shape[1:3] == size else resize(logits, size)
 
-    def features(
-        self,
-        x: jax.Array,
-        skips: Sequence[jax.Array],
-        size: tuple[int, ...],
-        batch: TrainBatch | None,
-    ) -> jax.Array:
-        """Return what is classified, of any size that is then enlarged."""
+    def features(self, seen: Pyramid, batch: TrainBatch | None) -> jax.Array:
+        """Return what is classified; logits of a smaller size are enlarged."""
         raise NotImplementedError
 
     def drop(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Drop a share of the features in training."""
+        """Drop a fraction of the features in training."""
         return drop(x, self.dropout, batch, self.number)
 
 
@@ -132,36 +131,23 @@ class FCN(Decoder):
     torchvision drops a tenth before the classifier, where `dropout` does here.
     """
 
-    def features(
-        self,
-        x: jax.Array,
-        skips: Sequence[jax.Array],
-        size: tuple[int, ...],
-        batch: TrainBatch | None,
-    ) -> jax.Array:
+    def features(self, seen: Pyramid, batch: TrainBatch | None) -> jax.Array:
         """Return features of the size of `x`."""
-        del skips, size
+        x = seen.last
         x = Conv(max(x.shape[-1] // 4, 1), 3, name="conv")(x)
         return self.drop(nn.relu(self.norm(name="norm")(x, batch)), batch)
 
 
 class DeepLabV3(Decoder):
-    """torchvision's: branches that see further and further, beside the image's mean.
+    """torchvision's: parallel branches of growing dilation, and the image's mean.
 
     Their channels are 256 for networks of the usual width, 64. torchvision drops half
     of what the branches are projected to, where `dropout` does here.
     """
 
-    def features(
-        self,
-        x: jax.Array,
-        skips: Sequence[jax.Array],
-        size: tuple[int, ...],
-        batch: TrainBatch | None,
-    ) -> jax.Array:
+    def features(self, seen: Pyramid, batch: TrainBatch | None) -> jax.Array:
         """Return features of the size of `x`."""
-        del skips, size
-        channels = 4 * self.width
+        x, channels = seen.last, 4 * self.width
 
         def branch(x: jax.Array, name: str, dilation: int | None = None) -> jax.Array:
             side = 1 if dilation is None else 3
@@ -196,22 +182,17 @@ class Up(nn.Module):
 
 
 class UNet(Decoder):
-    """Back up to the image's size, past the features of each size on the way.
+    """Upsampling blocks, each of which also takes the features of its size.
 
     Each block (`up1`, `up2`, ...) doubles the size and halves the channels, from those
     of the last stage's blocks: 256 to 16 for networks of width 64, as in
     segmentation_models_pytorch. Where the first part halves the image itself, the last
-    block has nothing of its size to see. `dropout` acts before the classifier.
+    block has no features of its size. `dropout` acts before the classifier.
     """
 
-    def features(
-        self,
-        x: jax.Array,
-        skips: Sequence[jax.Array],
-        size: tuple[int, ...],
-        batch: TrainBatch | None,
-    ) -> jax.Array:
+    def features(self, seen: Pyramid, batch: TrainBatch | None) -> jax.Array:
         """Return features of the size of the image."""
+        x, skips, size = seen
         deepest = min(x.shape[-1], 8 * self.width)
         for i in range(1, self.halvings + 1):
             skip = skips[-i] if i <= len(skips) else None

@@ -9,24 +9,14 @@ from typing import TYPE_CHECKING
 
 from jft.errors import InputError
 from jft.models.training import TrainMode
-from jft.models.variants import (
-    Decoder,
-    ResNetV2Variant,
-    ResNetVariant,
-    Variant,
-    VGGVariant,
-)
+from jft.models.variants import Decoder, Variant, body
 from jft.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from jft.models.network import Network
 
-# Where the Flax module of each family is; it imports JAX.
-_MODULES = {
-    ResNetVariant: ("jft.models.resnet", "ResNet"),
-    ResNetV2Variant: ("jft.models.resnetv2", "ResNetV2"),
-    VGGVariant: ("jft.models.vgg", "VGG"),
-}
+# The Flax module of each family, in the file of that name, which imports JAX.
+_MODULES = {"resnet": "ResNet", "resnetv2": "ResNetV2", "vgg": "VGG"}
 _PLAIN = TrainMode()
 
 
@@ -58,30 +48,20 @@ class ModelSpec:
     @property
     def stages(self) -> tuple[str, ...]:
         """The parts of the network in depth order: stem, stage1, ..., head."""
-        stages = tuple(f"stage{i + 1}" for i in range(len(self.stage_sizes)))
-        if not isinstance(self.variant, VGGVariant):
-            return ("stem", *stages, "head")
-        hidden = self.variant.hidden and self.decoder == "none"
-        return (*stages, *(("pre_logits",) if hidden else ()), "head")
+        return self.variant.stages(len(self.stage_sizes), self.decoder)
 
     @property
     def batch_norm(self) -> bool:
-        """Whether it normalises by batches, which BiT and the plain VGGs do not.
+        """Whether it has batch normalisation.
 
-        With a decoder even these do, in the head.
+        BiT and the plain VGGs have none, except in the head with a decoder.
         """
-        variant = self.variant
-        if self.decoder != "none":
-            return True
-        if isinstance(variant, VGGVariant):
-            return variant.batch_norm
-        return not (isinstance(variant, ResNetV2Variant) and variant.standardised)
+        return self.decoder != "none" or self.variant.normalisation == "batch"
 
     @property
     def smallest(self) -> int:
         """The smallest side of an image, in pixels, that leaves features to see."""
-        plain = isinstance(self.variant, VGGVariant)
-        return 2 ** len(self.stage_sizes) if plain else 1
+        return 1 if self.variant.residual else 2 ** len(self.stage_sizes)
 
     def check_size(self, size: int) -> None:
         """Check the side of an image, in pixels.
@@ -102,10 +82,10 @@ class ModelSpec:
         For a VGG: each convolution, the two hidden layers, the head. A decoder is one
         layer, the head.
         """
-        plain = isinstance(self.variant, VGGVariant)
+        stages = zip(body(len(self.stage_sizes)), self.stage_sizes, strict=True)
         within = {
-            f"stage{i + 1}": [f"{'layer' if plain else 'block'}{j}" for j in range(n)]
-            for i, n in enumerate(self.stage_sizes)
+            stage: [f"{self.variant.layer}{i}" for i in range(count)]
+            for stage, count in stages
         } | {"pre_logits": ["fc1", "fc2"]}
         return tuple(
             f"{stage}/{layer}" if layer else stage
@@ -132,13 +112,13 @@ class ModelSpec:
         """
         spec = self
         if width is not None:
-            step = self._width_step()
+            step = self.variant.width_step
             if width < step or width % step:
                 valid = f"a multiple of {step}" if step > 1 else "at least 1"
                 raise InputError(f"width of {self.name} must be {valid}, got {width}")
             spec = dataclasses.replace(spec, width=width)
         if pooled_head:
-            if not isinstance(self.variant, VGGVariant):
+            if self.variant.family != "vgg":
                 raise InputError(
                     f"{self.name} has a pooled head already; model.pooled_head is for "
                     "VGG networks"
@@ -156,18 +136,6 @@ class ModelSpec:
                 f"network {backbone}"
             )
         return dataclasses.replace(self, decoder=decoder)
-
-    def _width_step(self) -> int:
-        """Return what a width has to be a multiple of."""
-        variant = self.variant
-        if isinstance(variant, ResNetV2Variant):
-            return 32 if variant.standardised else 1  # groups of GroupNorm
-        if not isinstance(variant, ResNetVariant):
-            return 1
-        if variant.groups > 1:
-            return 64 // variant.group_width
-        halved = variant.shortcut == "pad" or variant.stem == "deep"
-        return 2 if halved else 1
 
     def build(
         self,
@@ -188,14 +156,14 @@ class ModelSpec:
         """
         if num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
-        if mode.drop_path and isinstance(self.variant, VGGVariant):
+        if mode.drop_path and not self.variant.residual:
             raise InputError(
                 f"{self.name} has no residual blocks to leave out: drop_path must be "
                 f"0, got {mode.drop_path}; dropout is for every network"
             )
-        module, name = _MODULES[type(self.variant)]
-        return getattr(importlib.import_module(module), name)(
-            stages=self.stages,
+        family = self.variant.family
+        module = importlib.import_module(f"jft.models.{family}")
+        return getattr(module, _MODULES[family])(
             stage_sizes=self.stage_sizes,
             width=self.width,
             variant=self.variant,

@@ -124,10 +124,6 @@ def _spec(
     )
 
 
-def _keras_preprocess(variant: Variant) -> Preprocess:
-    return INCEPTION if isinstance(variant, ResNetV2Variant) else CAFFE
-
-
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
@@ -145,7 +141,7 @@ MODELS: dict[str, ModelSpec] = {
             for n, (sizes, factor, count) in _BIT_RESNETS.items()
         ),
         *(
-            _spec(n, *row, _keras_preprocess(row[1]))
+            _spec(n, *row, INCEPTION if row[1].pre_activation else CAFFE)
             for n, row in _KERAS_RESNETS.items()
         ),
         *(
@@ -176,11 +172,10 @@ def configured(model: ModelConfig) -> ModelSpec:
 def config_of(spec: ModelSpec) -> ModelConfig:
     """Return how a configuration asks for a network: the inverse of `configured`."""
     usual = get_model(spec.name)
-    variant = spec.variant
     return ModelConfig(
         name=spec.name,
         width=None if spec.width == usual.width else spec.width,
-        pooled_head=isinstance(variant, VGGVariant) and not variant.hidden,
+        pooled_head=spec.variant.family == "vgg" and not spec.variant.hidden,
         decoder="auto" if spec.decoder == usual.decoder else spec.decoder,
     )
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jft.models.layers import Conv, dense, drop, max_pool, rematerialised
+from jft.models.layers import Conv, dense, drop, max_pool, rematerialised, resample
 from jft.models.network import Network
 from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import GRID, VGGVariant
@@ -28,21 +28,17 @@ def adaptive_pool(x: jax.Array, size: int) -> jax.Array:
         x: Features [B, H, W, C].
         size: Side of the result.
     """
+    if x.shape[1:3] == (size, size):
+        return x
 
-    def means(n: int) -> jax.Array:
-        rows = np.zeros((size, n), np.float32)
+    def means(n: int) -> np.ndarray:
+        rows = np.zeros((size, n))
         for i in range(size):
             area = slice(i * n // size, math.ceil((i + 1) * n / size))
             rows[i, area] = 1 / (area.stop - area.start)
-        return jnp.asarray(rows)
+        return rows
 
-    if x.shape[1:3] == (size, size):
-        return x
-    height, width = means(x.shape[1]), means(x.shape[2])
-    # The highest precision: these are sums that a mean would do exactly.
-    y = x.astype(jnp.float32)
-    y = jnp.einsum("ih,jw,bhwc->bijc", height, width, y, precision="highest")
-    return y.astype(x.dtype)
+    return resample(x, means(x.shape[1]), means(x.shape[2]))
 
 
 class Layer(nn.Module):
@@ -118,9 +114,9 @@ class VGG(Network):
         if name == "head":
             x = x if x.ndim == 2 else jnp.mean(x, axis=(1, 2))
             return self.classify(x, batch)
-        depth = self.stages.index(name)
+        depth = self.body.index(name)
         stage = Stage(
-            self.blocks(depth, "layer"),
+            self.blocks(depth),
             self.width * min(2**depth, 8),
             self.batch_norm() if self.variant.batch_norm else None,
             name=name,
@@ -134,7 +130,7 @@ class VGG(Network):
     @property
     def skips(self) -> tuple[str, ...]:
         """The parts whose features are halved."""
-        return tuple(name for name in self.stages if name.startswith("stage"))
+        return self.body
 
     @property
     def halvings(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jft.models import ModelSpec
-from jft.models.variants import GRID, VGGVariant
+from jft.models.variants import GRID
 
 TORCH_LEAVES = {
     "kernel": "weight",
@@ -146,7 +146,7 @@ def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
         "block": block,
         "block1": block + 1,
     }
-    if isinstance(spec.variant, VGGVariant) and stage:
+    if spec.variant.family == "vgg" and stage:
         before = sum(spec.stage_sizes[: stage - 1]) + block
         # Convolution, normalisation and ReLU of each layer, and a pool after a stage.
         features = before * (3 if spec.variant.batch_norm else 2) + stage - 1

@@ -11,7 +11,6 @@ from ml_dtypes import bfloat16
 
 from jft.errors import InputError
 from jft.models import ModelSpec
-from jft.models.variants import VGGVariant
 from jft.preprocess import CAFFE, Preprocess
 from jft.weights.layout import Layout
 from jft.weights.names import IGNORED, head_names, layout_of, layouts
@@ -57,7 +56,7 @@ def usual_preprocess(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Prep
     torchvision did.
     """
     names = (*head_names(spec), "params/stage1/layer0/conv/kernel")
-    if isinstance(spec.variant, VGGVariant):
+    if spec.variant.family == "vgg":
         layout = layout_of(tensors, names, spec)
         if layout.names[0].startswith("keras"):
             return CAFFE
@@ -159,7 +158,7 @@ def _left_out(layout: Layout, spec: ModelSpec) -> set[str]:
     A VGG's hidden layers, and for a decoder the layers that give an image one class.
     """
     decodes, layers = spec.decoder != "none", list[str]()
-    if isinstance(spec.variant, VGGVariant) and (decodes or not spec.variant.hidden):
+    if spec.variant.family == "vgg" and (decodes or not spec.variant.hidden):
         layers += ["pre_logits/fc1", "pre_logits/fc2"]
     if decodes:
         layers.append("head")

@@ -11,9 +11,7 @@ from dataclasses import replace
 from jft.models import ModelSpec
 from jft.models.variants import (
     GRID,
-    ResNetV2Variant,
     ResNetVariant,
-    VGGVariant,
 )
 from jft.weights.layout import Layout
 
@@ -183,7 +181,7 @@ def layouts(spec: ModelSpec) -> tuple[Layout, ...]:
     if spec.decoder != "none":
         return NATIVE, *_segmentation(spec)
     variant = spec.variant
-    if isinstance(variant, VGGVariant):
+    if variant.family == "vgg":
         torchvision = Layout(
             names=("torchvision",),
             modules=_TORCHVISION_VGG,
@@ -193,7 +191,7 @@ def layouts(spec: ModelSpec) -> tuple[Layout, ...]:
         timm = Layout(names=("timm",), modules=_TIMM_VGG, convs=convs)
         keras = () if variant.batch_norm else _keras(_KERAS_VGG)
         return NATIVE, torchvision, timm, *keras
-    if isinstance(variant, ResNetV2Variant):
+    if variant.family == "resnetv2":
         if not variant.standardised:
             return NATIVE, *_keras(_KERAS_RESNET_V2)
         timm = Layout(names=("timm",), modules=_TIMM_BIT, convs={"head": 1})
@@ -223,7 +221,7 @@ def layouts(spec: ModelSpec) -> tuple[Layout, ...]:
 def _segmentation(spec: ModelSpec) -> tuple[Layout, ...]:
     """Return the layout of torchvision's segmentation networks, where it has them."""
     variant, heads = spec.variant, {"fcn": _FCN, "deeplabv3": _DEEPLAB}
-    usual = isinstance(variant, ResNetVariant) and replace(
+    usual = variant.family == "resnet" and replace(
         variant, groups=1, group_width=64
     ) == ResNetVariant(block="bottleneck")
     if not usual or spec.decoder not in heads:

@@ -20,7 +20,6 @@ from jft.models.network import Network
 from jft.models.norm import GroupNorm
 from jft.models.resnet import halve, pad_shortcut
 from jft.models.training import TrainBatch
-from jft.models.variants import VGGVariant
 from jft.models.vgg import adaptive_pool
 
 
@@ -114,8 +113,9 @@ def test_stages_and_layers_cover_every_parameter_in_depth_order(name: str):
         # What normalises the last stage's output belongs to no block.
         count = 0 if name.startswith("stage4/norm/") else 1
         assert sum(name.startswith(f"{layer}/") for layer in spec.layers) == count
-    plain = isinstance(spec.variant, VGGVariant)
-    assert len(spec.layers) == sum(spec.stage_sizes) + (3 if plain else 2)
+    assert len(spec.layers) == sum(spec.stage_sizes) + (
+        2 if spec.variant.residual else 3
+    )
 
 
 def image(*shape: int) -> jax.Array:

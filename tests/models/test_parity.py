@@ -21,7 +21,6 @@ from jft.config import AugmentConfig, OptimConfig, TrainConfig
 from jft.devices import get_devices
 from jft.models import MODELS, ModelSpec
 from jft.models.pixels import normalise
-from jft.models.variants import VGGVariant
 from jft.step import TrainState, make_train_step
 from jft.tasks import Classification
 from jft.weights.export import to_layout
@@ -64,7 +63,7 @@ def spec_of(name: str) -> ModelSpec:
     if small is None:
         return spec
     variant = spec.variant
-    if isinstance(variant, VGGVariant):
+    if variant.family == "vgg":
         variant = dataclasses.replace(variant, hidden=small.hidden)
     return dataclasses.replace(
         spec, stage_sizes=small.stage_sizes, width=small.width, variant=variant

@@ -18,7 +18,7 @@ from jft.models import MODELS, ModelSpec, TrainMode, config_of, configured
 from jft.models.network import Network
 from jft.models.norm import BatchNorm
 from jft.models.resnet import ResNet
-from jft.models.segment import DECODERS, double, resize
+from jft.models.segment import DECODERS, Pyramid, double, resize
 from jft.models.training import BlockMode, TrainBatch
 from jft.models.variants import Decoder
 
@@ -279,14 +279,14 @@ def test_dropout_is_by_the_examples_own_key(name: str):
     x = jnp.asarray(images(1, 4)).repeat(3, axis=0)
     skips = [jnp.zeros((3, 8, 8, 1))]
     shapes = jax.eval_shape(
-        lambda: decoder.init(jax.random.key(0), x, skips, (8, 8), None)
+        lambda: decoder.init(jax.random.key(0), Pyramid(x, skips, (8, 8)), None)
     )
     draw = np.random.default_rng(0)
     variables = jax.tree.map(
         lambda leaf: draw.uniform(0, 1, leaf.shape).astype(np.float32), shapes
     )
     batch = TrainBatch(keys=keys(4, 5, 4))
-    run = jax.jit(lambda x: decoder.apply(variables, x, skips, (8, 8), batch))
+    run = jax.jit(lambda x: decoder.apply(variables, Pyramid(x, skips, (8, 8)), batch))
     logits = np.asarray(run(x))
     # XLA may add two examples up in another order.
     np.testing.assert_allclose(logits[0], logits[2], rtol=1e-5)
