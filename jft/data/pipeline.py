@@ -1,11 +1,15 @@
 """Batches in order: which examples step N sees is a pure function of (seed, N)."""
 
+import gc
 import math
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
+from multiprocessing import connection
 from typing import Any, Literal, Protocol, cast
 
 import grain
@@ -216,6 +220,18 @@ class _Parallel:
     def __getitem__(self, index: int) -> Batch:
         return self.batches.read(index, self.threads)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in a worker process, which ends when the one that started it ends."""
+        self.__dict__.update(state)
+        if parent := multiprocessing.parent_process():
+            threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    """End this process when its parent does, killed or not."""
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
@@ -241,7 +257,17 @@ def read(batches: Batches, *, start: int = 0, workers: int = 0) -> Iterator[Batc
         _mark_flags_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers)
         reader = reader.mp_prefetch(options)
-    return iter(reader)
+    return _freeing(iter(reader)) if workers else iter(reader)
+
+
+def _freeing(reader: Any) -> Iterator[Batch]:
+    """Yield the batches; free the workers' shared memory when that ends."""
+    try:
+        yield from reader
+    finally:
+        reader.close()
+        del reader
+        gc.collect()  # frames of Grain's threads, in a cycle, hold each last batch
 
 
 def _mark_flags_parsed() -> None:

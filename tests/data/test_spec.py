@@ -47,19 +47,21 @@ def test_a_bare_path_is_told_its_scheme(tmp_path):
 def test_an_unknown_option_gets_the_nearest():
     with pytest.raises(InputError, match=r"no option 'labels'.*did you mean 'label'"):
         parse_spec("csv:a.csv?labels=x")
-    with pytest.raises(InputError, match="valid: none"):
+    with pytest.raises(InputError, match="valid: train, test"):
         parse_spec("folder:a?label=x")
+    with pytest.raises(InputError, match="no options|unknown data"):
+        parse_spec("digits?label=x")
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
         ("csv:a.csv?Label=x", r"'Label=x' are no options, .*did you mean 'label'"),
-        ("csv:a.csv?label=x&", "'label=x&' are no options, .*KEY=.*, separator$"),
+        ("csv:a.csv?label=x&", "'label=x&' are no options, .*KEY=.*, decimal$"),
         ("csv:a.csv?label=x&&split=y", "are no options"),
         ("csv:a.csv?&label=x", "are no options"),
         ("csv:a.csv?label =x", "are no options"),
-        ("folder:a?size-x=3", "valid keys are none"),
+        ("folder:a?size-x=3", "valid keys are train, test"),
     ],
 )
 def test_mistyped_options_are_not_taken_for_a_name(text, match):
