@@ -25,6 +25,7 @@ if __name__ == "__main__":
         if number == 1:
             pids = [child.pid for child in multiprocessing.active_children()]
             print(*pids, flush=True)
+    del batch
     print("end")
 """
 
