@@ -7,7 +7,7 @@ from typing import Any
 from rich.cells import cell_len
 
 FIXED = ("loss", "r2")  # metrics that are shown to four decimals
-NUMBERS = (*FIXED, "mae", "rmse", "weight")  # all others are shares
+NUMBERS = (*FIXED, "mae", "rmse", "weight")  # all others are fractions
 MOST_ROWS = 100  # that a person wants to read
 
 
@@ -17,7 +17,7 @@ def outcome(score: str, metrics: Mapping[str, Any]) -> str:
     Args:
         score: Its name.
         metrics: What was measured, `n` and the score among it. With a `weight` some
-            images count more than others, and a share is not one of images.
+            images count more than others, and a fraction is not one of images.
     """
     n, value = metrics["n"], metrics[score]
     told = [f"{name} {shown(name, metrics[name])}" for name in _told(score, metrics)]
@@ -33,7 +33,7 @@ def _told(score: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def shown(metric: str, value: float) -> str:
-    """Return a metric as a person reads it: shares in percent, others as numbers.
+    """Return a metric as a person reads it: fractions in percent, others as numbers.
 
     Args:
         metric: Its name; `each_mae` is read as `mae`.
@@ -143,15 +143,15 @@ def class_table(tables: Mapping[str, Mapping[str, float]]) -> list[str]:
     return aligned([["", *heads], *rows], left=("",))
 
 
-def share_lines(shares: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return one line per share under a heading.
+def alpha_lines(alphas: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table of metrics, one line per alpha.
 
     Args:
-        shares: From `evaluate_shares`, at least one.
+        alphas: From `evaluate_alphas`, at least one.
     """
-    heads = [shares[0]["score"], "loss"]
+    heads = [alphas[0]["score"], "loss"]
     rows = [
-        [f"{metrics['share']:g}", *(shown(name, metrics[name]) for name in heads)]
-        for metrics in shares
+        [f"{metrics['alpha']:g}", *(shown(name, metrics[name]) for name in heads)]
+        for metrics in alphas
     ]
-    return aligned([["share", *heads], *rows], left=("share",))
+    return aligned([["alpha", *heads], *rows], left=("alpha",))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from jft.types import Params
 
 # The layer, and the step in it: where an input is ready, or an output.
-Place = tuple[float, float]
-_LAST = 1000  # a decoder's classifier comes behind all of its blocks
+Position = tuple[float, float]
+_LAST = 1000  # a decoder's classifier comes after all of its blocks
 
 
 def expected_backward(
@@ -36,13 +36,15 @@ def expected_backward(
     Returns:
         FLOPs by module in depth order, for those in `costs` that are of the network.
     """
-    held = tree.flatten(frozen)
-    trained = (name.rpartition("/")[0] for name, is_held in held.items() if not is_held)
+    is_frozen = tree.flatten(frozen)
+    trained = (
+        name.rpartition("/")[0] for name, fixed in is_frozen.items() if not fixed
+    )
     first = min((_span(m, model)[1] for m in trained), default=(math.inf, math.inf))
     modules = sorted((m for m in costs if m), key=lambda m: _span(m, model))
 
     def gradients(module: str) -> int:
-        of_kernel = held.get(f"{module}/kernel") is False
+        of_kernel = is_frozen.get(f"{module}/kernel") is False
         of_input = first <= _span(module, model)[0]
         return of_kernel + of_input
 
@@ -69,7 +71,7 @@ def full_backward(
 
 
 def alive(costs: Mapping[str, Cost], expected: Mapping[str, int]) -> list[str]:
-    """Return the modules whose compiled backward pass does what nobody needs.
+    """Return the modules with a compiled backward pass that nothing trained needs.
 
     That is what freezing is to save: the gradient of a frozen kernel, or of an input
     before which nothing is trained. A depthwise convolution of which only the kernel
@@ -92,11 +94,11 @@ def alive(costs: Mapping[str, Cost], expected: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _span(module: str, model: ModelSpec) -> tuple[Place, Place]:
+def _span(module: str, model: ModelSpec) -> tuple[Position, Position]:
     """Return where a module's input is ready, and where its output is.
 
-    What ends no later than another begins comes before it on the way of the data. The
-    modules of a layer follow each other but for the shortcut: that begins with the
+    A module that ends no later than another one begins comes before it. The
+    modules of a layer follow each other, except the shortcut: it begins with the
     block's first convolution and ends with the block.
     """
     for number, layer in enumerate(model.layers):
@@ -105,14 +107,14 @@ def _span(module: str, model: ModelSpec) -> tuple[Place, Place]:
             decodes = layer == "head" and model.decoder != "none"
             begin, end = _decoder_steps(name) if decodes else _steps(name, model)
             return (number, begin), (number, end)
-    # Beside the layers of a stage: a VGG's pooling before its hidden layers, and the
+    # Outside the layers of a stage: a VGG's pooling before its hidden layers, and the
     # normalisation after the last block of a pre-activation network.
     stage, _, rest = module.partition("/")
     inside = [
         i for i, layer in enumerate(model.layers) if layer.startswith(f"{stage}/")
     ]
-    place = (inside[-1], math.inf) if rest else (inside[0], 0)
-    return place, place
+    position = (inside[-1], math.inf) if rest else (inside[0], 0)
+    return position, position
 
 
 def _steps(name: str, model: ModelSpec) -> tuple[float, float]:
@@ -131,7 +133,7 @@ def _decoder_steps(name: str) -> tuple[float, float]:
     """Return the steps between which a module of a decoder runs.
 
     A U-Net's blocks follow each other; DeepLab's branches begin together. The skips
-    need no thought: what they bring comes from parts that the first block sees too.
+    add nothing: their sources also feed the first block.
     """
     if not name:
         return math.inf, math.inf  # enlarging the logits
@@ -139,7 +141,7 @@ def _decoder_steps(name: str) -> tuple[float, float]:
         return _LAST, _LAST + 1
     part, _, layer = name.strip("/").rpartition("/")
     number = int(part[2:]) if part.startswith("up") else 1
-    behind = {"project": 2, "": 4}  # of what comes before them in DeepLab
-    step = 4 * (number - 1) + behind.get(part, 0)
+    offset = {"project": 2, "": 4}  # after the branches of DeepLab
+    step = 4 * (number - 1) + offset.get(part, 0)
     step += 2 * layer.endswith("2") + layer.startswith("norm")
     return step, step + 1

@@ -22,7 +22,7 @@ def flops(instruction: Instruction, program: Program) -> int | None:
     A multiply-add counts two, and only those that touch the input count, as in XLA's
     `HloCostAnalysis`: taps on padding or in the holes of a dilation are free. Calls of
     cuDNN (`__cudnn$conv...`) and cuBLAS are read from what XLA's tests show of their
-    text; nobody has tried that on a GPU yet.
+    text; this has not been tested on a GPU yet.
 
     Args:
         instruction: Any instruction.

@@ -22,7 +22,7 @@ class Instruction:
 
     Attributes:
         name: Unique in the program.
-        computation: Name of the computation it stands in.
+        computation: Name of the computation that contains it.
         shape: Type, dimensions and layout of its result, as written: `f32[4,8]{1,0}`.
         opcode: What it does: convolution, fusion, parameter, ...
         operands: Names of the instructions whose results it takes; of a parameter or

@@ -33,7 +33,7 @@ def memory(compiled: Any) -> Memory | None:
         compiled: From `jax.jit(...).lower(...).compile()`.
 
     Returns:
-        None on backends that do not say.
+        None if the backend does not report it.
     """
     stats = compiled.memory_analysis()
     if stats is None:

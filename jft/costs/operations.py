@@ -35,8 +35,8 @@ class Operation:
 def operations(text: str, stages: Sequence[str]) -> list[Operation]:
     """Read the convolutions and matrix products out of a compiled step.
 
-    Each stands once however often it runs: a loop that is not unrolled counts as one
-    round. Under pmap or `shard_map` they are those of one device.
+    Each is listed once, however often it runs: a loop that is not unrolled counts as
+    one round. Under pmap or `shard_map` they are those of one device.
 
     Products of an optimizer such as Muon are in no stage. Where a device has one image,
     or the network one class, XLA leaves the head's without a name: they are in none

@@ -17,19 +17,20 @@ class Flags:
 
     Attributes:
         run: Folder of a run.
-        data: As in jft.train. None takes what the run was trained on.
+        data: As for jft.train. By default the data of the run.
         which: The parameters after the last step, or those of the epoch with the
             highest score on the test images.
-        tta: Average over several views of each image: flip is it and its mirror
-            image, flips adds both upside down, d4 has all turns and mirrors.
+        tta: Test-time augmentation: average the logits of several views. flip is the
+            image and its mirror image, flips adds both upside down, d4 has all
+            rotations by 90 degrees and their mirror images.
         batch_size: Images per step.
-        devices: jit runs on one device, pmap on all of them, auto takes pmap if there
-            are several.
-        interpolate: Shares, each of which is a network between the pretrained and the
-            fine-tuned one (WiSE-FT): 0 is the pretrained one with the fine-tuned head,
-            1 the fine-tuned one, which alone is measured if there are none.
-        json: Print one JSON object instead of a sentence, or a list of them instead of
-            a table; null is a number that is not finite.
+        devices: jit uses one device, pmap uses all. auto is pmap if there are
+            several.
+        interpolate: Evaluate networks between the pretrained and the fine-tuned one
+            (WiSE-FT), one per alpha in [0, 1]: 0 is the pretrained network with the
+            fine-tuned head, 1 the fine-tuned network.
+        json: Print a JSON object, or with --interpolate a list of them. Numbers that
+            are not finite are null.
     """
 
     run: Annotated[str, Positional("RUN")]
@@ -43,7 +44,7 @@ class Flags:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the door; return the exit status."""
+    """Run the command; return the exit status."""
     flags = parse(Flags, "evaluate", args)
     return guarded(lambda: evaluate(flags))
 
@@ -51,8 +52,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def evaluate(flags: Flags) -> int:
     """Evaluate and print."""
     open_run(flags.run)
-    from jft.console.text import metric_lines, share_lines
-    from jft.evaluate.run import evaluate_run, evaluate_shares
+    from jft.console.text import alpha_lines, metric_lines
+    from jft.evaluate.run import evaluate_alphas, evaluate_run
 
     rules: dict[str, Any] = {
         "which": flags.which,
@@ -62,8 +63,8 @@ def evaluate(flags: Flags) -> int:
     }
     found: Any
     if flags.interpolate:
-        found = evaluate_shares(flags.run, flags.interpolate, flags.data, **rules)
-        lines = share_lines(found)
+        found = evaluate_alphas(flags.run, flags.interpolate, flags.data, **rules)
+        lines = alpha_lines(found)
     else:
         found = evaluate_run(flags.run, flags.data, **rules)
         lines = metric_lines(found)

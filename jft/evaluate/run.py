@@ -14,7 +14,7 @@ from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import get_devices, tune_cpu
 from jft.errors import InputError
 from jft.evaluate.source import evaluate_source
-from jft.predict.interpolate import check_share, interpolate, pretrained_variables
+from jft.predict.interpolate import check_alpha, interpolate, pretrained_variables
 from jft.predict.predictor import Predictor
 from jft.runs.directory import open_run
 from jft.step import make_eval_step
@@ -33,15 +33,15 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Return what a run's task measures: `n`, `loss`, the score and others by name.
 
-    `score` says which is the score: accuracy, mAP, mIoU or r2.
+    `score` is the name of the score: accuracy, mAP, mIoU or r2.
 
     Args:
         run: The run's folder.
-        data: As in `TrainConfig`, of which the test images are used; None takes what
-            the run was trained on. What there is to learn must be the same, its names
-            among the run's, in any order; see `relabel`.
+        data: As in `TrainConfig`; its test images are used. None is the data of the
+            run. The task must be that of the run, and the names among the run's names,
+            in any order; see `relabel`.
         which: The final parameters, or those of the best epoch.
-        views: Of `jft.augment.VIEWS`, over which logits are averaged.
+        views: One of `jft.augment.VIEWS`, over which logits are averaged.
         batch_size: Images per step.
         devices: As in `TrainConfig`.
 
@@ -53,9 +53,9 @@ def evaluate_run(
     return measure(predictor.variables)
 
 
-def evaluate_shares(
+def evaluate_alphas(
     run: str | os.PathLike[str],
-    shares: Sequence[float],
+    alphas: Sequence[float],
     data: str | None = None,
     *,
     which: Literal["final", "best"] = "final",
@@ -65,30 +65,31 @@ def evaluate_shares(
 ) -> list[dict[str, Any]]:
     """Return the metrics of networks between the pretrained and the fine-tuned one.
 
-    Each is `share` and what `evaluate_run` returns, which has the other arguments too.
+    Each element has `alpha` and the result of `evaluate_run`, which has the other
+    arguments too.
 
     Args:
         run: The run's folder.
-        shares: How far each goes from the pretrained network to the fine-tuned one, in
-            [0, 1], by `jft.predict.interpolate`.
-        data: Whose test images are used; None takes what the run was trained on.
-        which: The final parameters, or those of the best epoch.
-        views: Of `jft.augment.VIEWS`, over which logits are averaged.
-        batch_size: Images per step.
-        devices: As in `TrainConfig`.
+        alphas: Weights of the fine-tuned network in [0, 1], for
+            `jft.predict.interpolate`.
+        data: As for `evaluate_run`.
+        which: As for `evaluate_run`.
+        views: As for `evaluate_run`.
+        batch_size: As for `evaluate_run`.
+        devices: As for `evaluate_run`.
 
     Raises:
-        InputError: The run, its pretrained weights, a share, or the data cannot be
+        InputError: The run, its pretrained weights, an alpha, or the data cannot be
             used.
     """
-    for share in shares:
-        check_share(share)
+    for alpha in alphas:
+        check_alpha(alpha)
     predictor = _load(run, which)
     pretrained = pretrained_variables(run)
     measure = _measure(run, predictor, data, views, batch_size, devices)
     return [
-        {"share": share, **measure(interpolate(pretrained, predictor.variables, share))}
-        for share in shares
+        {"alpha": alpha, **measure(interpolate(pretrained, predictor.variables, alpha))}
+        for alpha in alphas
     ]
 
 
@@ -106,7 +107,7 @@ def _measure(
     batch_size: int,
     devices: Literal["auto", "jit", "pmap"],
 ) -> Callable[[Any], dict[str, Any]]:
-    """Return what measures variables of a run's network on the test images."""
+    """Return a function that evaluates variables of the network on the test images."""
     check_views(views)
     used = get_devices(devices)
     configs.check_batch(batch_size, len(used.devices))
@@ -118,30 +119,32 @@ def _measure(
         "manifest.json", "data", "fingerprint"
     ):
         raise InputError(
-            f"{spec} is no longer what the run was trained on, and its test images may "
-            f"have been trained on; to measure it as it is, say --data {spec}"
+            f"{spec} has changed since the run was trained: its test images may have "
+            f"been training images; to evaluate it anyway, give --data {spec}"
         )
     source = relabel(splits.test, task)
     model = predictor.model.clone(axis_name=used.axis_name)
     step = used.compile(make_eval_step(model, task, predictor.preprocess, views))
 
     def measure(variables: Any) -> dict[str, Any]:
-        there = used.replicate(variables)
-        found = evaluate_source(step, there, source, used, task, batch_size=batch_size)
+        replicated = used.replicate(variables)
+        found = evaluate_source(
+            step, replicated, source, used, task, batch_size=batch_size
+        )
         return {"score": task.score, **found}
 
     return measure
 
 
 def relabel(source: Source, task: Task) -> Source:
-    """Return the source with its labels at the places that a task has for their names.
+    """Return the source with its labels in the order of a task's names.
 
-    A class that only the task has is in no image; labels and numbers that only the
-    task has are unknown.
+    A class that the source lacks occurs in no image; labels and numbers that it lacks
+    are unknown.
 
     Raises:
-        InputError: There is something else to learn in it, or it has names that are
-            not among the task's.
+        InputError: The source is for another task, or has names that are not among
+            the task's.
     """
     names, labels = task.class_names, source.labels
     if source.task != task.name:
@@ -156,36 +159,36 @@ def relabel(source: Source, task: Task) -> Source:
             f"the data has {what} that the run was not trained on: "
             f"{', '.join(sorted(strange))}\nthe run's {what}: {', '.join(names)}"
         )
-    places = np.array([names.index(name) for name in source.class_names])
+    indices = np.array([names.index(name) for name in source.class_names])
     if task.dense:
-        placed: Any = _Masks(labels, places)
+        ordered: Any = _Masks(labels, indices)
     else:
-        placed = _placed(np.asarray(labels), places, len(names))
-    return dataclasses.replace(source, labels=placed, class_names=names)
+        ordered = _reordered(np.asarray(labels), indices, len(names))
+    return dataclasses.replace(source, labels=ordered, class_names=names)
 
 
-def _placed(
-    labels: npt.NDArray[Any], places: npt.NDArray[np.intp], outputs: int
+def _reordered(
+    labels: npt.NDArray[Any], indices: npt.NDArray[np.intp], outputs: int
 ) -> npt.NDArray[Any]:
-    """Return labels [N] or [N, K] as those of so many outputs, in the same dtype."""
+    """Return labels [N] or [N, K] in the order of the outputs, in the same dtype."""
     if labels.ndim == 1:
-        return places.astype(labels.dtype)[labels]
+        return indices.astype(labels.dtype)[labels]
     unknown = np.nan if labels.dtype.kind == "f" else -1
     whole = np.full((len(labels), outputs), unknown, labels.dtype)
-    whole[:, places] = labels
+    whole[:, indices] = labels
     return whole
 
 
 class _Masks:
-    """Masks whose classes get other places when one is read; indexed like them."""
+    """Masks whose class indices are mapped to others at each access."""
 
-    def __init__(self, masks: Any, places: npt.NDArray[np.intp]) -> None:
+    def __init__(self, masks: Any, indices: npt.NDArray[np.intp]) -> None:
         self._masks = masks
-        self._place_of = np.full(256, VOID, np.uint8)
-        self._place_of[: len(places)] = places
+        self._index_of = np.full(256, VOID, np.uint8)
+        self._index_of[: len(indices)] = indices
 
     def __len__(self) -> int:
         return len(self._masks)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        return self._place_of[self._masks[index]]
+        return self._index_of[self._masks[index]]

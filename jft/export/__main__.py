@@ -15,17 +15,16 @@ class Flags:
 
     Attributes:
         run: Folder of a run.
-        file: What to write: .safetensors, .pth, .pt or .npz; for timm also a folder,
-            for timm.create_model("local-dir:FOLDER"); for Keras .weights.h5 or the .h5
-            of old. Named in the run's folder if left out.
-        to: Names and layout: torchvision's, timm's, those of transformers, BiT or
-            Keras, or jft's own (safetensors), which --weights reads with classes and
-            preprocessing.
+        file: The file to write: .safetensors, .pth, .pt or .npz; for timm also a
+            folder, for timm.create_model("local-dir:FOLDER"); for Keras .weights.h5 or
+            legacy .h5. By default a file in the folder of the run.
+        to: Names and layout of the tensors: those of another library, or jft's own
+            (safetensors), which --weights reads with classes and preprocessing.
         which: The parameters after the last step, or those of the epoch with the
             highest score on the test images.
-        interpolate: Write a network between the pretrained (0, with the fine-tuned
-            head) and the fine-tuned one (1), by WiSE-FT; python -m jft.evaluate says
-            how good each is.
+        interpolate: Write a network between the pretrained and the fine-tuned one
+            (WiSE-FT): 0 is the pretrained network with the fine-tuned head, 1 the
+            fine-tuned network. python -m jft.evaluate measures them.
     """
 
     run: Annotated[str, Positional("RUN")]
@@ -44,17 +43,17 @@ class Flags:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the door; return the exit status."""
+    """Run the command; return the exit status."""
     flags = parse(Flags, "export", args)
     return guarded(lambda: export(flags))
 
 
 def export(flags: Flags) -> int:
-    """Write the file, and say how to load it."""
+    """Write the file, and print how to load it."""
     from jft.export.write import export_run
 
     exported = export_run(
-        flags.run, flags.file, flags.to, flags.which, share=flags.interpolate
+        flags.run, flags.file, flags.to, flags.which, alpha=flags.interpolate
     )
     print(exported)
     return 0

@@ -1,4 +1,4 @@
-"""What was written, told to a person."""
+"""A description of an exported file, and of how to load it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ SHOWN = 8  # names in a line
 
 
 class Words(NamedTuple):
-    """How a task is spoken of."""
+    """How a task is described."""
 
     meaning: str  # of an output
-    data: str  # how data like it is asked for
+    data: str  # an example of --data
 
 
 WORDS = {
@@ -48,15 +48,15 @@ class Exported:
         file: The weights.
         layout: The name of their layout.
         model: The network.
-        decoder: What makes a map of classes out of its features; none without.
-        usual: Whether it is as published, of its own width and with all its layers.
-        tensors: How many there are.
-        preprocess: What the network expects of images.
+        decoder: Its decoder, or none.
+        usual: Whether it has the published width and all published layers.
+        tensors: Number of tensors.
+        preprocess: The preprocessing that the network expects.
         num_classes: Outputs of its head.
-        class_names: What they mean; empty if unknown.
-        task: What was learned; None if unknown.
-        share: How far it lies from the pretrained network to the fine-tuned one; None
-            if it is not between them.
+        class_names: Names of the outputs; empty if unknown.
+        task: Its task; None if unknown.
+        alpha: Weight of the fine-tuned network if it was interpolated (WiSE-FT);
+            otherwise None.
     """
 
     file: Path
@@ -69,20 +69,20 @@ class Exported:
     num_classes: int
     class_names: tuple[str, ...]
     task: Task | None = None
-    share: float | None = None
+    alpha: float | None = None
 
     def __str__(self) -> str:
         """Return lines for a person who is about to load the file."""
         head = f"{self.model}, {self.tensors} tensors, {self.layout} layout"
         lines = [("pixels", self._pixels()), *self._outputs()]
-        if self.share is not None:
-            lines.append(("share", f"{self.share:g} (0 is pretrained, 1 fine-tuned)"))
+        if self.alpha is not None:
+            lines.append(("alpha", f"{self.alpha:g} (0 is pretrained, 1 fine-tuned)"))
         lines += [("load", line) for line in self._loading()]
         shown = (f"{name:<10}{text}" for name, text in lines)
         return "\n".join([f"{self.file}: {head}", *shown])
 
     def _pixels(self) -> str:
-        """Return how an image becomes the square that the network sees."""
+        """Return how an image becomes the input of the network."""
         preprocess = self.preprocess
         if self.task is None or not self.task.dense:
             return str(preprocess)
@@ -93,7 +93,7 @@ class Exported:
         )
 
     def _outputs(self) -> list[tuple[str, str]]:
-        """Return what comes out, and what it means."""
+        """Return the outputs and their meaning."""
         names = self.class_names[:SHOWN]
         more = ", ..." if len(self.class_names) > SHOWN else ""
         listed = f"{self.num_classes}{': ' if names else ''}{', '.join(names)}{more}"
@@ -107,7 +107,7 @@ class Exported:
         return lines
 
     def _data(self) -> str:
-        """Return how data is asked for that the network can go on learning from."""
+        """Return an example of --data for further training."""
         if self.task is not None:
             return WORDS[self.task.name].data
         masks = self.decoder != "none"
@@ -120,9 +120,9 @@ class Exported:
             return [f"python -m jft.train --weights {quote(str(file))} --data {data}"]
         if not self.usual:
             return []
-        theirs = f"torchvision:{self.model}/"
-        there = any(name.startswith(theirs) for name in published())
-        if self.layout == "torchvision" and there and file.suffix == ".pth":
+        prefix = f"torchvision:{self.model}/"
+        known = any(name.startswith(prefix) for name in published())
+        if self.layout == "torchvision" and known and file.suffix == ".pth":
             models, options = "torchvision.models", f"num_classes={count}"
             if self.decoder != "none":
                 models += ".segmentation"
@@ -138,7 +138,7 @@ class Exported:
         return []
 
     def _loading_in_keras(self) -> list[str]:
-        """Return nothing for a network, or a size of images, that Keras lacks."""
+        """Return nothing for a network or an image size that Keras lacks."""
         name, size = self.model.removeprefix("keras_"), self.preprocess.size
         fixed = name.startswith("vgg")  # flattens a grid of 7x7 features
         if f"keras:{name}" not in published() or (fixed and size // 32 != GRID):

@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself."""
+"""The metadata of an exported safetensors file."""
 
 import json
 from dataclasses import asdict
@@ -19,7 +19,7 @@ from jft.weights.pretrained import Pretrained
 
 
 def metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]:
-    """Return what the network is and what it learned, for `open_weights` and others."""
+    """Return the network and its task, as `open_weights` reads them."""
     model = config_of(network.spec)
     task = network.task if isinstance(network, Predictor) else None
     return {
@@ -38,13 +38,13 @@ def metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]:
 
 
 def origin(
-    directory: RunDirectory, which: str, share: float | None, score: str
+    directory: RunDirectory, which: str, alpha: float | None, score: str
 ) -> dict[str, str]:
-    """Return how the weights came to be, and how good they were then."""
+    """Return the recipe of the weights, and their score."""
     notes = {"recipe": json.dumps(_recipe(directory))}
-    if share is not None:
+    if alpha is not None:
         # No epoch of the run has measured such a network.
-        return {**notes, "interpolated": str(share)}
+        return {**notes, "interpolated": str(alpha)}
     if directory.read("result.json") is None:
         return notes
     keys = ("best", score) if which == "best" else (score,)
@@ -56,7 +56,7 @@ def origin(
 
 
 def _recipe(directory: RunDirectory) -> dict[str, Any]:
-    """Return the run's rules, without where things lay on the machine that trained."""
+    """Return the configuration of the run, without the folders of its machine."""
     recipe = configs.to_dict(directory.config()) | {"workdir": None}
     recipe["data"] = _without_folders(recipe["data"])
     if not is_name(recipe["weights"]):
@@ -65,8 +65,8 @@ def _recipe(directory: RunDirectory) -> dict[str, Any]:
 
 
 def _without_folders(data: str) -> str:
-    """Return what `--data` said, with the last part of each path alone."""
+    """Return the value of `--data` with only the last part of each path."""
     spec = parse_spec(data)
-    place = f":{Path(spec.place).name}" if spec.place else ""
+    name = f":{Path(spec.place).name}" if spec.place else ""
     options = "&".join(f"{k}={Path(v).name or v}" for k, v in spec.options.items())
-    return f"{spec.scheme}{place}{'?' if options else ''}{options}"
+    return f"{spec.scheme}{name}{'?' if options else ''}{options}"

@@ -44,30 +44,30 @@ def export_run(
     to: str = "safetensors",
     which: Literal["final", "best"] = "final",
     *,
-    share: float | None = None,
+    alpha: float | None = None,
 ) -> Exported:
     """Write a run's network.
 
     Args:
         run: The run's folder.
-        file: What to write; None names it in the run's folder. A name without suffix
-            is a folder, as timm's on the hub.
+        file: The file to write; by default in the folder of the run. A name without
+            suffix is a folder, as timm's on the hub.
         to: One of the names in `jft.weights.names.layouts`.
         which: The final parameters, or those of the best epoch.
-        share: How far to go from the pretrained network to these, in [0, 1], by
-            `jft.predict.interpolate`; None takes them as they are.
+        alpha: Weight of the fine-tuned network in [0, 1], for
+            `jft.predict.interpolate`; None is the fine-tuned network.
 
     Raises:
         InputError: The run or its pretrained weights cannot be used, its network has no
-            such layout, the share is outside its range, or the file cannot be written.
+            such layout, alpha is outside [0, 1], or the file cannot be written.
     """
     directory = open_run(run)
-    predictor = Predictor.from_run(run, which, share=share)
-    default = _default(directory, predictor.spec, to, share)
+    predictor = Predictor.from_run(run, which, alpha=alpha)
+    default = _default(directory, predictor.spec, to, alpha)
     path = Path(file).expanduser() if file else default
-    notes = origin(directory, which, share, predictor.task.score)
+    notes = origin(directory, which, alpha, predictor.task.score)
     notes["params_digest"] = tree.digest(predictor.variables)
-    return replace(_write(predictor, path, to, notes), share=share)
+    return replace(_write(predictor, path, to, notes), alpha=alpha)
 
 
 def convert_weights(
@@ -79,7 +79,7 @@ def convert_weights(
         source: As `--weights` takes it.
         destination: The file to write, or the folder, as `export_run`.
         to: One of the names in `jft.weights.names.layouts`.
-        model: The network; None takes what the weights say.
+        model: The network; None if the weights name it.
 
     Raises:
         InputError: The weights cannot be used, or the file cannot be written.
@@ -121,10 +121,10 @@ def _write(
 
 
 def _default(
-    directory: RunDirectory, spec: ModelSpec, to: str, share: float | None
+    directory: RunDirectory, spec: ModelSpec, to: str, alpha: float | None
 ) -> Path:
     folder = directory.path / "export"
-    between = "" if share is None else f"-share{share:g}"
+    between = "" if alpha is None else f"-alpha{alpha:g}"
     if to == "timm":
         return folder / f"timm{between}"
     return folder / f"{spec.name}-{to}{between}{_SUFFIXES.get(to, '.safetensors')}"

@@ -20,63 +20,63 @@ from jft.weights.pretrained import build
 
 
 def interpolate(
-    pretrained: Mapping[str, Any], tuned: FrozenDict[str, Any], share: float
+    pretrained: Mapping[str, Any], tuned: FrozenDict[str, Any], alpha: float
 ) -> FrozenDict[str, Any]:
-    """Return `(1 - share) * pretrained + share * tuned`, variable by variable.
+    """Return `(1 - alpha) * pretrained + alpha * tuned`, variable by variable.
 
     The method is weight-space ensembling (Wortsman et al. 2021, "Robust fine-tuning of
     zero-shot models", https://arxiv.org/abs/2109.01903): on images unlike those of the
     fine-tuning, a network between the two is often better than either.
 
-    What was not pretrained, a new head above all, keeps its fine-tuned value: the
-    random one that it began with means nothing.
+    Variables that were not pretrained, such as a new head, keep their fine-tuned
+    values: their initial values are random.
 
-    Batch statistics are interpolated like parameters, as the paper's code does with
-    whole state dicts. But the mean and the variance that a layer sees in a network of
-    averaged weights are not the averages of those that it sees in the two networks
-    (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407, compute them anew for that
-    reason), so a share in the middle may be worse than both ends. Measure it: `python
-    -m jft.evaluate RUN --interpolate 0 0.25 0.5 0.75 1` prints how good each is.
+    Batch statistics are interpolated like parameters, as in the paper's code, which
+    interpolates whole state dicts. The true statistics of a network with averaged
+    weights differ from the averages of the statistics (Izmailov et al. 2018,
+    https://arxiv.org/abs/1803.05407, recompute them), so an alpha between may be worse
+    than both ends: `python -m jft.evaluate RUN --interpolate 0 0.25 0.5 0.75 1`
+    measures it.
 
     Args:
-        pretrained: What the run began with, by '/'-joined name, from
+        pretrained: The initial variables by '/'-joined name, from
             `pretrained_variables`.
         tuned: The run's {"params": ..., "batch_stats": ...}, float32.
-        share: How far to go, in [0, 1]: 0 is the pretrained network with the
-            fine-tuned head, 1 the fine-tuned network, both to the bit. What is equal
-            in both, frozen parameters for one, is the same to the bit everywhere.
+        alpha: In [0, 1]: 0 is the pretrained network with the fine-tuned head, 1 the
+            fine-tuned network, both to the bit. Variables that are equal in both, such
+            as frozen ones, are the same to the bit for every alpha.
 
     Raises:
-        InputError: The share is outside [0, 1].
+        InputError: Alpha is outside [0, 1].
     """
-    check_share(share)
+    check_alpha(alpha)
     mixed = {
-        name: _between(pretrained[name], leaf, share) if name in pretrained else leaf
+        name: _between(pretrained[name], leaf, alpha) if name in pretrained else leaf
         for name, leaf in tree.flatten(tuned).items()
     }
     return FrozenDict(tree.unflatten(jax.device_put(mixed)))
 
 
-def check_share(share: float) -> None:
-    """Check that a share lies between both networks.
+def check_alpha(alpha: float) -> None:
+    """Check that alpha is in [0, 1].
 
     Raises:
         InputError: It is outside [0, 1], or not a number.
     """
-    if not 0 <= share <= 1:
+    if not 0 <= alpha <= 1:
         raise InputError(
-            f"a share of the fine-tuned network must be in [0, 1], got {share}"
+            f"alpha (fraction of the fine-tuned network) must be in [0, 1], got {alpha}"
         )
 
 
-def _between(pretrained: Any, tuned: Any, share: float) -> Any:
+def _between(pretrained: Any, tuned: Any, alpha: float) -> Any:
     # At the ends, 0 * x + y would turn a y of -0.0 into 0.0.
-    if share in (0, 1):
-        return tuned if share else pretrained
-    # In float64, since (1 - share) * x + share * x is x again once it is rounded to
+    if alpha in (0, 1):
+        return tuned if alpha else pretrained
+    # In float64, since (1 - alpha) * x + alpha * x is x again once it is rounded to
     # float32; in float32 itself it is not.
-    mixed = np.multiply(pretrained, 1 - share, dtype=np.float64)
-    mixed += np.multiply(tuned, share, dtype=np.float64)
+    mixed = np.multiply(pretrained, 1 - alpha, dtype=np.float64)
+    mixed += np.multiply(tuned, alpha, dtype=np.float64)
     return mixed.astype(np.float32)
 
 

@@ -84,7 +84,7 @@ class Predictor:
         run: str | os.PathLike[str],
         which: Literal["final", "best"] = "final",
         *,
-        share: float | None = None,
+        alpha: float | None = None,
         views: str = "none",
     ) -> "Predictor":
         """Load the parameters of a run.
@@ -93,7 +93,7 @@ class Predictor:
             run: The run's folder.
             which: The parameters after the last step, or those of the epoch with the
                 highest score on the test images.
-            share: Weight of these parameters in [0, 1] when they are averaged with the
+            alpha: Weight of these parameters in [0, 1] when they are averaged with the
                 pretrained ones, by `jft.predict.interpolate`. None does not average.
             views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
 
@@ -105,8 +105,8 @@ class Predictor:
             raise InputError(f"which {not_among(which, WHICH)}")
         saved = load_model(open_run(Path(run)).path / which)
         card, variables = saved.card, saved.variables
-        if share is not None:
-            variables = interpolate(pretrained_variables(run), variables, share)
+        if alpha is not None:
+            variables = interpolate(pretrained_variables(run), variables, alpha)
         return cls(
             saved.spec,
             saved.model,

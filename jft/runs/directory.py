@@ -187,8 +187,8 @@ class RunDirectory:
 
     def rewind(self, step: int) -> None:
         """Drop metrics later than `step`, which a resumed run computes again."""
-        kept = [record for record in self.metrics() if record["step"] <= step]
-        self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+        earlier = [record for record in self.metrics() if record["step"] <= step]
+        self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in earlier))
 
 
 def finite(value: Any) -> Any:
@@ -233,7 +233,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Return what a run's numbers depend on beside its configuration and data."""
+    """Return what a run depends on besides its configuration and data."""
     return {
         "command": sys.argv,
         "versions": versions(),
@@ -245,7 +245,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and cleanliness of a checkout; None where there is no git."""
+    """Return commit and cleanliness of a checkout; None without git."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]

@@ -118,7 +118,7 @@ def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, 
     """Return the variables that `save_model` saved.
 
     Args:
-        folder: Where they lie.
+        folder: Their folder.
         like: Their shapes and dtypes.
         card: Their card, for its digest.
 

@@ -21,7 +21,7 @@ def average_precision(
         weight: [N], above 0: how often each counts.
 
     Returns:
-        In [0, 1]; 0 without a positive, or where a score is NaN, which has no place.
+        In [0, 1]; 0 without a positive, or if a score is NaN, which has no rank.
     """
     if not positive.any() or np.isnan(score).any():
         return 0.0

@@ -8,7 +8,7 @@ def balanced_weights(counts: Iterable[float]) -> tuple[float, ...]:
 
     N is the number of examples (of pixels, for masks), n_c that of class c, and K the
     number of classes that occur; one that does not gets 0. Over the data the weights
-    are 1 on average, so that the learning rate keeps its meaning. They have no upper
+    are 1 on average, so that the scale of the loss is unchanged. They have no upper
     limit, which would end that: look at them before training with extreme ones.
 
     >>> balanced_weights([6, 2, 0])
@@ -25,7 +25,7 @@ def positive_weights(
     """Return negatives / positives for every label, torch's recommended `pos_weight`.
 
     Where a label is there then counts as much in the loss, over the data, as where it
-    is not. A label that is always there, or never, gets 1. There is no upper limit.
+    is not. A label that all or no images have gets 1. There is no upper limit.
 
     >>> positive_weights([1, 0, 4], [3, 4, 0])
     (3.0, 1.0, 1.0)

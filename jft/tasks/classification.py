@@ -25,7 +25,7 @@ class Classification:
     """One class per image, by softmax. Labels are [B] int32 in [0, K).
 
     Attributes:
-        class_names: What the K classes are called; () where nobody knows.
+        class_names: What the K classes are called; () if unknown.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1)
             (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
         loss_name: cross-entropy or focal.

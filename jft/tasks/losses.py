@@ -15,10 +15,9 @@ def softmax_loss(
 ) -> jax.Array:
     """Return `-sum_k w_k t_k (1 - p_k)^gamma log p_k`, p the softmax of the logits.
 
-    Without gamma it is the cross-entropy. With a target that is no single class, such
-    as a blend, it is linear in it. It is not divided by the weights of a batch's
-    classes, as torch's `weight` for class indices is: those of `balanced_weights` are
-    1 on average over the data.
+    Without gamma it is the cross-entropy. It is linear in the target, which may be a
+    blend of classes. It is not divided by the class weights of the batch, as torch's
+    `weight` for class indices is: `balanced_weights` are 1 on average over the data.
 
     Source: Lin et al. 2017, https://arxiv.org/abs/1708.02002, equations 4 and 5.
 
@@ -77,9 +76,9 @@ def dice_loss(
     """Return 1 less the mean soft Dice coefficient of the classes in each image.
 
     The coefficient of class k is `2 sum p_k t_k / (sum p_k + sum t_k)` over the pixels
-    that count. Only classes that the image's mask has are averaged: one that is in no
-    pixel would get 0 for whatever the network says. What is wrongly given to it is
-    missing from the others.
+    that count. Only classes that occur in the image's mask are averaged: the
+    coefficient of an absent class is 0 for any prediction. Pixels wrongly predicted as
+    absent classes are missing from the others.
 
     Source: Drozdzal et al. 2016, https://arxiv.org/abs/1608.04117, equation 3, and
     Sudre et al. 2017, https://arxiv.org/abs/1707.03237; without the squares of V-Net.
@@ -97,9 +96,9 @@ def dice_loss(
     common = jnp.sum(probability * member, axis=(1, 2))
     truth = jnp.sum(member, axis=(1, 2))
     both = jnp.sum(probability, axis=(1, 2)) + truth
-    share = (truth > 0).astype(jnp.float32)
+    weight = (truth > 0).astype(jnp.float32)
     if class_weights is not None:
-        share = share * jnp.asarray(class_weights, jnp.float32)
+        weight = weight * jnp.asarray(class_weights, jnp.float32)
     missed = 1 - 2 * common / jnp.where(truth > 0, both, 1.0)
-    whole = jnp.sum(share, axis=1)
-    return jnp.sum(share * missed, axis=1) / jnp.where(whole > 0, whole, 1.0)
+    whole = jnp.sum(weight, axis=1)
+    return jnp.sum(weight * missed, axis=1) / jnp.where(whole > 0, whole, 1.0)

@@ -26,7 +26,7 @@ class MultiLabel:
     Labels are [B, K] int32: 1 there, 0 not there, -1 unknown and left out.
 
     Attributes:
-        class_names: What the K labels are called; () where nobody knows.
+        class_names: What the K labels are called; () if unknown.
         label_smoothing: Share of each target moved to 1/2, in [0, 1).
         loss_name: cross-entropy or focal.
         focal_gamma: How much the focal loss looks away from what is easy; at least 0.
@@ -104,8 +104,8 @@ class MultiLabel:
     ) -> dict[str, Any]:
         """Return `n`, `loss`, `accuracy`, `f1` and, of rows, `mAP` and `AP`.
 
-        `accuracy` is the share of labels that are right, `f1` that of all labels
-        together (micro). `AP` is the average precision by label, `mAP` its mean over
+        `accuracy` is the fraction of correct labels, `f1` the micro average over all
+        labels. `AP` is the average precision by label, `mAP` its mean over
         the labels that are there at least once, and 0 if there is none.
         """
         hits = total["hits"]

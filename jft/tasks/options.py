@@ -1,4 +1,4 @@
-"""What a task can be told, checked where it is made."""
+"""Checks of a task's settings."""
 
 import math
 from collections.abc import Sequence
@@ -57,10 +57,10 @@ def check_numbers(what: str, values: Any, class_names: Sequence[str]) -> None:
     Args:
         what: What the numbers are, for the message.
         values: A tuple of numbers.
-        class_names: The classes; none where nobody knows how many there are.
+        class_names: The classes; () if their number is unknown.
 
     Raises:
-        InputError: There are too few or too many, or one is no finite number.
+        InputError: There are too few or too many, or one is not finite.
     """
     if not isinstance(values, tuple) or not all(map(is_number, values)):
         raise InputError(f"{what} must be a tuple of finite numbers, got {values!r}")

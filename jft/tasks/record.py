@@ -1,4 +1,4 @@
-"""Tasks as JSON, to be saved beside the parameters."""
+"""Tasks as JSON, which is saved with the parameters."""
 
 import dataclasses
 from collections.abc import Mapping

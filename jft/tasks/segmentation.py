@@ -23,13 +23,13 @@ _OWN = ("confusion",)
 class Segmentation:
     """One class per pixel, by softmax; logits are [B, H, W, K].
 
-    Labels are [B, H, W], the place of each pixel's class. What is not in [0, K), as
+    Labels are [B, H, W], the class index of each pixel. What is not in [0, K), as
     `VOID`, counts neither in the loss nor in the metrics; an image all of that has loss
     0. The loss of an image is the mean over its pixels that count, so that each image
     counts as much, whatever part of it is void.
 
     Attributes:
-        class_names: What the K classes are called; () where nobody knows.
+        class_names: What the K classes are called; () if unknown.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1);
             dice knows none.
         loss_name: cross-entropy, dice, focal, or cross-entropy+dice, their sum (as in
@@ -55,11 +55,11 @@ class Segmentation:
         check_classes(self)
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
-        """Return the class places [B, H, W] int32."""
+        """Return the class indices [B, H, W] int32."""
         return label.astype(jnp.int32)
 
     def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
-        """Return the training loss per example [B], for places [B, H, W] int32."""
+        """Return the training loss [B], for class indices [B, H, W] int32."""
         return self._loss(logits, target, self.label_smoothing)
 
     def _loss(
@@ -125,7 +125,7 @@ class Segmentation:
 
 
 def _mean(each: jax.Array, member: jax.Array) -> jax.Array:
-    """Return the mean [B] of [B, H, W] over the pixels that have a class; else 0."""
+    """Return the mean [B] of [B, H, W] over pixels with a class; 0 without any."""
     counts = jnp.any(member > 0, axis=-1)
     count = jnp.sum(counts.astype(jnp.float32), axis=(1, 2))
     return jnp.sum(jnp.where(counts, each, 0.0), axis=(1, 2)) / jnp.maximum(count, 1.0)
@@ -138,6 +138,6 @@ def _confusion(logits: jax.Array, label: jax.Array) -> jax.Array:
     predicted = jnp.where(finite, jnp.argmax(logits, axis=-1).astype(jnp.int32), k)
     cells = k * (k + 1)
     inside = (label >= 0) & (label < k)
-    place = jnp.where(inside, label * (k + 1) + predicted, cells)
-    counts = jnp.zeros(cells, jnp.int32).at[place.ravel()].add(1, mode="drop")
+    cell = jnp.where(inside, label * (k + 1) + predicted, cells)
+    counts = jnp.zeros(cells, jnp.int32).at[cell.ravel()].add(1, mode="drop")
     return counts.reshape(k, k + 1)

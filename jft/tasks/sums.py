@@ -8,15 +8,15 @@ import numpy.typing as npt
 
 from jft.tasks import Task
 
-ROWS = "rows"  # under which an evaluation step returns what must be kept whole
+ROWS = "rows"  # key of an evaluation step's arrays that are concatenated, not added
 
 
 def add(total: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
     """Return `total` with one batch's sums added, in float64.
 
     Args:
-        total: Earlier result, {} to begin with.
-        sums: Arrays of any shape, which stay the same from batch to batch.
+        total: Earlier result, {} at first.
+        sums: Arrays of any shape; the shapes are the same in each batch.
 
     Returns:
         Floats and nested lists of floats. JSON has them as they are: a total that was
@@ -39,15 +39,15 @@ def collect(task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             `"weight"` [B] of the same examples. Only those of weight above 0 count.
     """
     total: dict[str, Any] = {}
-    kept: list[dict[str, npt.NDArray[Any]]] = []
+    parts: list[dict[str, npt.NDArray[Any]]] = []
     for batch in batches:
         total = add(total, {k: v for k, v in batch.items() if k != ROWS})
         if ROWS in batch:
             rows = {name: np.asarray(value) for name, value in batch[ROWS].items()}
             real = rows["weight"] > 0
-            kept.append({name: values[real] for name, values in rows.items()})
-    if not kept:
+            parts.append({name: values[real] for name, values in rows.items()})
+    if not parts:
         return task.summarise(total)
-    names = kept[0]
-    whole = {name: np.concatenate([rows[name] for rows in kept]) for name in names}
+    names = parts[0]
+    whole = {name: np.concatenate([rows[name] for rows in parts]) for name in names}
     return task.summarise(total, whole)

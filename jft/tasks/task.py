@@ -35,7 +35,7 @@ class Task(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the K outputs are called; () where nobody knows."""
+        """What the K outputs are called; () if unknown."""
         ...
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
@@ -77,7 +77,7 @@ class Task(Protocol):
         """Return the metrics, computed in float64.
 
         Args:
-            total: Sums from `jft.tasks.sums.add`. Scalars that are not the task's own,
+            total: Sums from `jft.tasks.sums.add`. Scalars that the task does not know,
                 such as the learning rate times the weight, are divided by `weight`.
             rows: Those of all examples together, and their `weight`. None in training.
 

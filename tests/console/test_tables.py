@@ -8,10 +8,10 @@ import pytest
 
 from jft.console.text import (
     MOST_ROWS,
+    alpha_lines,
     class_table,
     metric_lines,
     outcome,
-    share_lines,
     shown,
 )
 from jft.tasks import TASKS
@@ -161,15 +161,15 @@ def test_a_weight_is_told_as_a_number():
 @pytest.mark.parametrize(
     ("metrics", "lines"),
     [
-        (CLASSES, ["share  accuracy    loss", "0.25     99.61%  0.2500"]),
-        (LABELS, ["share     mAP    loss", "0.25   60.98%  0.6000"]),
-        (MASKS, ["share    mIoU   loss", "0.25   50.00%  4e-05"]),
-        (NUMBER, ["share      r2    loss", "0.25   0.7012  0.3000"]),
+        (CLASSES, ["alpha  accuracy    loss", "0.25     99.61%  0.2500"]),
+        (LABELS, ["alpha     mAP    loss", "0.25   60.98%  0.6000"]),
+        (MASKS, ["alpha    mIoU   loss", "0.25   50.00%  4e-05"]),
+        (NUMBER, ["alpha      r2    loss", "0.25   0.7012  0.3000"]),
     ],
     ids=["classes", "labels", "masks", "number"],
 )
-def test_shares_of_every_task_have_its_score(metrics: dict[str, Any], lines: list[str]):
-    assert share_lines([{"share": 0.25, **metrics}]) == lines
+def test_lines_of_alphas_have_the_score(metrics: dict[str, Any], lines: list[str]):
+    assert alpha_lines([{"alpha": 0.25, **metrics}]) == lines
 
 
 @pytest.mark.parametrize(

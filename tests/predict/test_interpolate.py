@@ -19,7 +19,7 @@ from jft.config import ModelConfig, OptimConfig, TrainConfig
 from jft.errors import InputError
 from jft.evaluate import __main__ as evaluate
 from jft.evaluate import run as evaluation
-from jft.evaluate.run import evaluate_run, evaluate_shares
+from jft.evaluate.run import evaluate_alphas, evaluate_run
 from jft.export import __main__ as export
 from jft.export.write import export_run
 from jft.models import MODELS
@@ -33,7 +33,7 @@ from jft.weights.pretrained import load_pretrained
 pytestmark = pytest.mark.thorough
 
 HEAD = {"params/head/kernel", "params/head/bias"}
-SHARES = (0.0, 0.1, 0.25, 0.5, 0.9, 1.0)
+ALPHAS = (0.0, 0.1, 0.25, 0.5, 0.9, 1.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,20 +108,20 @@ def flat(variables: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(leaf) for name, leaf in tree.flatten(variables).items()}
 
 
-def between(run: Path, share: float | None) -> dict[str, np.ndarray]:
-    return flat(Predictor.from_run(run, share=share).variables)
+def between(run: Path, alpha: float | None) -> dict[str, np.ndarray]:
+    return flat(Predictor.from_run(run, alpha=alpha).variables)
 
 
 def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     return one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("alpha", ALPHAS)
 def test_every_pretrained_variable_lies_at_the_share_of_the_way(
-    run: Path, share: float
+    run: Path, alpha: float
 ):
     began = read_tensors(run.parent / "began.safetensors").tensors
-    tuned, mixed = between(run, None), between(run, share)
+    tuned, mixed = between(run, None), between(run, alpha)
     assert set(mixed) == set(tuned)
     for name, leaf in mixed.items():
         assert leaf.dtype == np.float32
@@ -129,7 +129,7 @@ def test_every_pretrained_variable_lies_at_the_share_of_the_way(
             assert same_bits(leaf, tuned[name])
             continue
         start, end = (x.astype(np.longdouble) for x in (began[name], tuned[name]))
-        expected = (start + share * (end - start)).astype(np.float32)
+        expected = (start + alpha * (end - start)).astype(np.float32)
         # Both round once to float32, from sums that differ in their last bit.
         np.testing.assert_array_max_ulp(leaf, expected, maxulp=1)
     moved = {n for n in tuned if n not in HEAD and not same_bits(tuned[n], began[n])}
@@ -137,12 +137,12 @@ def test_every_pretrained_variable_lies_at_the_share_of_the_way(
     assert any("/kernel" in name for name in moved)
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("alpha", ALPHAS)
 def test_frozen_variables_are_the_pretrained_bits_at_every_share(
-    run: Path, share: float
+    run: Path, alpha: float
 ):
     began = read_tensors(run.parent / "began.safetensors").tensors
-    mixed = between(run, share)
+    mixed = between(run, alpha)
     stem = {name for name in mixed if "/stem/" in name}
     assert len(stem) == 5
     assert all(same_bits(mixed[name], began[name]) for name in stem)
@@ -150,24 +150,24 @@ def test_frozen_variables_are_the_pretrained_bits_at_every_share(
 
 def test_the_ends_are_both_networks_to_the_bit(run: Path):
     digest = json.loads((run / "result.json").read_text())["params_digest"]
-    assert tree.digest(Predictor.from_run(run, share=1).variables) == digest
+    assert tree.digest(Predictor.from_run(run, alpha=1).variables) == digest
     began = read_tensors(run.parent / "began.safetensors").tensors
     start = between(run, 0)
     assert all(same_bits(start[name], began[name]) for name in set(start) - HEAD)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.7, 1.0])
-def test_equal_values_and_signs_of_zero_survive(share: float):
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.3, 0.7, 1.0])
+def test_equal_values_and_signs_of_zero_survive(alpha: float):
     draw = np.random.default_rng(0)
     equal = draw.normal(size=4096).astype(np.float32) * np.float32(1e-38)
     equal[:4] = -0.0, 0.0, np.finfo(np.float32).max, np.finfo(np.float32).tiny
     one, other = np.array([1.0, -0.0], np.float32), np.array([-0.0, 1.0], np.float32)
     began = {"params/frozen": equal, "params/trained": one}
     tuned = FrozenDict({"params": {"frozen": equal, "trained": other}})
-    mixed = flat(interpolate(began, tuned, share))
+    mixed = flat(interpolate(began, tuned, alpha))
     assert same_bits(mixed["params/frozen"], equal)
-    if share in (0, 1):
-        assert same_bits(mixed["params/trained"], other if share else one)
+    if alpha in (0, 1):
+        assert same_bits(mixed["params/trained"], other if alpha else one)
 
 
 def test_a_head_that_was_pretrained_is_interpolated_too(run: Path, again: Path):
@@ -180,14 +180,14 @@ def test_a_head_that_was_pretrained_is_interpolated_too(run: Path, again: Path):
     assert not same_bits(middle, end["params/head/kernel"])
 
 
-@pytest.mark.parametrize("share", [-0.01, 1.01, float("nan"), float("inf")])
-def test_shares_beyond_the_ends_are_refused(run: Path, share: float):
+@pytest.mark.parametrize("alpha", [-0.01, 1.01, float("nan"), float("inf")])
+def test_alphas_outside_0_and_1_are_refused(run: Path, alpha: float):
     for use in (
-        lambda: Predictor.from_run(run, share=share),
-        lambda: evaluate_shares(run, [0.5, share]),
-        lambda: export_run(str(run), share=share),
+        lambda: Predictor.from_run(run, alpha=alpha),
+        lambda: evaluate_alphas(run, [0.5, alpha]),
+        lambda: export_run(str(run), alpha=alpha),
     ):
-        with pytest.raises(InputError, match=rf"must be in \[0, 1\], got {share}"):
+        with pytest.raises(InputError, match=rf"must be in \[0, 1\], got {alpha}"):
             use()
 
 
@@ -196,7 +196,7 @@ def test_weights_that_have_changed_are_refused_with_both_digests(copy: Path):
     before = read_tensors(file)
     write_weights(file, before.tensors, {**before.metadata, "note": "x"})
     with pytest.raises(InputError) as caught:
-        Predictor.from_run(copy, share=0.5)
+        Predictor.from_run(copy, alpha=0.5)
     after = read_tensors(file).sha256
     assert f"its sha256 is {after}, and was {before.sha256}" in str(caught.value)
     assert after != before.sha256
@@ -213,7 +213,7 @@ def test_weights_that_are_gone_are_named(copy: Path):
 def test_a_run_from_random_weights_has_nothing_to_interpolate_from(folder: Path):
     random = fit(rules(folder, "none", "random")).workdir
     with pytest.raises(InputError, match="began with random weights"):
-        Predictor.from_run(random, share=1)
+        Predictor.from_run(random, alpha=1)
 
 
 def test_each_share_is_measured_as_that_network_predicts(
@@ -232,20 +232,20 @@ def test_each_share_is_measured_as_that_network_predicts(
 
     monkeypatch.setattr(evaluation, "make_eval_step", counted)
     monkeypatch.setattr(evaluation, "open_splits", counted_splits)
-    found = evaluate_shares(run, SHARES, devices="jit")
+    found = evaluate_alphas(run, ALPHAS, devices="jit")
     assert (len(traced), len(opened)) == (1, 1)
-    assert [metrics["share"] for metrics in found] == list(SHARES)
+    assert [metrics["alpha"] for metrics in found] == list(ALPHAS)
     paths = sorted((run.parent / "images" / "test").rglob("*.png"))
     labels = [int(path.parent.name == "light") for path in paths]
-    for share, metrics in zip(SHARES, found, strict=True):
-        rows = Predictor.from_run(run, share=share)(paths)
+    for alpha, metrics in zip(ALPHAS, found, strict=True):
+        rows = Predictor.from_run(run, alpha=alpha)(paths)
         assert metrics["n"] == 8
         assert metrics["accuracy"] == np.mean(rows.argmax(axis=1) == labels)
         losses = -np.log(rows[np.arange(8), labels])
         # float32 softmax and logarithm, compiled in another program.
         assert metrics["loss"] == pytest.approx(losses.mean(), rel=1e-4)
-    assert len({metrics["loss"] for metrics in found}) == len(SHARES)
-    assert found[-1] == {"share": 1.0, **evaluate_run(run, devices="jit")}
+    assert len({metrics["loss"] for metrics in found}) == len(ALPHAS)
+    assert found[-1] == {"alpha": 1.0, **evaluate_run(run, devices="jit")}
 
 
 def test_evaluate_prints_a_line_or_an_object_per_share(
@@ -254,13 +254,13 @@ def test_evaluate_prints_a_line_or_an_object_per_share(
     args = [str(run), "--devices", "jit", "--interpolate", "0", "0.25", "1"]
     assert evaluate.main([*args, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == evaluate_shares(run, [0, 0.25, 1], devices="jit")
+    assert found == evaluate_alphas(run, [0, 0.25, 1], devices="jit")
     assert evaluate.main(args) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["share", "accuracy", "loss"]
+    assert head.split() == ["alpha", "accuracy", "loss"]
     assert [line.split() for line in lines] == [
-        [share, f"{100 * m['accuracy']:.2f}%", f"{m['loss']:.4f}"]
-        for share, m in zip(("0", "0.25", "1"), found, strict=True)
+        [alpha, f"{100 * m['accuracy']:.2f}%", f"{m['loss']:.4f}"]
+        for alpha, m in zip(("0", "0.25", "1"), found, strict=True)
     ]
     assert len({len(line) for line in (head, *lines)}) == 1
     assert evaluate.main([str(run), "--interpolate", "0", "nan"]) == 2
@@ -271,10 +271,10 @@ def test_an_exported_network_between_both_says_so_and_loads_again(
     run: Path, capsys: pytest.CaptureFixture[str]
 ):
     assert export.main([str(run), "--interpolate", "0.5"]) == 0
-    file = run / "export" / "tiny-safetensors-share0.5.safetensors"
+    file = run / "export" / "tiny-safetensors-alpha0.5.safetensors"
     shown = capsys.readouterr().out
     assert shown.startswith(f"{file}: tiny, ")
-    assert "share     0.5 (0 is pretrained, 1 fine-tuned)\n" in shown
+    assert "alpha     0.5 (0 is pretrained, 1 fine-tuned)\n" in shown
     loaded, middle = flat(load_pretrained(weights=file).variables), between(run, 0.5)
     assert set(loaded) == set(middle)
     assert all(same_bits(loaded[name], middle[name]) for name in loaded)
@@ -284,7 +284,7 @@ def test_an_exported_network_between_both_says_so_and_loads_again(
     # The run measured another network than this one.
     assert "accuracy" not in notes
     assert export.main([str(run)]) == 0
-    assert "share" not in capsys.readouterr().out
+    assert "alpha" not in capsys.readouterr().out
     whole = read_tensors(run / "export" / "tiny-safetensors.safetensors").metadata
     assert "interpolated" not in whole
     assert "accuracy" in whole
