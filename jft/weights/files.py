@@ -4,7 +4,8 @@ Nothing in a file is ever executed, and neither torch nor pickle is needed.
 """
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,9 @@ VALID = (
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
 
+# What torch.compile, FSDP and activation checkpointing put inside of names too.
+_INSIDE = re.compile(r"(?<![^.])_(?:orig_mod|\w+_wrapped_module)\.")
+
 _OTHER_FORMATS = (
     (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
     (b"<", "an HTML or XML page; download the file itself"),
@@ -39,7 +43,7 @@ _OTHER_FORMATS = (
 _HEAD = 512
 
 
-def read_tensors(path: str | os.PathLike[str]) -> Contents:
+def read_tensors(path: str | os.PathLike[str], key: str = "") -> Contents:
     """Read the named tensors of a checkpoint.
 
     The content decides the format, not the extension; only an index of several files
@@ -49,6 +53,8 @@ def read_tensors(path: str | os.PathLike[str]) -> Contents:
 
     Args:
         path: The file, or an index of several.
+        key: In a file of torch with several state dicts, the one to read; in any file,
+            what stands before the names of the tensors to read.
 
     Raises:
         InputError: If the file is missing, of another format, cut short, or asks
@@ -65,12 +71,15 @@ def read_tensors(path: str | os.PathLike[str]) -> Contents:
             files = (file, *(shard for shard, _ in shards.values()))
             contents = merged(shards)
         else:
-            contents = _read(path, file)
+            contents = _read(path, file, key)
         if not contents.readers:
             raise InputError("holds no tensors")
+        readers = dict(contents.readers)
+        if key and not f".{contents.entry}".endswith(f".{key}"):
+            readers = _below(readers, key, contents.entries)
+        readers = _without_prefixes(readers)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    readers = _without_prefixes(dict(contents.readers))
     return replace(contents, readers=readers, files=files, source=str(path))
 
 
@@ -97,35 +106,35 @@ def _read_shard(path: Path) -> tuple[FileRange, Contents]:
         raise InputError(f"its file {path.name!r:.80}: {error}") from None
 
 
-def _read(path: Path, file: FileRange) -> Contents:
+def _read(path: Path, file: FileRange, key: str = "") -> Contents:
     head = file.read(0, min(file.size, _HEAD))
     reader = _reader(head)
     if reader is None:
         raise InputError(f"is {_description(path, file, head)}; valid are {VALID}")
-    return reader(file)
+    return reader(file, key)
 
 
-def _reader(head: bytes) -> Callable[[FileRange], Contents] | None:
+def _reader(head: bytes) -> Callable[[FileRange, str], Contents] | None:
     """Choose a reader by the first bytes; None for an unknown format."""
     if head[:4] == b"PK\x03\x04":
         return _read_archive
     if head[:1] == b"\x80" and LEGACY_MAGIC in head[:32]:
         return read_legacy
     if head[:8] == hdf5.SIGNATURE:
-        return read_keras
+        return lambda file, key: read_keras(file)
     # A header length in 8 bytes, which the format keeps below 100 MB, then JSON.
     if head[4:9] == b"\0\0\0\0{":
-        return read_safetensors
+        return lambda file, key: read_safetensors(file)
     return None
 
 
-def _read_archive(file: FileRange) -> Contents:
+def _read_archive(file: FileRange, key: str) -> Contents:
     archive = ZipArchive(file)
     if WEIGHTS_MEMBER in archive.members:
         return read_keras_archive(archive)
     if any(name.endswith(npz.SUFFIX) for name in archive.members):
         return npz.read_npz(archive)
-    return read_zip(archive)
+    return read_zip(archive, key)
 
 
 def _description(path: Path, file: FileRange, head: bytes) -> str:
@@ -140,8 +149,27 @@ def _description(path: Path, file: FileRange, head: bytes) -> str:
 _T = TypeVar("_T")
 
 
+def _below(named: dict[str, _T], key: str, entries: Sequence[str]) -> dict[str, _T]:
+    """Return what has a key, as a whole part, in its name, by the rest of the name."""
+    part = re.compile(rf"(?:.*[./])?{re.escape(key)}[./](.+)")
+    found = {m[1]: value for n, value in named.items() if (m := part.fullmatch(n))}
+    if not found:
+        first = {re.split("[./]", name)[0] for name in named}
+        names = sorted(set(filter(None, entries)) or first)
+        shown = ", ".join(f"{name!r:.40}" for name in names[:8])
+        raise InputError(
+            f"has no entry {key!r:.80}{nearest(key, names)} (entries: {shown})"
+        )
+    return found
+
+
 def _without_prefixes(named: dict[str, _T]) -> dict[str, _T]:
-    """Drop each prefix that every name has, however they are combined."""
+    """Drop each prefix that every name has, however they are combined.
+
+    What FSDP and torch.compile put inside of names is dropped wherever it is.
+    """
+    plain = {_INSIDE.sub("", name): value for name, value in named.items()}
+    named = plain if len(plain) == len(named) else named
     for prefix in PREFIXES * 2:
         if named and all(name.startswith(prefix) for name in named):
             named = {name[len(prefix) :]: value for name, value in named.items()}

@@ -1,9 +1,10 @@
-"""Finds weights: the one grammar of `--weights`, and fetching what it names.
+"""Finds weights: the one grammar of `--weights`.
 
 none                                    random weights
 default                                 the network's own published weights
 resnet20-cifar10                        the weights that come with jft
 PATH                                    a file, a folder of weights, a run
+FILE?key=NAME                           one of the state dicts in a file
 torchvision:resnet50/IMAGENET1K_V2      without a version, its newest
 timm:resnet50.a1_in1k                   any weights of timm for a network jft has
 keras:resnet50, bit:M-R50x1
@@ -22,8 +23,7 @@ from pathlib import Path
 from jft.config import BUNDLED_WEIGHTS, ModelConfig
 from jft.errors import InputError, nearest
 from jft.models import get_model
-from jft.weights.description import Description
-from jft.weights.download import Link, fetch_file, intact
+from jft.weights.download import Link
 from jft.weights.published import (
     Published,
     by_file_name,
@@ -33,8 +33,6 @@ from jft.weights.published import (
 )
 from jft.weights.repository import (
     Repository,
-    described_beside,
-    fetch_repository,
     weights_in,
 )
 
@@ -54,12 +52,14 @@ class Found:
             weights.
         published: What is known of them by their name.
         is_run: The location is the folder of a jft run.
+        key: Which of several state dicts in the file, or which prefix of their names.
     """
 
     name: str
     location: Path | Link | Repository | None = None
     published: Published | None = None
     is_run: bool = False
+    key: str = ""
 
     @property
     def is_random(self) -> bool:
@@ -107,44 +107,18 @@ def find_weights(weights: str | os.PathLike[str], model: str | None = None) -> F
     if colon and scheme in _SCHEMES:
         return _SCHEMES[scheme](weights, rest)
     # os.path, which takes any text, be it too long for a path or `~nobody`.
-    path = Path(os.path.expanduser(weights))
     if os.path.exists(os.path.expanduser(weights)):
-        return _on_disk(weights, path)
+        return _on_disk(weights, Path(weights).expanduser())
+    name, question, key = weights.partition("?key=")
+    if question and os.path.isfile(os.path.expanduser(name)):
+        found = _on_disk(name, Path(name).expanduser())
+        return replace(found, name=weights, key=key, published=None)
     if colon and scheme.isalnum():
         raise InputError(
             f"no weights {weights!r}: unknown source {scheme!r}"
             f"{nearest(scheme, _SCHEMES)} (sources: {', '.join(_SCHEMES)})"
         )
-    raise InputError(_no_such_file(weights, path))
-
-
-def fetch(found: Found) -> Description:
-    """Return weights as files on this machine, downloaded if need be, and checked.
-
-    Raises:
-        InputError: They cannot be fetched, or are not what their publisher states.
-    """
-    known, location = found.published, found.location
-    path, described = Path(), Description()
-    if isinstance(location, Repository):
-        path, described = fetch_repository(location, described=known is not None)
-    elif isinstance(location, Link):
-        path = fetch_file(location)
-    elif location and found.is_run:
-        path = location
-    elif location:
-        path = weights_in(location)
-        described = described_beside(location)
-    if known:
-        described = replace(
-            described,
-            model=known.model,
-            preprocess=known.preprocess,
-            class_names=known.class_names or described.class_names,
-            licence=known.licence,
-        )
-        _check_published(found, path)
-    return replace(described, path=path, about=_about(found, path, described.licence))
+    raise InputError(_no_such_file(weights, Path(os.path.expanduser(name))))
 
 
 def is_name(weights: str) -> bool:
@@ -166,19 +140,6 @@ def _default(model: str | None) -> str:
     return found
 
 
-def _about(found: Found, path: Path, licence: str) -> dict[str, str]:
-    known = found.published
-    facts = {"source": found.name, "licence": licence}
-    if isinstance(found.location, Link):
-        facts["url"] = found.location.url
-    if isinstance(found.location, Repository):
-        facts |= {"url": found.location.page, "revision": path.parent.name}
-    if known:
-        facts["licence"], facts["labels"] = known.licence, known.labels
-        facts["top1"] = "" if known.top1 is None else str(known.top1)
-    return {name: fact for name, fact in facts.items() if fact}
-
-
 def _on_disk(weights: str, path: Path) -> Found:
     if path.is_dir() and all(
         (path / name).is_file() for name in ("config.json", "manifest.json")
@@ -188,16 +149,6 @@ def _on_disk(weights: str, path: Path) -> Found:
     weights_in(path)
     known = by_file_name(path.name) if path.is_file() else None
     return Found(weights, path, known)
-
-
-def _check_published(found: Found, path: Path) -> None:
-    known, link = found.published, found.location
-    done = isinstance(link, Link) and known and link.digest == known.digest
-    if known and known.digest and not done and not intact(path, known.digest):
-        raise InputError(
-            f"{path} is not the file that was published under this name, "
-            f"{known.name} ({known.digest}): get that one, or rename yours"
-        )
 
 
 def _no_such_file(weights: str, path: Path) -> str:

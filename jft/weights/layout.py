@@ -130,7 +130,8 @@ def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
 
     `part` is the module without stage and block, `n` the number that it ends with,
     `letter` that number as a, b, c; `stage` counts from 1 and `block` from 0 as ours
-    do; `features` is the position of a VGG's convolution among all its modules.
+    do; `child` is a ResNet's stage among all its children; `features` is the position
+    of a VGG's convolution among all its modules.
     """
     found = _place(module)
     stage, block, part = int(found[0] or 0), int(found[1] or 0), found[2]
@@ -143,6 +144,7 @@ def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
         "stage": stage,
         "stage0": stage - 1,
         "stage1": stage + 1,
+        "child": stage + 3,
         "block": block,
         "block1": block + 1,
     }

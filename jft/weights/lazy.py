@@ -22,12 +22,16 @@ class Contents:
         metadata: The file's own notes (safetensors `__metadata__`), else empty.
         files: What was read.
         source: The path, which begins every message.
+        entry: The name of the entry that holds the tensors, in files with several.
+        entries: All of them.
     """
 
     readers: Mapping[str, Reader]
     metadata: Mapping[str, str]
     files: tuple[FileRange, ...] = ()
     source: str = ""
+    entry: str = ""
+    entries: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> "LazyTensors":

@@ -1,6 +1,7 @@
 """Put a checkpoint's tensors into our variables; nothing stays random unnoticed."""
 
 import math
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from jft.preprocess import CAFFE, Preprocess
 from jft.weights.layout import Layout
 from jft.weights.names import IGNORED, head_names, layout_of, layouts
 from jft.weights.ranges import own_pages
+from jft.weights.torch.entries import AVERAGED
 
 MAX_LINES = 30
 READERS = 2  # a tensor is in memory twice while its reader lays it out anew
@@ -31,6 +33,9 @@ class LoadReport:
         loaded: Variables taken from the checkpoint.
         reinitialised: Variables that keep their random initial values.
         ignored: Tensors of the checkpoint that the network has no use for.
+        entry: Which of several state dicts in the file was loaded; empty if the file
+            has only one.
+        prefix: What stands before the names of the network's tensors in the file.
     """
 
     source: str
@@ -38,6 +43,23 @@ class LoadReport:
     loaded: tuple[str, ...]
     reinitialised: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+    entry: str = ""
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        """Return in a line what was loaded from where, and what was not used."""
+        if not self.loaded:
+            return "random"
+        parts = [f"{self.source}, {len(self.loaded)} tensors loaded"]
+        if self.entry:
+            averaged = " (averages)" if AVERAGED.fullmatch(self.entry) else ""
+            parts.append(f"entry {self.entry!r}{averaged}")
+        if self.prefix:
+            parts.append(f"prefix {self.prefix!r}")
+        if unused := [name for name in self.ignored if not IGNORED.fullmatch(name)]:
+            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+            parts.append(f"not used: {', '.join(unused[:3])}{more}")
+        return "; ".join(parts)
 
 
 def head_classes(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> int | None:
@@ -71,10 +93,11 @@ def assign(
     *,
     new_head: bool = False,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Return the variables that a checkpoint gives, and the tensors it has to spare.
+    """Return the variables that a checkpoint gives, and the tensors that are not used.
 
-    A head that is missing as a whole is left out of the result, and of one with another
-    number of classes the last layer; whatever else does not fit is an error.
+    A head that is missing as a whole is left out of the result, also where the
+    checkpoint has another in its stead (`fc.1.weight`), and of one with another number
+    of classes the last layer. Whatever else does not fit is an error.
 
     Args:
         shapes: Our variables by name (`params/head/kernel`), each with a `shape` and
@@ -97,21 +120,11 @@ def assign(
     _check_task(theirs, tensors, source, spec)
     head = [name for name in shapes if name.split("/")[1] == "head"]
     new_head |= _other_classes(shapes, tensors, layout, spec)
-    if not any(theirs[name] in tensors for name in head):
-        left_out = set(head)
-    else:
-        last = head_names(spec) if new_head else ()
-        left_out = {name for name in last if theirs[name] in tensors}
-    wanted = [name for name in shapes if name not in left_out]
-    # The largest first: they are in memory twice while little else is there.
-    by_size = sorted(wanted, key=lambda name: -math.prod(shapes[name].shape))
-
-    def fit(name: str) -> tuple[str, np.ndarray | None]:
-        return _fit(tensors.get(theirs[name]), name, shapes[name], layout)
-
-    with ThreadPoolExecutor(READERS) as pool:
-        found = dict(zip(by_size, pool.map(fit, by_size), strict=True))
-    fitted = {name: found[name] for name in wanted}
+    headless = not any(theirs[name] in tensors for name in head)
+    last = head_names(spec) if new_head else ()
+    left_out = head if headless else [n for n in last if theirs[n] in tensors]
+    wanted = {name: theirs[name] for name in shapes if name not in left_out}
+    fitted = _fit_all(wanted, shapes, tensors, layout)
     loaded = {name: array for name, (_, array) in fitted.items() if array is not None}
     problems = [
         f"- {name.partition('/')[2]} ({theirs[name]}): {problem}"
@@ -120,13 +133,43 @@ def assign(
     ]
     spare = sorted(set(tensors) - set(theirs.values()))
     unused = _left_out(layout, spec)
-    ignored = tuple(n for n in spare if n in unused or IGNORED.fullmatch(n))
+    body = {_kind(there) for there in wanted.values()} if headless and loaded else None
+    ignored = tuple(
+        name
+        for name in spare
+        if name in unused
+        or IGNORED.fullmatch(name)
+        or (body and _kind(name) not in body)  # a head of another kind
+    )
     problems += [
         f"- {n}: in the checkpoint, not in the model" for n in spare if n not in ignored
     ]
     if problems:
         raise InputError(_message(source, sorted(problems), len(loaded), len(shapes)))
     return loaded, ignored
+
+
+def _kind(name: str) -> str:
+    """Return the first part of a tensor's name, without its numbers: `layer#`."""
+    return re.sub(r"\d+", "#", re.split("[./]", name)[0])
+
+
+def _fit_all(
+    wanted: Mapping[str, str],
+    shapes: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    layout: Layout,
+) -> dict[str, tuple[str, np.ndarray | None]]:
+    """Return what `_fit` returns of each of our variables, in their order."""
+    # The largest first: they are in memory twice while little else is there.
+    by_size = sorted(wanted, key=lambda name: -math.prod(shapes[name].shape))
+
+    def fit(name: str) -> tuple[str, np.ndarray | None]:
+        return _fit(tensors.get(wanted[name]), name, shapes[name], layout)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found = dict(zip(by_size, pool.map(fit, by_size), strict=True))
+    return {name: found[name] for name in wanted}
 
 
 def _other_classes(

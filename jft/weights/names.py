@@ -233,11 +233,28 @@ def _segmentation(spec: ModelSpec) -> tuple[Layout, ...]:
     return (Layout(names=("torchvision",), modules=modules, convs=convs),)
 
 
-def _readable(spec: ModelSpec) -> tuple[Layout, ...]:
-    """Return the layouts that weights may be in: a decoder's backbone has its own."""
-    if spec.decoder == "none":
-        return layouts(spec)
-    return *layouts(spec), *layouts(replace(spec, decoder="none"))
+def readable_layouts(spec: ModelSpec) -> tuple[Layout, ...]:
+    """Return the layouts that weights may be in: a decoder's backbone has its own.
+
+    fastai and lightly make a Sequential of a torchvision network's children, so that
+    they are counted: `4.0.conv1` is `layer1.0.conv1`.
+    """
+    backbone = layouts(replace(spec, decoder="none"))
+    named = [found for found in backbone if "bn1" in found.modules.values()]
+    counted = (replace(found, modules=_counted(found.modules)) for found in named)
+    own = layouts(spec) if spec.decoder != "none" else ()
+    return *own, *backbone, *counted
+
+
+def _counted(modules: Mapping[str, str]) -> dict[str, str]:
+    """Return modules by the position of a network's child."""
+    numbers = {"conv1": "0", "bn1": "1", "layer{stage}": "{child}", "fc": "9"}
+    parts = {ours: there.partition(".") for ours, there in modules.items()}
+    return {
+        ours: numbers[child] + dot + rest
+        for ours, (child, dot, rest) in parts.items()
+        if child in numbers
+    }
 
 
 def layout_of(tensors: Iterable[str], ours: Iterable[str], spec: ModelSpec) -> Layout:
@@ -254,4 +271,4 @@ def layout_of(tensors: Iterable[str], ours: Iterable[str], spec: ModelSpec) -> L
     def hits(layout: Layout) -> int:
         return sum(layout.name(name, spec) in there for name in ours)
 
-    return max(_readable(spec), key=hits)
+    return max(readable_layouts(spec), key=hits)

@@ -17,9 +17,11 @@ from jft.models import ModelSpec
 from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
 from jft.weights.description import Description
+from jft.weights.fetch import fetch
 from jft.weights.files import read_tensors
-from jft.weights.find import RANDOM, Found, fetch
+from jft.weights.find import RANDOM, Found
 from jft.weights.load import head_classes, usual_preprocess
+from jft.weights.prefix import Part, network_part
 
 MARK = "jft"
 """The note that jft puts into its own files; without it, notes are not ours."""
@@ -39,6 +41,7 @@ class Opened:
         class_names: What the outputs of their head mean; empty if they do not state it.
         task: What they have learned, from `jft.tasks.to_dict`; None if they do not
             state it.
+        entry: Which of several state dicts in the file they are; empty if there is one.
         about: Where they are from: url, revision, licence, labels, if known.
     """
 
@@ -50,6 +53,7 @@ class Opened:
     class_names: tuple[str, ...] = ()
     task: Mapping[str, Any] | None = None
     about: Mapping[str, str] = field(default_factory=dict[str, str])
+    entry: str = ""
 
     @property
     def sha256(self) -> str:
@@ -75,6 +79,17 @@ class Opened:
             )
         return wanted
 
+    def part(self, spec: ModelSpec) -> Part:
+        """Return the tensors of a network, without the prefix of their names.
+
+        Raises:
+            InputError: They hold it several times.
+        """
+        try:
+            return network_part(self.tensors, spec)
+        except InputError as error:
+            raise InputError(f"{self.source} {error}") from None
+
     def preprocess_for(
         self, spec: ModelSpec, image_size: int | None = None
     ) -> Preprocess:
@@ -87,7 +102,7 @@ class Opened:
         Raises:
             InputError: The images are too small for the network.
         """
-        preprocess = self.preprocess or usual_preprocess(self.tensors, spec)
+        preprocess = self.preprocess or usual_preprocess(self.part(spec), spec)
         if image_size is not None:
             preprocess = dataclasses.replace(preprocess, size=image_size)
         spec.check_size(preprocess.size)
@@ -99,7 +114,7 @@ class Opened:
         Raises:
             InputError: They name another number of classes.
         """
-        count, named = head_classes(self.tensors, spec), len(self.class_names)
+        count, named = head_classes(self.part(spec), spec), len(self.class_names)
         if count and named not in (0, count):
             raise InputError(
                 f"{self.source} names {named} classes, but its head has {count}"
@@ -121,7 +136,7 @@ def open_weights(found: Found) -> Opened:
     stated = fetch(found)
     if found.is_run:
         return _open_run(found, stated)
-    contents = read_tensors(stated.path)
+    contents = read_tensors(stated.path, found.key)
     notes = contents.metadata if MARK in contents.metadata else {}
     preprocess, class_names, task = _described(notes, found.name)
     return Opened(
@@ -133,6 +148,7 @@ def open_weights(found: Found) -> Opened:
         class_names=class_names or stated.class_names,
         task=task,
         about=stated.about,
+        entry=contents.entry if len(contents.entries) > 1 else "",
     )
 
 

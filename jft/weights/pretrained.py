@@ -202,12 +202,13 @@ def _fill(
     """Return all variables: the checkpoint's, and initial values for the others."""
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
+    part = opened.part(spec)
     loaded: dict[str, np.ndarray] = {}
     ignored: tuple[str, ...] = ()
     if opened.tensors:
         try:
             loaded, ignored = assign(
-                shapes, opened.tensors, opened.source, spec, new_head=new_head
+                shapes, part, opened.source, spec, new_head=new_head
             )
         except InputError as error:
             stated = opened.model.name if opened.model else spec.name
@@ -221,7 +222,9 @@ def _fill(
         sha256=opened.sha256,
         loaded=tuple(sorted(loaded)),
         reinitialised=tuple(new),
-        ignored=ignored,
+        ignored=(*ignored, *part.outside),
+        entry=opened.entry,
+        prefix=part.prefix,
     )
     values = jax.device_put(loaded) | _initial(model, image, new, seed)
     flat = {name: values[name] for name in shapes}

@@ -19,7 +19,8 @@ from jft.weights import find as find_module
 from jft.weights import published, transfer
 from jft.weights.description import Description
 from jft.weights.download import Link
-from jft.weights.find import Found, fetch, find_weights
+from jft.weights.fetch import fetch
+from jft.weights.find import Found, find_weights
 from jft.weights.published import Published, read_table
 from jft.weights.repository import WEIGHT_FILES, Repository
 
@@ -514,7 +515,8 @@ class TestRepositories:
     def test_the_environment_is_honoured(self, host: Host, tmp_path: Path):
         host.add_repository("some/net", {"model.safetensors": DATA})
         code = (
-            "from jft.weights.find import *\n"
+            "from jft.weights.fetch import fetch\n"
+            "from jft.weights.find import find_weights\n"
             "print(fetch(find_weights('hf:some/net')).path)"
         )
         command = [sys.executable, "-c", code]

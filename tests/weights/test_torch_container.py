@@ -5,7 +5,7 @@ import struct
 import sys
 import types
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,6 +220,60 @@ def test_a_state_dict_is_found_inside_a_checkpoint(
     np.testing.assert_array_equal(found["a.weight"], WEIGHT)
 
 
+AVERAGE = {"a.weight": tensor(WEIGHT + 1, "2"), "a.bias": tensor(WEIGHT[0] + 1, "3")}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "entry"),
+    [
+        (lambda raw, ema: {"state_dict": raw, "state_dict_ema": ema}, "state_dict_ema"),
+        (lambda raw, ema: {"model": raw, "model_ema": ema, "epoch": 3}, "model_ema"),
+        (lambda raw, ema: {"weights": raw, "weights_ema": ema}, "weights_ema"),
+        (lambda raw, ema: {"params": raw, "params_ema": ema}, "params_ema"),
+        (lambda raw, ema: {"model": raw, "ema": {"module": ema, "n": 1}}, "ema.module"),
+        (lambda raw, ema: {"student": raw, "teacher": ema}, "teacher"),
+        (lambda raw, ema: {"checkpoint": {"state_dict": ema}}, "checkpoint.state_dict"),
+        (lambda raw, ema: {"model": {"net": {"backbone": ema}}}, "model.net.backbone"),
+        (lambda raw, ema: {"state_dict_ema": None, "state_dict": ema}, "state_dict"),
+    ],
+)
+def test_averages_go_before_raw_weights_as_in_timm(path: Path, wrap: Any, entry: str):
+    raw = {"a.weight": tensor(WEIGHT), "a.bias": tensor(WEIGHT[0], "1")}
+    path.write_bytes(zip_bytes(wrap(raw, AVERAGE)))
+    contents = read_tensors(path)
+    assert contents.entry == entry
+    np.testing.assert_array_equal(contents.tensors["a.weight"], WEIGHT + 1)
+    # By its whole name, and by the last part of it.
+    for key in (entry, entry.rpartition(".")[2]):
+        chosen = read_tensors(path, key)
+        assert chosen.entry == entry
+
+
+def test_any_entry_can_be_chosen_by_its_key(path: Path):
+    raw = {"a.weight": tensor(WEIGHT), "a.bias": tensor(WEIGHT[0], "1")}
+    path.write_bytes(zip_bytes({"model": raw, "model_ema": AVERAGE}))
+    contents = read_tensors(path, "model")
+    assert contents.entries == ("model", "model_ema")
+    np.testing.assert_array_equal(contents.tensors["a.weight"], WEIGHT)
+    with pytest.raises(InputError, match=r"no entry 'mdel'; did you mean 'model'"):
+        read_tensors(path, "mdel")
+
+
+def test_a_memo_of_many_dicts_is_walked_once(path: Path):
+    value: Any = {"w": tensor(WEIGHT)}
+    for _ in range(40):
+        value = {"a": value, "b": value}
+    with pytest.raises(InputError, match="holds no dict of tensors"):
+        read(path, zip_bytes(value))
+
+
+def test_values_of_known_kinds_beside_the_tensors_are_passed_over(path: Path):
+    model = {"a.weight": tensor(WEIGHT)}
+    notes = defaultdict(list, loss=[1.0])
+    value = {"state_dict": model, "paths": [Path("a/b")], "log": notes, "type": int}
+    assert list(read(path, zip_bytes(value))) == ["a.weight"]
+
+
 def test_metadata_on_the_ordered_dict_is_passed_over(path: Path):
     model: Any = OrderedDict(weight=tensor(WEIGHT))
     model._metadata = OrderedDict({"": {"version": 1}})
@@ -252,8 +306,8 @@ def test_a_prefix_goes_only_if_every_name_has_it(
         ({"epoch": 3, "optimizer": OPTIMIZER}, "it has 'epoch', 'optimizer'"),
         ({}, "it has nothing"),
         (
-            {"ema": {"w": tensor(WEIGHT)}, "net": {"w": tensor(WEIGHT)}},
-            "several state dicts ('ema', 'net')",
+            {"net": {"w": tensor(WEIGHT)}, "old": {"w": tensor(WEIGHT)}},
+            "several state dicts ('net', 'old'); choose one with FILE?key=net",
         ),
     ],
 )

@@ -5,7 +5,7 @@ the storages that the tensors had.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from jft.errors import InputError
 from jft.weights.lazy import Contents
 from jft.weights.ranges import FileRange
+from jft.weights.torch.entries import choose, state_dicts
 from jft.weights.torch.names import Entries, Storage, Tensor, whole
 from jft.weights.torch.pickle import unpickle
 from jft.weights.zip_archive import Member, ZipArchive
@@ -21,14 +22,15 @@ from jft.weights.zip_archive import Member, ZipArchive
 LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 """How the integer that opens a legacy file is pickled."""
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
-"""Where training scripts put the state dict, beside the optimizer and the epoch."""
-
 _LEGACY_PROTOCOL = 1001
 
 
-def read_zip(archive: ZipArchive) -> Contents:
+def read_zip(archive: ZipArchive, key: str = "") -> Contents:
     """Read the container that torch writes since 1.6.
+
+    Args:
+        archive: The file.
+        key: Which of several state dicts, as `choose` takes it.
 
     Raises:
         InputError: If it is not such a container, is damaged, or would run code.
@@ -38,18 +40,24 @@ def read_zip(archive: ZipArchive) -> Contents:
     if order in archive.members and bytes(_stored(archive, order)) != b"little":
         raise InputError("is big-endian; save it again on a little-endian machine")
     value = unpickle(bytes(_stored(archive, f"{root}/data.pkl"))).value
-    tensors = state_dict(value)
+    found = state_dicts(value)
+    entry = choose(found, key)
+    tensors = found[entry]
     storages: dict[str, memoryview] = {}
     for name, tensor in tensors.items():
         key = tensor.storage.key
         if key not in storages:
             member = f"{root}/data/{key}"
             storages[key] = _stored(archive, member, f", the data of {name!r},")
-    return _contents(tensors, storages)
+    return _contents(tensors, storages, entry, found)
 
 
-def read_legacy(file: FileRange) -> Contents:
+def read_legacy(file: FileRange, key: str = "") -> Contents:
     """Read the container that torch wrote before 1.6: pickles, then raw storages.
+
+    Args:
+        file: The file.
+        key: Which of several state dicts, as `choose` takes it.
 
     Raises:
         InputError: If it is damaged or would run code.
@@ -64,21 +72,27 @@ def read_legacy(file: FileRange) -> Contents:
         raise InputError("is big-endian; save it again on a little-endian machine")
     content = unpickle(data, system.end)
     keys = unpickle(data, content.end)
-    tensors = state_dict(content.value)
+    found = state_dicts(content.value)
+    entry = choose(found, key)
+    tensors = found[entry]
     owners = {tensor.storage.key: name for name, tensor in tensors.items()}
     raw = _legacy_storages(data, keys.end, keys.value, content.storages, owners)
     for name, tensor in tensors.items():
         if tensor.storage.key not in raw:
             raise InputError(f"has no data for tensor {name!r:.200}")
-    return _contents(tensors, raw)
+    return _contents(tensors, raw, entry, found)
 
 
 def _contents(
-    tensors: Mapping[str, Tensor], storages: Mapping[str, memoryview]
+    tensors: Mapping[str, Tensor],
+    storages: Mapping[str, memoryview],
+    entry: str,
+    entries: Iterable[str],
 ) -> Contents:
     arrays = {n: _array(n, t, storages[t.storage.key]) for n, t in tensors.items()}
     # The views are made at once, so that a bad one is refused before any is used.
-    return Contents({name: partial(np.asarray, a) for name, a in arrays.items()}, {})
+    readers = {name: partial(np.asarray, array) for name, array in arrays.items()}
+    return Contents(readers, {}, entry=entry, entries=tuple(entries))
 
 
 def _zip_root(members: Mapping[str, Member]) -> str:
@@ -124,48 +138,6 @@ def _legacy_storages(
     return raw
 
 
-def state_dict(value: Any) -> dict[str, Tensor]:
-    """Return the tensors of a state dict, or of the one inside a checkpoint.
-
-    A dict under one of `WRAPPERS` goes first; else the dict with most tensors, out of
-    the object itself and the dicts directly in it.
-
-    Raises:
-        InputError: If there is no such dict, or no single one.
-    """
-    if not isinstance(value, Entries):
-        raise InputError(
-            f"holds a {_kind(value)}; a dict of tensors (a state dict) is needed"
-        )
-    # A memo lets a small file name one dict any number of times: look at it once.
-    unique = {id(item): item for item in value.values()}
-    tensors = {key: _tensors(item) for key, item in unique.items()}
-    inner = {n: tensors[id(item)] for n, item in value.items() if tensors[id(item)]}
-    for name in WRAPPERS:
-        if name in inner:
-            return inner[name]
-    found = {"": _tensors(value), **inner}
-    most = max(map(len, found.values()))
-    names = sorted(name for name in found if len(found[name]) == most)
-    if not most:
-        shown = ", ".join(f"{name!r:.40}" for name in sorted(value)[:8]) or "nothing"
-        raise InputError(f"holds no dict of tensors; at its top it has {shown}")
-    if len(names) > 1:
-        shown = ", ".join(f"{name!r:.40}" for name in names[:8])
-        raise InputError(f"holds several state dicts ({shown}); save the one you want")
-    return found[names[0]]
-
-
-def _tensors(value: Any) -> dict[str, Tensor]:
-    if not isinstance(value, Entries):
-        return {}
-    return {name: leaf for name, leaf in value.items() if isinstance(leaf, Tensor)}
-
-
-def _kind(value: Any) -> str:
-    return "tensor" if isinstance(value, Tensor) else type(value).__name__
-
-
 def _array(name: str, tensor: Tensor, raw: memoryview) -> np.ndarray:
     """View a tensor's elements in its storage's bytes, every index inside them.
 
@@ -202,7 +174,8 @@ def _wholes(values: Any) -> tuple[int, ...]:
 
 def _listed(values: Any) -> tuple[Any, ...]:
     if type(values) not in (tuple, list):
-        raise InputError(f"a list was expected where it has a {_kind(values)}")
+        kind = type(values).__name__
+        raise InputError(f"a list was expected where it has a {kind}")
     return tuple(values)
 
 

@@ -12,8 +12,19 @@ import numpy as np
 
 from jft.errors import InputError
 
-UNREAD = object()
-"""Stands for a value that is accepted but cannot be part of a tensor."""
+
+class _Unread:
+    """A value that is accepted but cannot be part of a tensor; it keeps nothing."""
+
+    def store(self, items: list[Any]) -> None:
+        """Pass over what a dict would take."""
+
+    def extend(self, items: list[Any]) -> None:
+        """Pass over what a list would take."""
+
+
+UNREAD = _Unread()
+"""Stands for every such value."""
 
 
 class Storage(NamedTuple):
@@ -170,13 +181,19 @@ _DTYPES = {
     "bool": ("BoolStorage", np.bool_),
 }
 
+_KINDS = ("bool", "dict", "float", "int", "list", "long", "set", "str", "tuple")
 # Values beside the tensors: the script's `args`, a NumPy accuracy, the milestones of
 # a learning-rate schedule (a Counter).
 _BESIDE = (
     "argparse.Namespace",
     "collections.Counter",
-    "__builtin__.set",
-    "builtins.set",
+    "collections.defaultdict",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    *(f"{module}.{kind}" for module in ("builtins", "__builtin__") for kind in _KINDS),
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
     "numpy.dtype",
