@@ -168,7 +168,7 @@ def weights_line(setup: Setup) -> str:
     if not report.loaded:
         frozen = any(count.frozen for count in setup.phases[0].counts)
         return "random" + (", also in the part that stays frozen" if frozen else "")
-    text = f"{report.source}, {len(report.loaded)} tensors loaded"
+    text = str(report)
     if report.reinitialised:
         text += f"; a new head for {outputs_line(setup.splits)}"
     return text
