@@ -30,8 +30,7 @@ class Description:
     """What a publisher states of weights; empty or None where it does not.
 
     Attributes:
-        path: The file on this machine, or the index of several beside it; of a run, its
-            folder.
+        path: The file on this machine, or the index of several; of a run, its folder.
         model: The network, one of `jft.models.MODELS`.
         preprocess: What it expects of images.
         class_names: What the outputs of its head mean.
@@ -105,7 +104,7 @@ def _describe(config: Mapping[str, Any]) -> Description:
 
 
 def _describe_timm(config: Mapping[str, Any]) -> Description:
-    # Before 2023 timm wrote the fields of pretrained_cfg beside the others.
+    # Before 2023 timm wrote the fields of pretrained_cfg next to the others.
     cfg: Mapping[str, Any] = config.get("pretrained_cfg") or config
     for name, usual in (("global_pool", "avg"), ("model_args", {})):
         if (value := config.get(name) or usual) != usual:
@@ -187,7 +186,7 @@ def _crop(pixels: Mapping[str, Any]) -> tuple[float, float]:
 
 def _class_names(id2label: Mapping[str, Any]) -> tuple[str, ...]:
     names = tuple(str(id2label[str(i)]) for i in range(len(id2label)))
-    # What transformers writes where nobody gave names.
+    # What transformers writes without names.
     made_up = tuple(f"LABEL_{i}" for i in range(len(names)))
     return () if names == made_up else names
 

@@ -1,10 +1,10 @@
 """The cache of downloaded files: each is fetched once, checked, and kept.
 
 The cache is `$JFT_CACHE`, else `$XDG_CACHE_HOME/jft`, else `~/.cache/jft`. In it,
-`weights/HOST/PATH` is the file of `https://HOST/PATH`, and beside it `NAME.sha256` (or
+`weights/HOST/PATH` is the file of `https://HOST/PATH`, and next to it `NAME.sha256` (or
 `.md5`) records what it was when it was checked, in the format of `sha256sum`. A file of
-the recorded size that nobody has written since is not hashed again. HF_HUB_OFFLINE=1
-uses what is there and connects to nobody.
+the recorded size that has not been written since is not hashed again. HF_HUB_OFFLINE=1
+uses what is there and makes no connection.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ class Link:
     Attributes:
         url: Its https address.
         digest: `sha256:HEX`, of which the first 8 digits are enough, `md5:HEX`, or
-            empty where nobody has published one: then the file is recorded when it is
+            empty without a published one: then the file is recorded when it is
             fetched first, and checked against that from then on.
 
     Raises:
@@ -55,7 +55,7 @@ class Link:
 
     @property
     def cached(self) -> Path:
-        """Where the file lies, or will lie, on this machine."""
+        """The path of the file on this machine."""
         parts = urlsplit(self.url)
         return cache_folder().joinpath("weights", parts.netloc, parts.path[1:])
 
@@ -103,7 +103,7 @@ def _fetch(link: Link) -> None:
 
 
 def _download(link: Link) -> None:
-    """Fetch a file beside its place, and put it there if its digest is right."""
+    """Fetch a file to a temporary name, and move it if its digest is right."""
     from jft.weights import transfer
 
     part = Path(f"{link.cached}.part")

@@ -17,7 +17,7 @@ from jft.weights.names import layouts
 from jft.weights.torch.save import write_torch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz", ".h5")
-"""The files that can be written: beside one, torch.save's, NumPy's and Keras's."""
+"""The files that can be written: for one file: torch.save's, NumPy's and Keras's."""
 
 
 def find_layout(name: str, spec: ModelSpec) -> Layout:

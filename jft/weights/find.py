@@ -68,7 +68,7 @@ class Found:
 
     @property
     def model(self) -> ModelConfig | None:
-        """The network they are for; None if their name does not tell."""
+        """The network they are for; None if their name does not determine it."""
         if self.published:
             return ModelConfig(name=self.published.model)
         return ModelConfig(name=BUNDLED[self.name][0]) if self.name in BUNDLED else None
@@ -106,7 +106,7 @@ def find_weights(weights: str | os.PathLike[str], model: str | None = None) -> F
     scheme, colon, rest = weights.partition(":")
     if colon and scheme in _SCHEMES:
         return _SCHEMES[scheme](weights, rest)
-    # os.path, which takes any text, be it too long for a path or `~nobody`.
+    # os.path, which takes any text, even one too long for a path or `~nobody`.
     if os.path.exists(os.path.expanduser(weights)):
         return _on_disk(weights, Path(weights).expanduser())
     name, question, key = weights.partition("?key=")

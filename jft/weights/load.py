@@ -1,4 +1,4 @@
-"""Put a checkpoint's tensors into our variables; nothing stays random unnoticed."""
+"""Put a checkpoint's tensors into our variables; no variable stays random unnoticed."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from jft.weights.ranges import own_pages
 from jft.weights.torch.entries import AVERAGED
 
 MAX_LINES = 30
-READERS = 2  # a tensor is in memory twice while its reader lays it out anew
+READERS = 2  # a tensor is in memory twice while its reader converts it
 _LINE = 64  # bytes of a cache line
 
 
@@ -72,7 +72,7 @@ def head_classes(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> int | No
 
 
 def usual_preprocess(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Preprocess:
-    """Return what weights expect of images that do not say it themselves.
+    """Return what weights expect of images that do not state it.
 
     One network has two answers: Keras trained its VGGs on other pixels than
     torchvision did.

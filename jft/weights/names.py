@@ -1,4 +1,4 @@
-"""Where our variables stand in the checkpoints of other libraries, family by family.
+"""The names of our variables in the checkpoints of other libraries, family by family.
 
 One table, `layouts`, is used in both directions: loading asks for the tensor that
 belongs to each of our variables, export writes it under that name.

@@ -71,7 +71,7 @@ class Pretrained:
         return self._run(images, "head")
 
     def features(self, images: Any, stop: str) -> jax.Array:
-        """Return the features [B, H', W', C'] float32 behind a stage.
+        """Return the features [B, H', W', C'] float32 after a stage.
 
         Args:
             images: As for `__call__`.

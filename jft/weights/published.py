@@ -1,4 +1,4 @@
-"""Weights that somebody has published: the table that comes with jft."""
+"""Weights that a publisher provides: the table that comes with jft."""
 
 import csv
 import functools
@@ -23,7 +23,7 @@ _VOC = (
     *("person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 
-# Which weights a network starts from unless told otherwise; the first that exist.
+# Which weights a network starts from by default; the first that exist.
 _DEFAULTS = (
     r"torchvision:\w+/\w+_V\d+",
     r"keras:\w+",
@@ -34,7 +34,7 @@ _DEFAULTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Weights that somebody has published.
+    """Weights that a publisher provides.
 
     Attributes:
         name: What `--weights` calls them, `torchvision:resnet50/IMAGENET1K_V2`.

@@ -73,7 +73,7 @@ def weights_in(path: Path) -> Path:
 
     Raises:
         InputError: There is none, or an index names a file that is missing, or that
-            lies elsewhere.
+            is elsewhere.
     """
     if path.is_dir():
         found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
@@ -91,7 +91,7 @@ def weights_in(path: Path) -> Path:
 
 
 def described_beside(path: Path) -> Description:
-    """Return what the config in a folder of weights, or beside its file, states."""
+    """Return what the config in a folder of weights, or next to its file, states."""
     if path.is_dir():
         return read_description(path)
     if path.name in WEIGHT_FILES or path.name.endswith(INDEX):
@@ -102,7 +102,7 @@ def described_beside(path: Path) -> Description:
 def fetch_repository(
     repository: Repository, *, described: bool = False
 ) -> tuple[Path, Description]:
-    """Return the file or index of a repository's weights, and what it says of them.
+    """Return the file or index of a repository's weights, and its description.
 
     Args:
         repository: Which one. Its files are taken from the hub's cache if they are
@@ -133,7 +133,7 @@ def fetch_repository(
 
 
 def _shards(index: Path) -> list[str]:
-    """Return the names of the files that an index lists, all beside it.
+    """Return the names of the files that an index lists, all next to it.
 
     None for another file, which has its tensors in itself.
     """

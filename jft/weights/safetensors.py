@@ -1,4 +1,4 @@
-"""Reads safetensors: a JSON header with each tensor's place, then the bytes.
+"""Reads safetensors: a JSON header with each tensor's offsets, then the bytes.
 
 The format: https://huggingface.co/docs/safetensors. The header is checked here and the
 tensors are read one by one, because the library maps the file, and a mapped file that
@@ -102,10 +102,10 @@ def _entry(name: str, value: Any) -> _Entry:
 
 def _wholes(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(cast(list[Any], value)) > MOST_DIMENSIONS:
-        raise InputError(f"has a shape or place that is no list: {value!a:.40}")
+        raise InputError(f"has a shape or offsets that are no list: {value!a:.40}")
     for item in cast(list[Any], value):
         if type(item) is not int or not 0 <= item < 2**63:
-            raise InputError(f"has {item!a:.40} in its shape or place")
+            raise InputError(f"has {item!a:.40} in its shape or offsets")
     return tuple(value)
 
 

@@ -1,7 +1,7 @@
 """Reads checkpoints in several files, which an index file lists.
 
 transformers writes them: `model.safetensors.index.json` maps each tensor to the file
-beside it that holds it, `pytorch_model.bin.index.json` likewise.
+next to it that has it, `pytorch_model.bin.index.json` likewise.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,21 +30,21 @@ def read_shards(
 
     Args:
         index: The index file.
-        read: Reads a file beside it, by its plain name.
+        read: Reads a file next to it, by its plain name.
 
     Raises:
         InputError: If the index is damaged or leads out of its folder, or a file has
-            not just the tensors that the index says.
+            not just the tensors that the index lists.
     """
     check_length(index.size, "its JSON")
-    places = _places(parse_json(index.read(0, index.size), "its JSON"))
-    names = sorted(set(places.values()))
+    files = _weight_map(parse_json(index.read(0, index.size), "its JSON"))
+    names = sorted(set(files.values()))
     if len(names) > _MOST_SHARDS:
         raise InputError(f"lists {len(names)} files, at most {_MOST_SHARDS} are read")
     shards: Shards = {}
     for name in names:
         shards[name] = read(name)
-        listed = {tensor for tensor, place in places.items() if place == name}
+        listed = {tensor for tensor, file in files.items() if file == name}
         _check_same(name, listed, shards[name][1].readers)
     return shards
 
@@ -57,24 +57,24 @@ def merged(shards: Shards) -> Contents:
     return Contents(dict(sorted(readers.items())), notes)
 
 
-def _places(index: Mapping[str, Any]) -> dict[str, str]:
-    places = index.get("weight_map")
-    if not isinstance(places, dict) or not places:
+def _weight_map(index: Mapping[str, Any]) -> dict[str, str]:
+    files = index.get("weight_map")
+    if not isinstance(files, dict) or not files:
         raise InputError("is not the index of a checkpoint: it has no weight_map")
-    for name in cast(dict[str, Any], places).values():
-        # Also what is no plain name on another system, or for another reader.
+    for name in cast(dict[str, Any], files).values():
+        # Names that another system or reader would not take as plain are refused too.
         plain = isinstance(name, str) and name != ".." and Path(name).name == name != ""
         if not plain or set(name) & set("\\:\0") or name.endswith(INDEX_SUFFIX):
             raise InputError(
-                f"lists {name!a:.80}, which is not the plain name of a file beside it"
+                f"lists {name!a:.80}, which is not the plain name of a file next to it"
             )
-    return cast(dict[str, str], places)
+    return cast(dict[str, str], files)
 
 
-def _check_same(shard: str, listed: set[str], held: Mapping[str, Any]) -> None:
+def _check_same(shard: str, listed: set[str], present: Mapping[str, Any]) -> None:
     for problem, names in (
-        ("places there, but it is missing", listed - set(held)),
-        ("does not place there", set(held) - listed),
+        ("assigns to it, but it is missing", listed - set(present)),
+        ("does not assign to it", set(present) - listed),
     ):
         if names:
             raise InputError(

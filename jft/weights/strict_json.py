@@ -1,4 +1,4 @@
-"""JSON out of files that nobody vouches for: small, shallow, and with unique keys."""
+"""JSON out of files from untrusted sources: small, shallow, and with unique keys."""
 
 import json
 from collections import Counter

@@ -58,7 +58,7 @@ def transfer(url: str, part: Path, *, checked: bool) -> None:
     """Write the whole file at an address to `part`.
 
     What `part` holds already is kept if the server says, by its ETag, that the file is
-    still the same; the tag lies beside it in `PART.etag`.
+    still the same; the tag is next to it in `PART.etag`.
 
     Args:
         url: The published https address, before any mirror.
@@ -211,7 +211,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: Any, code: int, msg: str,
         headers: Any, newurl: str,
     ) -> urllib.request.Request | None:  # fmt: skip
-        """Return the request to make in place of `req`."""
+        """Return the request to make instead of `req`."""
         downgrade = req.type == "https" and not newurl.startswith("https:")
         if downgrade or not _safe(newurl, self._checked):
             fp.close()
@@ -238,7 +238,7 @@ def _continues(
 def _total(
     url: str, response: http.client.HTTPResponse, start: int, checked: bool
 ) -> int | None:
-    """Return the whole file's size in bytes; None if the server does not say."""
+    """Return the whole file's size in bytes; None if the server does not state it."""
     if response.headers.get_content_type() == "text/html":
         raise InputError(f"{url} answers with a web page, not with a file")
     if response.headers.get("Content-Encoding", "identity") != "identity":

@@ -117,12 +117,12 @@ def _directory_place(file: FileRange) -> tuple[int, int]:
     """Find the directory through the record that ends the archive."""
     tail_start = max(0, file.size - _END.size - 0xFFFF)
     tail = file.read(tail_start, file.size - tail_start)
-    place = tail.rfind(b"PK\5\6")
-    if place < 0 or len(tail) - place < _END.size:
+    offset = tail.rfind(b"PK\5\6")
+    if offset < 0 or len(tail) - offset < _END.size:
         raise InputError(_DAMAGED)
-    *_, size, start, comment = _END.unpack_from(tail, place)
-    end = tail_start + place
-    if comment != len(tail) - place - _END.size:
+    *_, size, start, comment = _END.unpack_from(tail, offset)
+    end = tail_start + offset
+    if comment != len(tail) - offset - _END.size:
         raise InputError(_DAMAGED)
     size, start, end = _directory_place_64(file, end) or (size, start, end)
     # Nothing may precede the archive, or stand between directory and end.
@@ -204,7 +204,7 @@ def _wide(size: int, packed: int, header: int, extra: bytes) -> list[int]:
 
 
 def _packed(file: FileRange, members: Mapping[str, Member]) -> dict[str, FileRange]:
-    """Find the bytes of each member, behind its own header; none may overlap."""
+    """Find the bytes of each member, after its own header; none may overlap."""
     found: dict[str, FileRange] = {}
     spans: list[tuple[int, int]] = []
     for name, member in members.items():

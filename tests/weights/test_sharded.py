@@ -75,12 +75,12 @@ def test_shards_may_be_links_as_in_a_hub_cache(tmp_path: Path):
         ({"a": INDEX}, "is not the plain name"),
         ({"a": None}, "lists None, which is not the plain name"),
         (PLACES | {"d": "none.safetensors"}, "'none.safetensors': no such file"),
-        (PLACES | {"d": "x-2.safetensors"}, "'d', which the index places there"),
+        (PLACES | {"d": "x-2.safetensors"}, "'d', which the index assigns to it"),
         (
             PLACES | {"c": "x-2.safetensors"},
-            "'c', which the index does not place there",
+            "'c', which the index does not assign to it",
         ),
-        ({"a": "x-1.safetensors"}, "'c', which the index does not place there"),
+        ({"a": "x-1.safetensors"}, "'c', which the index does not assign to it"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(tmp_path: Path, places, culprit: str):

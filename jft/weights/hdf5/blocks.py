@@ -16,7 +16,7 @@ OTHER = "is an HDF5 file of another kind than Keras writes"
 """What may be wrong with a file, for messages."""
 
 DATASPACE, DATATYPE, LAYOUT = 0x01, 0x03, 0x08
-"""Kinds of messages: the shape, type and place of an array."""
+"""Kinds of messages: the shape, type and offset of an array."""
 
 _CONTINUATION, _SHARED = 0x10, 2
 # Keras's ResNet-50 has 3000 blocks, of 0.6 MB together.
@@ -28,13 +28,13 @@ class Message(NamedTuple):
     """A part of an object's header.
 
     Attributes:
-        kind: What it says: a shape, a type, an attribute.
-        place: Where in the file its body begins.
+        kind: Shape, type or attribute.
+        offset: Offset of its body in the file, in bytes.
         body: Its bytes.
     """
 
     kind: int
-    place: int
+    offset: int
     body: bytes
 
 
@@ -141,10 +141,10 @@ def links(blocks: Blocks, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         InputError: If the group is damaged, or has a link that is no object.
         struct.error: If it is cut short.
     """
-    magic, size, _, place = struct.unpack("<4s4x3Q", blocks.first(heap, 32))
+    magic, size, _, offset = struct.unpack("<4s4x3Q", blocks.first(heap, 32))
     if magic != b"HEAP":
         raise InputError(DAMAGED)
-    names = blocks.first(place, size)
+    names = blocks.first(offset, size)
     for leaf in _leaves(blocks, tree):
         magic, count = struct.unpack("<4s2xH", blocks.first(leaf, 8))
         if magic != b"SNOD":

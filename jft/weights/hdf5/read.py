@@ -27,11 +27,11 @@ from jft.weights.hdf5.blocks import (
     links,
     messages,
 )
-from jft.weights.hdf5.types import OPAQUE, dtype_of, shape_of, text_place
+from jft.weights.hdf5.types import OPAQUE, dtype_of, shape_of, text_offset
 from jft.weights.ranges import FileRange, byte_size
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-"""How every HDF5 file begins."""
+"""The first bytes of every HDF5 file."""
 
 _NOWHERE = 2**64 - 1
 _MOST_OBJECTS, _LONGEST_PATH = 20_000, 1000
@@ -68,7 +68,7 @@ class Hdf5Object:
         self.is_dataset = any(m.kind == LAYOUT for m in self._messages)
 
     def dataset(self) -> Dataset:
-        """Return its type, shape and place.
+        """Return its type, shape and offset.
 
         Raises:
             InputError: If it is compressed, outside the file, or of an odd type.
@@ -98,9 +98,9 @@ class Hdf5Object:
         try:
             for message in self._messages:
                 if message.kind == _ATTRIBUTE:
-                    place = text_place(message.body, name.encode())
-                    if place is not None:
-                        return self._blocks.text(*place)
+                    offset = text_offset(message.body, name.encode())
+                    if offset is not None:
+                        return self._blocks.text(*offset)
         except struct.error:
             raise InputError(f"{DAMAGED}: an attribute of {self.path!r:.200}") from None
         return None
@@ -129,18 +129,18 @@ class Hdf5Object:
         version, kind = struct.unpack_from("<2B", layout.body)
         if (version, kind) == (3, 0):
             (length,) = struct.unpack_from("<H", layout.body, 2)
-            place = layout.place + 4
+            offset = layout.offset + 4
         elif (version, kind) == (3, 1):
-            place, length = struct.unpack_from("<2Q", layout.body, 2)
+            offset, length = struct.unpack_from("<2Q", layout.body, 2)
         else:
             raise InputError("is not in one piece, unlike Keras's")
         if size == 0:
-            place = length = 0
-        if place == _NOWHERE:
+            offset = length = 0
+        if offset == _NOWHERE:
             raise InputError("has no data in the file")
         if length != size:
             raise InputError(f"has {length} bytes in the file and needs {size}")
-        return self._blocks.file.part(place, length)
+        return self._blocks.file.part(offset, length)
 
 
 def objects(file: FileRange, skip: Collection[str]) -> Iterator[Hdf5Object]:
@@ -171,7 +171,7 @@ def objects(file: FileRange, skip: Collection[str]) -> Iterator[Hdf5Object]:
 
 
 def _root(file: FileRange) -> int:
-    """Return the address of the root group, which the superblock says."""
+    """Return the address of the root group, from the superblock."""
     if file.size < 96:
         raise InputError(DAMAGED)
     head = file.read(0, 96)

@@ -1,4 +1,4 @@
-"""Decodes the HDF5 messages that say what an array or an attribute is."""
+"""Decodes the HDF5 messages that describe an array or an attribute."""
 
 import struct
 from typing import Any
@@ -13,8 +13,8 @@ OPAQUE = np.dtype("V2")
 
 _FIXED, _FLOAT, _OPAQUE, _VARIABLE = 0, 1, 5, 9
 _BIG_ENDIAN, _SIGNED, _TEXT = 1, 8, 1
-# Bits of: precision offset and size; exponent place and size; mantissa place and size;
-# exponent bias. They make a float of so many bytes that of IEEE 754.
+# Bits of: precision offset and size; exponent offset and size; mantissa offset and
+# size; exponent bias. They make a float of so many bytes that of IEEE 754.
 _IEEE = {
     2: (0, 16, 10, 5, 0, 10, 15),
     4: (0, 32, 23, 8, 0, 23, 127),
@@ -57,7 +57,7 @@ def shape_of(message: bytes) -> tuple[int, ...]:
     return struct.unpack_from(f"<{rank}Q", message, 8 if version == 1 else 4)
 
 
-def text_place(attribute: bytes, name: bytes) -> tuple[int, int] | None:
+def text_offset(attribute: bytes, name: bytes) -> tuple[int, int] | None:
     """Return where the text of an attribute is: a global heap, and an index in it.
 
     Args:

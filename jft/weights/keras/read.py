@@ -1,8 +1,8 @@
-"""Names what Keras saves: `.weights.h5`, `.keras`, and the `.h5` of old.
+"""Names what Keras saves: `.weights.h5`, `.keras`, and legacy `.h5`.
 
 A tensor has the name of its layer and its own. Old files have both, in
 `conv1_conv/conv1_conv/kernel:0`. Keras 3 counts the layers of a class and the tensors
-of a layer, `layers/conv2d_1/vars/0`, and notes the layer's name beside it (since 3.10)
+of a layer, `layers/conv2d_1/vars/0`, and notes the layer's name next to it (since 3.10)
 or in the `.keras` archive's configuration. Seen in what Keras 3.15 writes, and in the
 files of keras.applications.
 """
@@ -43,7 +43,7 @@ def read_keras(file: FileRange, names: Mapping[str, str] | None = None) -> Conte
 
     Returns:
         Tensors named `conv1_conv/kernel`; `conv1_conv/0` for Keras 3, or `conv2d_1/0`
-        if nothing says the layer's name.
+        if the layer's name is unknown.
 
     Raises:
         InputError: If the file is damaged, or two tensors have one name.

@@ -1,7 +1,7 @@
-"""Writes what Keras's `load_weights` reads: its `.weights.h5`, and the `.h5` of old.
+"""Writes what Keras's `load_weights` reads: its `.weights.h5`, and legacy `.h5`.
 
 Keras 3 looks for the tensors of a layer under the layer's class, with the number that
-it has among those of its class, and numbers them. In the `.h5` of old, which Keras 2
+it has among those of its class, and numbers them. In legacy `.h5`, which Keras 2
 reads too, it follows two lists of names. Seen in what Keras 3.15 writes. The other
 layers of a network, which have no tensors, are left out of both.
 """
@@ -65,7 +65,7 @@ def _write_numbered(file: Any, layers: Mapping[str, Mapping[str, np.ndarray]]) -
 
 
 def _write_named(file: Any, layers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    # A file that does not say so is of Keras 1, whose kernels Keras 2 turns around.
+    # A file without this is of Keras 1, whose kernels Keras 2 turns around.
     file.attrs["keras_version"] = np.bytes_("2")
     file.attrs["layer_names"] = np.array(list(layers), "S")
     for layer, leaves in layers.items():

@@ -128,7 +128,7 @@ def _legacy_storages(
             raise InputError("is damaged: it lists a storage that nothing uses")
         count = int.from_bytes(data[position : position + 8], "little")
         size = known[key].numel * known[key].dtype.itemsize
-        owner = owners.get(key, "a value beside the state dict")
+        owner = owners.get(key, "a value next to the state dict")
         if len(data) < position + 8 + size:
             raise InputError(f"is cut short in the data of {owner!r:.200}")
         if count != known[key].numel:
@@ -143,7 +143,7 @@ def _array(name: str, tensor: Tensor, raw: memoryview) -> np.ndarray:
 
     Args:
         name: For the messages.
-        tensor: What the pickle says; nothing in it is trusted.
+        tensor: From the pickle, untrusted.
         raw: The bytes of its storage in the container.
     """
     storage, item = tensor.storage, tensor.dtype.itemsize

@@ -64,7 +64,7 @@ class Tensor(NamedTuple):
 
 
 class Global(NamedTuple):
-    """A name in the pickle, and the function or dtype of ours that it stands for."""
+    """A name in the pickle, and the function or dtype of ours that it represents."""
 
     name: str
     value: "Meaning"
@@ -84,7 +84,7 @@ class Entries(dict[str, Any]):
 
 
 Meaning = Callable[..., Any] | np.dtype[Any]
-"""What a name in `GLOBALS` stands for."""
+"""The value of a name in `GLOBALS`."""
 
 
 def read_storage(
@@ -182,7 +182,7 @@ _DTYPES = {
 }
 
 _KINDS = ("bool", "dict", "float", "int", "list", "long", "set", "str", "tuple")
-# Values beside the tensors: the script's `args`, a NumPy accuracy, the milestones of
+# Values next to the tensors: the script's `args`, a NumPy accuracy, the milestones of
 # a learning-rate schedule (a Counter).
 _BESIDE = (
     "argparse.Namespace",

@@ -4,7 +4,7 @@ Python's `Unpickler` stays unsafe behind an allow-list of names: one opcode make
 fill gigabytes of memo, a deeply nested key overflows the C stack, and BUILD sets
 attributes on whatever a name maps to. Here `pickletools` decodes the opcodes and a
 small machine applies them to a closed set of values: scalars, lists, tuples, dicts
-with string keys, `Storage`, `Tensor`, and names that stand for our own functions.
+with string keys, `Storage`, `Tensor`, and names of our own functions.
 """
 
 import io

@@ -57,10 +57,16 @@ def _pickle(tensors: Mapping[str, np.ndarray]) -> bytes:
 def _tensor(key: int, array: np.ndarray) -> bytes:
     """Return the call that rebuilds a tensor around the storage of that key."""
     kind = f"ctorch\n{STORAGES[array.dtype.name]}\n".encode()
-    place = (_text("storage"), kind, _text(str(key)), _text("cpu"), _whole(array.size))
+    storage = (
+        _text("storage"),
+        kind,
+        _text(str(key)),
+        _text("cpu"),
+        _whole(array.size),
+    )
     strides = tuple(stride // array.itemsize for stride in array.strides)
     arguments = (
-        _tuple(*place) + b"Q",
+        _tuple(*storage) + b"Q",
         _whole(0),
         _tuple(*map(_whole, array.shape)),
         _tuple(*map(_whole, strides)),
