@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from jft.config import TaskConfig as TaskConfig
     from jft.config import TrainConfig as TrainConfig
     from jft.errors import InputError as InputError
+    from jft.freeze.rules import FreezeSpec as FreezeSpec
+    from jft.optim.chain import make_optimizer as make_optimizer
     from jft.predict.predictor import Predictor as Predictor
+    from jft.run import Run as Run
+    from jft.runs.saved import ModelCard as ModelCard
+    from jft.runs.saved import save_model as save_model
+    from jft.step import StepSpec as StepSpec
+    from jft.step import TrainState as TrainState
+    from jft.step import make_train_step as make_train_step
+    from jft.tasks import Task as Task
     from jft.train.callbacks import Callback as Callback
+    from jft.train.early_stopping import EarlyStopping as EarlyStopping
     from jft.train.loop import fit as fit
+    from jft.train.printer import Printer as Printer
     from jft.train.result import Result as Result
     from jft.weights.pretrained import Pretrained as Pretrained
     from jft.weights.pretrained import load_pretrained as load_pretrained
@@ -25,35 +36,57 @@ if TYPE_CHECKING:
 _HOMES = {
     "AugmentConfig": "jft.config",
     "Callback": "jft.train.callbacks",
+    "EarlyStopping": "jft.train.early_stopping",
+    "FreezeSpec": "jft.freeze.rules",
     "InputError": "jft.errors",
+    "ModelCard": "jft.runs.saved",
     "ModelConfig": "jft.config",
     "OptimConfig": "jft.config",
     "Predictor": "jft.predict.predictor",
     "Pretrained": "jft.weights.pretrained",
+    "Printer": "jft.train.printer",
     "Result": "jft.train.result",
+    "Run": "jft.run",
+    "StepSpec": "jft.step",
+    "Task": "jft.tasks",
     "TaskConfig": "jft.config",
     "TrainConfig": "jft.config",
+    "TrainState": "jft.step",
     "fit": "jft.train.loop",
     "list_models": "jft.weights.published",
     "list_weights": "jft.weights.published",
     "load_pretrained": "jft.weights.pretrained",
+    "make_optimizer": "jft.optim.chain",
+    "make_train_step": "jft.step",
+    "save_model": "jft.runs.saved",
 }
 
 __all__ = [
     "AugmentConfig",
     "Callback",
+    "EarlyStopping",
+    "FreezeSpec",
     "InputError",
+    "ModelCard",
     "ModelConfig",
     "OptimConfig",
     "Predictor",
     "Pretrained",
+    "Printer",
     "Result",
+    "Run",
+    "StepSpec",
+    "Task",
     "TaskConfig",
     "TrainConfig",
+    "TrainState",
     "fit",
     "list_models",
     "list_weights",
     "load_pretrained",
+    "make_optimizer",
+    "make_train_step",
+    "save_model",
 ]
 __version__ = "0.1.0"
 

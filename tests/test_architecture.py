@@ -47,7 +47,11 @@ FLOORS: tuple[dict[str, str], ...] = (
         "export": "a model as another library's file",
         "convert": "weights of one library as another's",
     },
-    {"__init__": "the public names", "__main__": "python -m jft: all commands"},
+    {
+        "run": "jft.Run: a run by its folder",
+        "__init__": "the public names",
+        "__main__": "python -m jft: all commands",
+    },
 )
 # Within a floor these may import each other, in this direction.
 SIDEWAYS = {
@@ -55,6 +59,7 @@ SIDEWAYS = {
     ("tree", "errors"),
     ("console", "config"),
     ("convert", "export"),
+    ("__init__", "run"),
 }
 
 

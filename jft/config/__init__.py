@@ -3,6 +3,7 @@
 from jft.config.check import batch_parts as batch_parts
 from jft.config.check import check as check
 from jft.config.check import check_batch as check_batch
+from jft.config.check import coerced as coerced
 from jft.config.compare import LOGISTICS as LOGISTICS
 from jft.config.compare import difference as difference
 from jft.config.compare import fingerprint as fingerprint

@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args, get_origin
 
-from jft.config.compare import flat
+from jft.config.compare import flat, from_dict
 from jft.config.schema import TrainConfig
 from jft.errors import InputError, nearest
 
@@ -67,6 +68,33 @@ def batch_parts(config: TrainConfig) -> dict[str, int]:
     }
 
 
+def coerced(config: Any) -> TrainConfig:
+    """Return a configuration whose values have the types that are written there.
+
+    Paths become text, and mappings become groups of settings.
+
+    Raises:
+        InputError: Something else is no value of its setting, or no configuration.
+    """
+    if isinstance(config, Mapping):
+        return coerced(from_dict(cast(Mapping[str, Any], config)))
+    if not isinstance(config, TrainConfig):
+        raise InputError(
+            f"the configuration must be a jft.TrainConfig, got {type(config).__name__}"
+        )
+    values: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        if isinstance(value, os.PathLike):
+            values[name] = os.fspath(cast(os.PathLike[str], value))
+        elif isinstance(value, Mapping):
+            values[name] = getattr(from_dict({name: value}), name)
+    config = dataclasses.replace(config, **values)
+    mistyped = _mistyped(config)
+    if mistyped:
+        raise InputError("\n".join(mistyped))
+    return config
+
+
 def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     """Return for each number whether it is in its range, and that range in words."""
     width, size = config.model.width, config.image_size
@@ -81,6 +109,8 @@ def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
         "seed": (0 <= config.seed < 2**32, "in [0, 2**32)"),
         "workers": (config.workers >= 0, "at least 0"),
         "checkpoint_every": (config.checkpoint_every >= 0, "at least 0"),
+        "early_stop": (config.early_stop >= 0, "at least 0"),
+        "early_stop_min_delta": _from_zero(config.early_stop_min_delta),
         "task.focal_gamma": _from_zero(gamma),
         "model.width": (width is None or width >= 1, "at least 1"),
         **_augment_bounds(config),

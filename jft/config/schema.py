@@ -226,6 +226,12 @@ class TrainConfig:
             default they are kept in memory, if they fit.
         checkpoint_every: Steps between checkpoints within an epoch. 0 saves only at
             the end of each epoch.
+        early_stop: End the run after this many epochs without improvement on the test
+            images, and keep the best epoch. 0 trains all epochs. With --phases only
+            the epochs of the last phase count.
+        early_stop_metric: Metric that must improve. auto is the score of the task:
+            accuracy, mAP, mIoU or r2. loss, mae, rmse and mse are better the lower.
+        early_stop_min_delta: By how much it must improve.
     """
 
     data: str = "digits"
@@ -252,3 +258,6 @@ class TrainConfig:
     workers: int = 0
     cache: str | None = None
     checkpoint_every: int = 0
+    early_stop: int = 0
+    early_stop_metric: str = "auto"
+    early_stop_min_delta: float = 0.0

@@ -18,6 +18,8 @@ from jft.data.values import TASKS, Values
 from jft.errors import InputError
 from jft.types import VOID
 
+OBJECTS = "objects"  # what `TrainConfig.data` is when the data comes from Python
+
 
 @dataclass(frozen=True, eq=False)
 class Masks:

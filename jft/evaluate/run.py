@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from jft import config as configs
 from jft.augment import check_views
+from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import get_devices, tune_cpu
 from jft.errors import InputError
@@ -24,7 +25,7 @@ from jft.types import VOID
 
 def evaluate_run(
     run: str | os.PathLike[str],
-    data: str | None = None,
+    data: Any = None,
     *,
     which: Literal["final", "best"] = "final",
     views: str = "none",
@@ -37,9 +38,10 @@ def evaluate_run(
 
     Args:
         run: The run's folder.
-        data: As in `TrainConfig`; its test images are used. None is the data of the
-            run. The task must be that of the run, and the names among the run's names,
-            in any order; see `relabel`.
+        data: As in `TrainConfig`; its test images are used. Or objects as `fit` takes
+            them, all of which are used. None is the data of the run. The task must be
+            that of the run, and the names among the run's names, in any order; see
+            `relabel`.
         which: The final parameters, or those of the best epoch.
         views: One of `jft.augment.VIEWS`, over which logits are averaged.
         batch_size: Images per step.
@@ -56,7 +58,7 @@ def evaluate_run(
 def evaluate_alphas(
     run: str | os.PathLike[str],
     alphas: Sequence[float],
-    data: str | None = None,
+    data: Any = None,
     *,
     which: Literal["final", "best"] = "final",
     views: str = "none",
@@ -102,7 +104,7 @@ def _load(run: str | os.PathLike[str], which: Literal["final", "best"]) -> Predi
 def _measure(
     run: str | os.PathLike[str],
     predictor: Predictor,
-    data: str | None,
+    data: Any,
     views: str,
     batch_size: int,
     devices: Literal["auto", "jit", "pmap"],
@@ -112,8 +114,14 @@ def _measure(
     used = get_devices(devices)
     configs.check_batch(batch_size, len(used.devices))
     directory, task = open_run(run), predictor.task
-    spec = data or directory.config().data
-    splits = open_splits(spec, predictor.preprocess)
+    spec = directory.config().data if data is None else data
+    if data is None and spec == OBJECTS:
+        raise InputError(
+            f"{run} was trained on data from Python: give --data, or data= in Python"
+        )
+    spec = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
+    given = spec if isinstance(spec, str) else list_objects(spec, spec)
+    splits = open_splits(given, predictor.preprocess)
     require_readable(splits)
     if data is None and splits.fingerprint != directory.value(
         "manifest.json", "data", "fingerprint"

@@ -7,6 +7,7 @@ from typing import Any
 
 import jft
 from jft import config as configs
+from jft.data.objects import OBJECTS
 from jft.data.spec import parse_spec
 from jft.export.exported import WORDS
 from jft.models import config_of
@@ -66,6 +67,8 @@ def _recipe(directory: RunDirectory) -> dict[str, Any]:
 
 def _without_folders(data: str) -> str:
     """Return the value of `--data` with only the last part of each path."""
+    if data == OBJECTS:
+        return data
     spec = parse_spec(data)
     name = f":{Path(spec.place).name}" if spec.place else ""
     options = "&".join(f"{k}={Path(v).name or v}" for k, v in spec.options.items())

@@ -60,6 +60,17 @@ def save_model(folder: Path, variables: FrozenDict[str, Any], card: ModelCard) -
     shutil.rmtree(old, ignore_errors=True)
 
 
+def copy_model(folder: Path, name: str) -> str:
+    """Save a model again beside its folder, under another name; return its digest.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    saved = load_model(folder)
+    save_model(folder.with_name(name), saved.variables, saved.card)
+    return saved.card.digest
+
+
 def load_card(folder: Path) -> ModelCard:
     """Return the card of a saved model.
 

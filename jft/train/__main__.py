@@ -35,6 +35,7 @@ GROUPS = {
     "optimisation": (
         *("epochs", "batch_size", "optim.", "label_smoothing", "task."),
         *("dtype", "remat"),
+        *("early_stop", "early_stop_metric", "early_stop_min_delta"),
     ),
     "augmentation": ("augment.",),
     "run": ("",),

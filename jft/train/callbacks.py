@@ -16,7 +16,15 @@ class Callback:
 
     A callback that decides something, as `EarlyStopping` does, must decide the same
     when a killed run resumes: its state is saved with every checkpoint.
+
+    Attributes:
+        metric: Test metric that decides which epoch is the best; auto is the score of
+            the task.
+        restores_best: Whether the parameters of the best epoch become the final ones.
     """
+
+    metric: str = "auto"
+    restores_best: bool = False
 
     def on_begin(self, setup: Setup) -> None:
         """Everything is loaded; the steps are compiled next."""
@@ -71,3 +79,13 @@ class Callback:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned when the checkpoint was saved."""
+
+
+def named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Return callbacks by their class names, numbered where a class occurs again."""
+    found: dict[str, Callback] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        count = sum(type(each).__name__ == name for each in found.values())
+        found[f"{name} {count + 1}"] = callback
+    return found

@@ -14,14 +14,16 @@ from jft.devices import LAG
 from jft.errors import InputError
 from jft.evaluate.source import evaluate_source
 from jft.runs.directory import RunDirectory
-from jft.runs.saved import save_model
+from jft.runs.saved import copy_model, save_model
 from jft.step import TrainState
 from jft.tasks.sums import add
-from jft.train.callbacks import Callback
+from jft.train.callbacks import Callback, named
 from jft.train.checkpoints import Checkpoints
 from jft.train.compile import compile_eval_step, compile_train_steps, enough_memory
+from jft.train.early_stopping import EarlyStopping, improvement
 from jft.train.interrupt import Interrupted, catch_signals
 from jft.train.manifest import inputs
+from jft.train.objects import Objects
 from jft.train.plan import make_plan
 from jft.train.progress import Clock, Progress
 from jft.train.resolve import Rules, resolve
@@ -33,11 +35,32 @@ from jft.types import HELD_OUT
 REPORT = "data_report.json"
 
 
-def fit(config: TrainConfig, *, callbacks: Sequence[Callback] = ()) -> Result:
+def fit(
+    config: TrainConfig,
+    *,
+    train: Any = None,
+    test: Any = None,
+    task: Any = None,
+    optimizer: Any = None,
+    callbacks: Sequence[Callback] = (),
+) -> Result:
     """Fine-tune as the configuration says; resume if its run is unfinished.
+
+    What is given as an object, the files of the run cannot repeat: `manifest.json`
+    lists it.
 
     Args:
         config: What to train, on what, and how.
+        train: Training data in place of `config.data`: (images, labels), with images
+            uint8 [N, H, W, 3]; a sequence of (image or path, label); or a data set of
+            Grain, Hugging Face or torch. See `jft.data.objects.list_objects`.
+        test: Test data, likewise; None holds out a fifth of `train`.
+        task: A `Task` with its own loss, in place of the one the data implies; its
+            `name` is what the data is for. The saved model predicts as the built-in
+            task of that name does.
+        optimizer: An optax transformation with its own learning rate, in place of
+            `config.optim`. It updates the trained part only, and its updates are
+            multiplied by the freeze rule's learning-rate multipliers.
         callbacks: Called as the run goes on; `Printer` shows it on the terminal.
 
     Raises:
@@ -46,7 +69,8 @@ def fit(config: TrainConfig, *, callbacks: Sequence[Callback] = ()) -> Result:
         Interrupted: A signal stopped the run, after it was saved.
     """
     started = time.perf_counter()
-    return run(resolve(config), callbacks, started=started)
+    objects = Objects(train, test, task, optimizer)
+    return run(resolve(config, objects), callbacks, started=started)
 
 
 def run(rules: Rules, callbacks: Sequence[Callback], *, started: float) -> Result:
@@ -57,7 +81,13 @@ def run(rules: Rules, callbacks: Sequence[Callback], *, started: float) -> Resul
         callbacks: As in `fit`.
         started: When the session began, in seconds of `time.perf_counter`.
     """
-    with RunDirectory(rules.workdir).claim(rules.config) as directory:
+    config = rules.config
+    if config.early_stop:
+        stopping = EarlyStopping(
+            config.early_stop, config.early_stop_metric, config.early_stop_min_delta
+        )
+        callbacks = [*callbacks, stopping]
+    with RunDirectory(rules.workdir).claim(config) as directory:
         finished = directory.read("result.json")
         if finished is not None:
             result = result_of(directory, finished)
@@ -98,7 +128,9 @@ class Run:
         self.clock.next_epoch()
         with Checkpoints(self.directory.path / "checkpoints") as checkpoints:
             state = self._restore(checkpoints, changes)
-            return self._finish(self._steps(state, train_steps, checkpoints, stopped))
+            if not self.progress.ended:
+                state = self._steps(state, train_steps, checkpoints, stopped)
+            return self._finish(state)
 
     def _restore(self, checkpoints: Checkpoints, changes: list[str]) -> TrainState:
         """Return the state that training continues from, on the host."""
@@ -109,6 +141,10 @@ class Run:
             return setup.state
         state, progress = restored
         self.progress = Progress(**progress)
+        for name, callback in named(self.callbacks).items():
+            # A callback that is new in this session starts fresh.
+            if name in self.progress.callbacks:
+                callback.restore(self.progress.callbacks[name])
         self.clock.resume(self.progress)
         self.directory.rewind(int(state.step))
         for callback in self.callbacks:
@@ -145,8 +181,12 @@ class Run:
             if done == setup.phases[phase].stop and phase + 1 < len(setup.phases):
                 state, phase = self._next_phase(state, phase), phase + 1
             if saves:
+                states = {n: c.state() for n, c in named(self.callbacks).items()}
+                self.progress.callbacks = {n: s for n, s in states.items() if s}
                 stamped = self.clock.stamp(self.progress)
                 checkpoints.save(devices.fetch(state), stamped)
+            if self.progress.ended:
+                break
             if stops and done < len(batches):
                 raise Interrupted(f"stopped after {done} of {len(batches)} steps")
         return state
@@ -162,10 +202,13 @@ class Run:
         # A candidate whose loss diverges is not chosen.
         finite = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
         if not (finite or self._phase(done).candidate):
-            rate = total["learning_rate"] / total["weight"]
+            now = ""
+            if "learning_rate" in total:
+                rate = total["learning_rate"] / total["weight"]
+                now = f" (it is about {rate:.3g} here)"
             raise InputError(
                 f"the loss is no longer finite at step {done}: try a lower learning "
-                f"rate (it is about {rate:.3g} here) or --optim.clip-norm 1"
+                f"rate{now} or --optim.clip-norm 1"
             )
         for callback in self.callbacks:
             callback.on_step(done, total)
@@ -193,15 +236,16 @@ class Run:
         if not self._phase(done).candidate and self._is_best(test):
             self.progress.best = self.progress.test
             self._save("best", state)
-        for callback in self.callbacks:
-            callback.on_epoch(*records)
+        wishes = [callback.on_epoch(*records) for callback in self.callbacks]
+        self.progress.ended = any(wishes)
         self.clock.next_epoch()
 
     def _is_best(self, test: dict[str, Any]) -> bool:
-        """Return whether an epoch scores higher than all before; NaN is no score."""
-        score = self.setup.task.score
-        best = self.progress.best.get(score, math.nan)
-        return math.isnan(best) or test[score] > best
+        """Return whether an epoch is better than all before; NaN is no score."""
+        given = [each.metric for each in self.callbacks if each.metric != "auto"]
+        metric = given[0] if given else self.setup.task.score
+        best = self.progress.best.get(metric, math.nan)
+        return math.isnan(best) or improvement(metric, test, best) > 0
 
     def _evaluate(self, state: TrainState, source: Any) -> dict[str, Any]:
         return evaluate_source(
@@ -252,8 +296,12 @@ class Run:
 
     def _finish(self, state: TrainState) -> Result:
         """Save the final parameters, then the result that marks the run finished."""
-        digest = self._save("final", state)
         test, best = self.progress.test, self.progress.best
+        if any(callback.restores_best for callback in self.callbacks):
+            test = best
+            digest = copy_model(self.directory.path / "best", "final")
+        else:
+            digest = self._save("final", state)
         score = self.setup.task.score
         record = {
             **{n: v for n, v in test.items() if n not in ("split", "epoch", "step")},

@@ -11,6 +11,7 @@ def inputs(setup: Setup) -> dict[str, Any]:
     report = setup.pretrained.report
     return {
         "seed": setup.config.seed,
+        "not_repeatable": setup.rules.objects.names(),
         "fingerprint": configs.fingerprint(setup.config),
         "weights": {
             "source": report.source,

@@ -25,12 +25,21 @@ from jft.types import VOID
 SMOOTHING = {"cross-entropy": 0.1, "cross-entropy+dice": 0.1, "focal": 0.0}
 
 
-def check_task(config: TrainConfig, task: TaskName) -> None:
-    """Check that the rules make sense for what there is to learn.
+def check_task(config: TrainConfig, task: TaskName, own: Task | None = None) -> None:
+    """Check that the settings make sense for what there is to learn.
+
+    Args:
+        config: The settings.
+        task: What the data is for.
+        own: The task that is given in Python; its loss is not one of ours.
 
     Raises:
         InputError: They do not, one problem a line.
     """
+    if own is not None:
+        if own.name != task:
+            raise InputError(f"task= is for {own.name}, and the data is for {task}")
+        return
     kind, rules = TASKS[task], config.task
     loss, numbers = _loss(config, task), kind is Regression
     weighs, draws = (
@@ -94,6 +103,20 @@ def make_task(config: TrainConfig, train: Source) -> Task:
         class_weights=class_weights(train) if rules.class_weights != "none" else None,
         label_smoothing=SMOOTHING.get(loss, 0.0) if smoothing is None else smoothing,
     )
+
+
+def own_task(task: Task | None, builtin: Task) -> Task | None:
+    """Return the task that is given in Python, if its outputs are the data's.
+
+    Raises:
+        InputError: They are not.
+    """
+    if task is not None and task.class_names not in ((), builtin.class_names):
+        raise InputError(
+            f"task= has the outputs {', '.join(task.class_names)}, and the data has "
+            f"{', '.join(builtin.class_names)}"
+        )
+    return task
 
 
 def _loss(config: TrainConfig, task: TaskName) -> str:

@@ -71,6 +71,7 @@ def build_phases(
     trainee: Trainee,
     *,
     learning_rate: optax.Schedule | None = None,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> tuple[TrainPhase, ...]:
     """Return the phases of a run.
 
@@ -79,6 +80,7 @@ def build_phases(
         phase_rules: What each phase trains.
         trainee: What is trained, and on what.
         learning_rate: By step, in place of the configured one.
+        optimizer: An optimizer of one's own, in place of the configured one.
 
     Raises:
         InputError: A freeze rule would freeze new random values.
@@ -107,10 +109,12 @@ def build_phases(
                 axis_name=trainee.axis_name,
             ),
             task=trainee.task,
-            tx=_optimizer(config, each, interval, rate, began, trainee),
+            tx=chain.with_lr_mults(optimizer, each.lr_mults)
+            if optimizer
+            else _optimizer(config, each, interval, rate, began, trainee),
             lr_mults=each.lr_mults,
             preprocess=trainee.pretrained.preprocess,
-            learning_rate=_from(rate, interval.start),
+            learning_rate=None if optimizer else _from(rate, interval.start),
             augment=config.augment,
             optim=config.optim,
             steps_per_epoch=trainee.steps_per_epoch,

@@ -1,5 +1,6 @@
 """What a run will cost, read from its compiled steps before it begins."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -196,6 +197,8 @@ def _phase_plan(
 
 def _stages(phase: TrainPhase, spent: dict[str, costs.Cost]) -> tuple[StagePlan, ...]:
     peak = phase.phase.learning_rate
+    if phase.step_spec.learning_rate is None:  # an optimizer from Python has its own
+        peak = math.nan
     mults = tree.flatten(phase.step_spec.lr_mults)
 
     def plan(stage: str, parameters: int, frozen: int) -> StagePlan:
@@ -208,7 +211,7 @@ def _stages(phase: TrainPhase, spent: dict[str, costs.Cost]) -> tuple[StagePlan,
             parameters=parameters,
             trained=parameters - frozen,
             norm=", ".join(sorted(modes)),
-            learning_rates=[min(rates), max(rates)] if rates else [],
+            learning_rates=[min(rates), max(rates)] if rates and peak > 0 else [],
             forward=cost.forward + cost.recomputed,
             backward=cost.backward,
         )

@@ -150,8 +150,13 @@ def introduction(setup: Setup) -> list[str]:
         (
             "training",
             f"{epochs(setup.batches.epochs)} of {setup.batches.steps_per_epoch} steps, "
-            f"{config.batch_size} images each; {optim.name}, "
-            f"learning rate {optim.learning_rate:g} ({optim.schedule})",
+            f"{config.batch_size} images each; "
+            + (
+                f"{optim.name}, learning rate {optim.learning_rate:g} "
+                f"({optim.schedule})"
+                if setup.rules.objects.optimizer is None
+                else "an optimizer from Python"
+            ),
         ),
         ("device", str(setup.devices)),
     ]

@@ -17,6 +17,8 @@ class Progress:
         best: The record of the epoch with the highest score on the test images.
         test: The record of the last epoch's evaluation.
         tried: Learning rate and held-out loss of each candidate so far.
+        callbacks: The state of each callback that has any, by name.
+        ended: Whether a callback has ended the run.
         seconds: Spent in earlier sessions, and in this one when it is saved.
         epoch_seconds: Spent in this epoch in earlier sessions, likewise.
         epoch_waited: Of these, those in which the loop waited for images.
@@ -26,6 +28,8 @@ class Progress:
     best: dict[str, Any] = field(default_factory=dict[str, Any])
     test: dict[str, Any] = field(default_factory=dict[str, Any])
     tried: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    callbacks: dict[str, Any] = field(default_factory=dict[str, Any])
+    ended: bool = False
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     epoch_waited: float = 0.0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jft import config as configs
 from jft import tree
 from jft.config import ModelConfig, TrainConfig
+from jft.data.listing import Dataset
+from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import list_data
 from jft.data.spec import DataSpec, parse_spec
 from jft.errors import InputError
@@ -18,12 +20,12 @@ from jft.freeze import norms
 from jft.freeze.phases import plan_phases
 from jft.models import ModelSpec, configured, get_model
 from jft.train.checks import check_sweep, with_decoder
+from jft.train.objects import Objects
 from jft.weights.find import Found, find_weights
 from jft.weights.opened import Opened, open_weights
 from jft.weights.published import other_network
 
 if TYPE_CHECKING:
-    from jft.data.listing import Dataset
     from jft.devices import Devices
     from jft.preprocess import Preprocess
     from jft.train.phase_rules import PhaseRules
@@ -44,6 +46,7 @@ class Rules:
         preprocess: How pixels become its input.
         devices: Where steps run.
         phases: What each phase trains, in order.
+        objects: What is given in Python in place of a setting.
     """
 
     config: TrainConfig
@@ -54,6 +57,7 @@ class Rules:
     preprocess: Preprocess
     devices: Devices
     phases: tuple[PhaseRules, ...]
+    objects: Objects
 
 
 class Problems:
@@ -81,37 +85,42 @@ class Problems:
             raise InputError("\n".join(self._messages))
 
 
-def resolve(config: TrainConfig) -> Rules:
+def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
     """Find, parse and check everything that a configuration names.
 
     Whatever can be refused without JAX is refused before JAX is imported, and weights
     are downloaded only if nothing else is wrong so far.
 
+    Args:
+        config: What a person wrote.
+        objects: What is given in Python in place of a setting.
+
     Raises:
         InputError: The configuration, its weights or its data cannot be used; every
             problem found, one after the other.
     """
+    config, objects = configs.coerced(config), objects or Objects()
     problems = Problems()
     attempt = problems.attempt
-    attempt(configs.check, config)
-    attempt(_check_decay_rules, config.optim.decay_rules)
     parts = configs.batch_parts(config)
+    attempt(configs.check, config)
+    attempt(objects.check, config.data)
+    attempt(_check_decay_rules, config.optim.decay_rules)
     if not problems:
         attempt(configs.check_batch, config.batch_size, 1, parts)
     found = attempt(find_weights, config.weights, config.model.name)
-    data = attempt(_find_data, config.data)
+    data = attempt(_find_data, config.data, objects)
+    name = data_name(data) if data else ""
     opened = None
     if found and found.model is None and not problems:
         opened = attempt(open_weights, found)
     spec = None
     if found and (config.model.name or not problems):
         spec = attempt(_network, config.model, found, opened)
-    dataset = None
     if data and data.task is None and not problems:
-        dataset = attempt(list_data, data)
-    task = dataset.task if dataset else data.task if data else None
-    if spec and task:
-        spec = attempt(with_decoder, spec, task, config.model.decoder)
+        data = attempt(list_data, data)
+    if spec and data and data.task:
+        spec = attempt(with_decoder, spec, data.task, config.model.decoder)
     phases = attempt(plan_phases, config, spec) if spec else None
     modes = attempt(norms.parse, config.norm, spec) if spec else None
     if spec and config.image_size:
@@ -122,12 +131,14 @@ def resolve(config: TrainConfig) -> Rules:
     assert spec
     assert phases
     assert modes is not None
-    config = dataclasses.replace(config, weights=found.name)
-    if config.model.name is None:
-        config = dataclasses.replace(config, model=_stated(config.model, found, opened))
-    dataset = dataset or list_data(data)
+    model = config.model
+    if model.name is None:
+        model = _stated(model, found, opened)
+    config = dataclasses.replace(config, weights=found.name, model=model)
+    if objects.train is not None:
+        config = dataclasses.replace(config, data=OBJECTS)
     opened = opened or open_weights(found)
-    preprocess = opened.preprocess_for(spec, config.image_size)
+    dataset = list_data(data) if isinstance(data, DataSpec) else data
 
     # These import JAX, which takes seconds.
     from jft.devices import get_devices, tune_cpu
@@ -137,20 +148,21 @@ def resolve(config: TrainConfig) -> Rules:
     tune_cpu()
     devices = get_devices(config.devices)
     attempt(configs.check_batch, config.batch_size, len(devices.devices), parts)
-    attempt(check_task, config, dataset.task)
+    attempt(check_task, config, dataset.task, objects.task)
     attempt(check_sweep, phases, len(dataset.splits["train"].keys))
     rules = attempt(phase_rules, config, spec, phases, modes)
     problems.require_none()
     assert rules
     return Rules(
         config=config,
-        workdir=workdir_of(config, data),
+        workdir=workdir_of(config, name),
         data=dataset,
         weights=opened,
         network=spec,
-        preprocess=preprocess,
+        preprocess=opened.preprocess_for(spec, config.image_size),
         devices=devices,
         phases=rules,
+        objects=objects,
     )
 
 
@@ -158,7 +170,9 @@ def _check_decay_rules(text: str) -> None:
     tree.parse_rules(text, what="optim.decay_rules")
 
 
-def _find_data(text: str) -> DataSpec:
+def _find_data(text: str, objects: Objects) -> DataSpec | Dataset:
+    if objects.train is not None:
+        return list_objects(objects.train, objects.test)
     data = parse_spec(text)
     data.check()
     return data
@@ -182,10 +196,17 @@ def _network(wanted: ModelConfig, found: Found, opened: Opened | None) -> ModelS
     return configured(_stated(wanted, found, opened))
 
 
-def workdir_of(config: TrainConfig, data: DataSpec) -> Path:
+def data_name(data: DataSpec | Dataset) -> str:
+    """Return what a run of this data is called."""
+    if isinstance(data, DataSpec):
+        return Path(data.place or data.scheme).name or "data"
+    # No setting tells what objects hold.
+    return f"{data.name}-{data.fingerprint[:8]}"
+
+
+def workdir_of(config: TrainConfig, name: str) -> Path:
     """Return the run's folder: by default `runs/DATA-MODEL-FINGERPRINT`."""
     if config.workdir:
         return Path(config.workdir).expanduser()
-    name = Path(data.place or data.scheme).name or "data"
     fingerprint = configs.fingerprint(config)[:8]
     return Path(f"runs/{name}-{config.model.name}-{fingerprint}")

@@ -14,7 +14,7 @@ from jft.models.norm import require_two_values
 from jft.runs.saved import ModelCard
 from jft.step import TrainState
 from jft.tasks import Task, to_dict
-from jft.train.objective import make_task
+from jft.train.objective import make_task, own_task
 from jft.train.phases import Trainee, TrainPhase, build_phases, first_state
 from jft.train.resolve import Rules
 from jft.weights.pretrained import Pretrained, build
@@ -30,6 +30,7 @@ class Setup:
         batches: Those of all phases, in order.
         pretrained: The network with its preprocessing and how its weights loaded.
         task: What is learned.
+        saved_task: The same, as the saved model records it.
         phases: In order.
         state: The first state, on the host.
     """
@@ -39,6 +40,7 @@ class Setup:
     batches: Batches
     pretrained: Pretrained
     task: Task
+    saved_task: Task
     phases: tuple[TrainPhase, ...]
     state: TrainState
 
@@ -68,7 +70,7 @@ class Setup:
         """Return what predict needs to know of variables with that digest."""
         return ModelCard(
             model=config_of(self.pretrained.spec),
-            task=to_dict(self.task),
+            task=to_dict(self.saved_task),
             class_names=self.splits.class_names,
             preprocess=self.pretrained.preprocess,
             digest=digest,
@@ -107,13 +109,16 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
     batches = Batches(
         splits.train, config.batch_size, config.seed, epochs, config.sampling
     )
-    task = make_task(config, splits.train)
+    builtin = make_task(config, splits.train)
+    task = own_task(rules.objects.task, builtin) or builtin
     trainee = Trainee(
         pretrained, task, rules.devices.axis_name, batches.steps_per_epoch
     )
-    phases = build_phases(config, rules.phases, trainee)
+    phases = build_phases(
+        config, rules.phases, trainee, optimizer=rules.objects.optimizer
+    )
     images = min(config.batch_size // config.optim.accumulate, len(splits.train))
     for phase in phases:
         require_two_values(phase.step_spec.model, pretrained.preprocess.size, images)
     state = first_state(pretrained, phases[0], config.seed)
-    return Setup(rules, splits, batches, pretrained, task, phases, state)
+    return Setup(rules, splits, batches, pretrained, task, builtin, phases, state)

@@ -4,7 +4,7 @@ import pytest
 
 from jft.config import TrainConfig
 from jft.data.spec import parse_spec
-from jft.train.resolve import workdir_of
+from jft.train.resolve import data_name, workdir_of
 
 
 @pytest.mark.parametrize(
@@ -19,5 +19,5 @@ from jft.train.resolve import workdir_of
     ],
 )
 def test_a_run_is_named_after_its_data_and_not_the_options(data: str, name: str):
-    path = workdir_of(TrainConfig(data=data), parse_spec(data))
+    path = workdir_of(TrainConfig(), data_name(parse_spec(data)))
     assert str(path).startswith(f"runs/{name}-")

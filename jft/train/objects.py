@@ -1,0 +1,77 @@
+"""What a person gives in Python in place of a setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jft.data.objects import OBJECTS
+from jft.errors import InputError
+
+TASK = (
+    *("name", "score", "outputs", "dense", "class_names"),
+    *("target", "loss", "sums", "rows", "summarise", "predict"),
+)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects in place of settings; None leaves the setting.
+
+    Attributes:
+        train: Training data, as `jft.data.objects.list_objects` takes it.
+        test: Test data, likewise; None holds out a fifth of `train`.
+        task: A `jft.tasks.Task`.
+        optimizer: An optax transformation, its learning rate included.
+    """
+
+    train: Any = None
+    test: Any = None
+    task: Any = None
+    optimizer: Any = None
+
+    def check(self, data: str) -> None:
+        """Check that they are what they must be.
+
+        Args:
+            data: The setting of that name.
+
+        Raises:
+            InputError: They are not; every problem, one per line.
+        """
+        problems: list[str] = []
+        if self.test is not None and self.train is None:
+            problems.append("test= without train=: give both, or neither")
+        if self.train is not None and data not in ("digits", OBJECTS):
+            problems.append(f"train= and data {data!r}: give one of them")
+        if missing := _missing(self.task, TASK):
+            problems.append(
+                f"task= must be a jft.Task, got {type(self.task).__name__}, which has "
+                f"no {', '.join(missing)}"
+            )
+        if _missing(self.optimizer, ("init", "update")):
+            problems.append(
+                "optimizer= must be an optax transformation, such as optax.adam(1e-3), "
+                f"got {type(self.optimizer).__name__}"
+            )
+        if problems:
+            raise InputError("\n".join(problems))
+
+    def names(self) -> list[str]:
+        """Return what the files of the run cannot repeat, for its manifest."""
+        given = {
+            "data": self.train,
+            "task": self.task,
+            "optimizer": self.optimizer,
+        }
+        return [
+            f"{name} (object: {type(value).__name__})"
+            for name, value in given.items()
+            if value is not None
+        ]
+
+
+def _missing(value: Any, members: tuple[str, ...]) -> list[str]:
+    if value is None:
+        return []
+    return [name for name in members if not hasattr(value, name)]
