@@ -170,7 +170,7 @@ def test_reading_may_start_at_any_batch(start: int):
 @pytest.mark.process
 def test_any_number_of_workers_reads_the_same_batches():
     batches = Batches(skewed(5, 2, 3), 4, seed=0, epochs=7, sampling="balanced")
-    for workers in [0, 1, 4, 16]:
+    for workers in [0, 1, 3]:
         found = list(read(batches, start=4, workers=workers))
         assert len(found) == 17
         for index, batch in enumerate(found, start=4):

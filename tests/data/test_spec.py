@@ -49,7 +49,7 @@ def test_an_unknown_option_gets_the_nearest():
         parse_spec("csv:a.csv?labels=x")
     with pytest.raises(InputError, match="valid: train, test"):
         parse_spec("folder:a?label=x")
-    with pytest.raises(InputError, match=r"no options|unknown data"):
+    with pytest.raises(InputError, match=r"has no option|unknown data"):
         parse_spec("digits?label=x")
 
 

@@ -56,7 +56,7 @@ def test_a_killed_run_takes_its_workers_with_it(tmp_path: Path):
     assert workers
     assert all(map(is_alive, workers))
     os.kill(run.pid, signal.SIGKILL)
-    run.wait()
+    run.communicate()
     deadline = time.monotonic() + 20
     while any(map(is_alive, workers)):
         assert time.monotonic() < deadline
