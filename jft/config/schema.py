@@ -25,12 +25,15 @@ class ModelConfig:
         decoder: Decoder for masks: fcn, deeplabv3 or unet. auto takes the decoder
             of the weights; without one, unet for data with masks and none for
             other data.
+        new_head: Initialise the head anew even where that of the weights fits. By
+            default a head for the same outputs is kept.
     """
 
     name: str | None = None
     width: int | None = None
     pooled_head: bool = False
     decoder: Literal["auto", "none", "fcn", "deeplabv3", "unet"] = "auto"
+    new_head: bool = False
 
     def changed(self, wanted: "ModelConfig") -> "ModelConfig":
         """Return this network with the settings of `wanted` that are not defaults."""

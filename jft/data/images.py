@@ -87,7 +87,7 @@ class MaskFiles(_Reread[ClassMaps]):
         return self.square.mask(mask)
 
 
-Labels = npt.NDArray[np.int32] | npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int32] | npt.NDArray[np.float64] | npt.NDArray[np.uint8]
 Images = npt.NDArray[np.uint8] | Mapped | Files
 Masks = npt.NDArray[np.uint8] | Mapped | MaskFiles
 

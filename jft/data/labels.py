@@ -14,7 +14,7 @@ from jft.errors import InputError
 
 _LARGEST = float(np.finfo(np.float32).max)
 
-Array = npt.NDArray[np.int32] | npt.NDArray[np.float32]
+Array = npt.NDArray[np.int32] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ def _numbers(values: Values, known: Sequence[Any], lists: bool) -> Labelled:
     for split, some in values.splits.items():
         rows = [nothing if v is None else v if lists else [v] for v in some]
         array = np.array(rows, np.float64).reshape(-1, length)
-        labels[split] = array.astype(np.float32)
+        labels[split] = array
     missing = np.isnan(labels["train"]).all(axis=0)
     if missing.any():
         absent = [names[i] for i in np.flatnonzero(missing)]

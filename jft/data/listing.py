@@ -94,14 +94,14 @@ class Listing:
         keys: N names: what reports call an example, and what decides whether it is
             held out. They do not depend on where the data lies.
         images: The image files, N.
-        labels: int32 [N] class places; int32 [N, K] of 0, 1 or -1 (unknown); float32
+        labels: int32 [N] class places; int32 [N, K] of 0, 1 or -1 (unknown); float64
             [N, K] (NaN is unknown); or masks, N.
         weights: float32 [N], how many examples each counts as; None counts each once.
     """
 
     keys: tuple[str, ...]
     images: Encoded
-    labels: npt.NDArray[np.int32] | npt.NDArray[np.float32] | ClassMaps
+    labels: npt.NDArray[np.int32] | npt.NDArray[np.float64] | ClassMaps
     weights: npt.NDArray[np.float32] | None = None
 
 

@@ -14,7 +14,7 @@ from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import get_devices, tune_cpu
 from jft.errors import InputError
-from jft.evaluate.source import evaluate_source
+from jft.evaluate.source import encoded, evaluate_source
 from jft.predict.interpolate import check_alpha, interpolate, pretrained_variables
 from jft.predict.predictor import Predictor
 from jft.runs.directory import open_run
@@ -87,7 +87,7 @@ def evaluate_alphas(
     for alpha in alphas:
         check_alpha(alpha)
     predictor = _load(run, which)
-    pretrained = pretrained_variables(run)
+    pretrained = pretrained_variables(run, predictor.task)
     measure = _measure(run, predictor, data, views, batch_size, devices)
     return [
         {"alpha": alpha, **measure(interpolate(pretrained, predictor.variables, alpha))}
@@ -130,7 +130,7 @@ def _measure(
             f"{spec} has changed since the run was trained: its test images may have "
             f"been training images; to evaluate it anyway, give --data {spec}"
         )
-    source = relabel(splits.test, task)
+    source = encoded(relabel(splits.test, task), task)
     model = predictor.model.clone(axis_name=used.axis_name)
     step = used.compile(make_eval_step(model, task, predictor.preprocess, views))
 

@@ -1,12 +1,19 @@
 """Metrics over a data source: every example exactly once."""
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from jft.data.pipeline import Batches, Examples, read
+from jft.data.sources import Source
 from jft.devices import LAG, Devices
 from jft.tasks import Task, sums
+
+
+def encoded(source: Source, task: Task) -> Source:
+    """Return a source with its labels as the task's batches have them."""
+    return dataclasses.replace(source, labels=task.encode(source.labels))
 
 
 def evaluate_source(

@@ -14,6 +14,7 @@ from jft.devices import tune_cpu
 from jft.errors import InputError
 from jft.models import configured
 from jft.runs.directory import open_run
+from jft.tasks import Task
 from jft.weights.find import RANDOM, find_weights
 from jft.weights.opened import Opened, open_weights
 from jft.weights.pretrained import build
@@ -80,13 +81,17 @@ def _between(pretrained: Any, tuned: Any, alpha: float) -> Any:
     return mixed.astype(np.float32)
 
 
-def pretrained_variables(run: str | os.PathLike[str]) -> dict[str, jax.Array]:
+def pretrained_variables(
+    run: str | os.PathLike[str], task: Task
+) -> dict[str, jax.Array]:
     """Return what a run took from its pretrained weights, by '/'-joined name, float32.
 
     What the run initialised anew is left out.
 
     Args:
         run: The run's folder. It need not be finished.
+        task: What the run learns; a head for numbers is converted to its
+            standardisation.
 
     Raises:
         InputError: It is no run, began with random weights, or its weights are gone or
@@ -114,6 +119,7 @@ def pretrained_variables(run: str | os.PathLike[str]) -> dict[str, jax.Array]:
         spec,
         opened.preprocess_for(spec, config.image_size),
         opened.head_classes(spec) or spec.num_classes,
+        task=task,
     )
     flat = tree.flatten(built.variables)
     kept = set(built.report.loaded) - set(began["reinitialised"])

@@ -105,19 +105,20 @@ class Predictor:
             raise InputError(f"which {not_among(which, WHICH)}")
         saved = load_model(open_run(Path(run)).path / which)
         card, variables = saved.card, saved.variables
+        task = from_dict(card.task)
         if alpha is not None:
-            variables = interpolate(pretrained_variables(run), variables, alpha)
+            variables = interpolate(pretrained_variables(run, task), variables, alpha)
         return cls(
             saved.spec,
             saved.model,
             variables,
             card.preprocess,
-            from_dict(card.task),
+            task,
             views,
         )
 
     def __call__(self, images: Any) -> np.ndarray:
-        """Return the predictions of images, float32.
+        """Return the predictions of images, float32; numbers are float64.
 
         Args:
             images: One image, or any number of them. An image is a path, a PIL image of
@@ -207,7 +208,7 @@ class Predictor:
         return 1 << (max(most, 1).bit_length() - 1)
 
     def _predict(self, images: np.ndarray) -> np.ndarray:
-        """Return what is predicted of squares [B, S, S, 3], [B, *_shape] float32.
+        """Return what is predicted of squares [B, S, S, 3], [B, *_shape].
 
         Each view is a call of its own: one program would hold the features of all views
         at once, and compile a network for each.

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jft.console.text import aligned
 from jft.runs.directory import finite
 
@@ -66,18 +64,15 @@ def print_table(records: Sequence[dict[str, Any]], *, all_of: bool) -> None:
 def cell(name: str, value: Any, all_of: bool) -> str:
     """Return a value as the table shows it.
 
-    Numbers have the digits that tell two float32 apart. Control characters in names
-    are escaped.
+    Numbers have ten digits, so that Unix times keep their seconds. Control characters
+    in names are escaped.
     """
     if isinstance(value, dict):
         least = LIKELY if name == "labels" and not all_of else 0.0
         parts = [f"{_plain(k)} {_percent(v)}" for k, v in value.items() if v >= least]
         return ", ".join(parts) or "none"
     if isinstance(value, float):
-        if name == "probability":
-            return _percent(value)
-        single = np.float32(value)
-        return str(single if single == value else value)
+        return _percent(value) if name == "probability" else f"{value:.10g}"
     return _plain(value)
 
 

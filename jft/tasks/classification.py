@@ -49,6 +49,10 @@ class Classification:
         """Raise InputError if a setting is out of its range."""
         check_classes(self)
 
+    def encode(self, labels: Any) -> Any:
+        """Return the labels as they are."""
+        return labels
+
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, for `label` [B]."""
         certain = jax.nn.one_hot(label, outputs)

@@ -50,6 +50,10 @@ class MultiLabel:
         """Raise InputError if a setting is out of its range."""
         check_classes(self)
 
+    def encode(self, labels: Any) -> Any:
+        """Return the labels as they are."""
+        return labels
+
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, NaN where unknown.
 

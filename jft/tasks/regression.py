@@ -21,15 +21,16 @@ _OWN = ("known", "absolute", "squared")
 
 @dataclass(frozen=True)
 class Regression:
-    """K numbers per image. Labels are [B, K] float32 in their own units, NaN unknown.
+    """K numbers per image. Labels are [B, K] float32, standardised, NaN where unknown.
 
-    The network learns them less `mean`, divided by `std`, so that outputs of any units
-    count as much and learning rates mean the same.
+    The network learns `(number - mean) / std`, so that outputs of any unit count as
+    much and learning rates mean the same. `encode` and `predict` convert in float64:
+    float32 would round 5400001 to a multiple of 0.5.
 
     Attributes:
         class_names: What the K numbers are called.
-        mean: Those of the training data.
-        std: Standard deviations of the training data, above 0.
+        mean: Means over the training data, in the data's units.
+        std: Standard deviations over the training data, above 0.
         loss_name: mse, mae, or huber (quadratic up to one standard deviation), each
             the mean over the known numbers of an image.
     """
@@ -54,12 +55,17 @@ class Regression:
         if min(self.std, default=1) <= 0:
             raise InputError(f"std must be above 0, got {self.std!r}")
 
-    def target(self, label: jax.Array, outputs: int) -> jax.Array:
-        """Return the standardised numbers [B, K] float32, NaN where unknown.
+    def encode(self, labels: Any) -> npt.NDArray[np.float32]:
+        """Return numbers [N, K] in the data's units as a batch has them: standardised.
 
-        A blend with what is unknown is unknown too, as NaN has it.
+        NaN, an unknown number, stays NaN.
         """
-        return (label - self._row(self.mean)) / self._row(self.std)
+        numbers = np.asarray(labels, np.float64)
+        return ((numbers - self.mean) / self.std).astype(np.float32)
+
+    def target(self, label: jax.Array, outputs: int) -> jax.Array:
+        """Return the label [B, K]; a blend with an unknown number, NaN, is unknown."""
+        return label
 
     def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
         """Return the mean loss of the known numbers [B]; 0 where none is known."""
@@ -82,10 +88,9 @@ class Regression:
             float32: `known`, their weight; `absolute` and `squared`, the errors in
             standard deviations.
         """
-        target = self.target(label, len(self.mean))
-        loss = self.loss(logits, target)
-        counts = ~jnp.isnan(target) & (weight[:, None] > 0)
-        truth = jnp.where(counts, target, 0.0)
+        loss = self.loss(logits, label)
+        counts = ~jnp.isnan(label) & (weight[:, None] > 0)
+        truth = jnp.where(counts, label, 0.0)
         error = jnp.where(counts, logits - truth, 0.0)
 
         def add(values: jax.Array) -> jax.Array:
@@ -99,8 +104,8 @@ class Regression:
         }
 
     def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-        """Return `label` and `prediction` [B, K] float32, in the data's units."""
-        return {"label": label, "prediction": self.predict(logits)}
+        """Return `label` and `prediction` [B, K] float32, both standardised."""
+        return {"label": label, "prediction": logits}
 
     def summarise(
         self,
@@ -126,6 +131,7 @@ class Regression:
             columns = zip(rows["label"].T, rows["prediction"].T, strict=True)
             each = [errors(*column, rows["weight"]) for column in columns]
             found = {name: np.array([e[name] for e in each]) for name in each[0]}
+            found |= {name: std * found[name] for name in ("mae", "rmse")}
         record, occurs = averages(total, _OWN), known > 0
         for name, values in found.items():
             record[name] = float(values[occurs].mean()) if occurs.any() else 0.0
@@ -134,12 +140,29 @@ class Regression:
                 record |= per_class(f"each_{name}", values, self.class_names, occurs)
         return record
 
-    def predict(self, logits: jax.Array) -> jax.Array:
+    def predict(self, logits: jax.Array) -> npt.NDArray[np.float64]:
         """Return the numbers in the data's units [B, K]."""
-        return logits * self._row(self.std) + self._row(self.mean)
+        return np.asarray(logits, np.float64) * self.std + self.mean
 
-    def _row(self, values: tuple[float, ...]) -> jax.Array:
-        return jnp.asarray(values, jnp.float32)
+    def converted_head(
+        self,
+        kernel: npt.NDArray[np.float32],
+        bias: npt.NDArray[np.float32],
+        before: "Regression | None",
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return another task's head for this standardisation; predictions stay equal.
+
+        Args:
+            kernel: [C, K].
+            bias: [K].
+            before: The same numbers with the standardisation that the head was trained
+                for; None for a head that predicts in the data's units.
+        """
+        mean, std = (before.mean, before.std) if before else (0.0, 1.0)
+        ratio = np.divide(std, self.std)
+        shift = np.subtract(mean, self.mean) / self.std
+        new = kernel * ratio, bias * ratio + shift
+        return new[0].astype(np.float32), new[1].astype(np.float32)
 
 
 def errors(

@@ -54,6 +54,10 @@ class Segmentation:
         """Raise InputError if a setting is out of its range."""
         check_classes(self)
 
+    def encode(self, labels: Any) -> Any:
+        """Return the labels as they are."""
+        return labels
+
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the class indices [B, H, W] int32."""
         return label.astype(jnp.int32)

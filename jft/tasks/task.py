@@ -38,6 +38,15 @@ class Task(Protocol):
         """What the K outputs are called; () if unknown."""
         ...
 
+    def encode(self, labels: Any) -> Any:
+        """Return a source's labels as batches have them; done once, on the host.
+
+        Args:
+            labels: Of all examples, an array or what is indexed like one. Numbers are
+                float64 in the data's units.
+        """
+        ...
+
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return what the loss compares the logits with, for the labels of a batch.
 
@@ -87,8 +96,8 @@ class Task(Protocol):
         """
         ...
 
-    def predict(self, logits: jax.Array) -> jax.Array:
-        """Return what a person wants: probabilities, or numbers in the data's units."""
+    def predict(self, logits: jax.Array) -> jax.Array | npt.NDArray[np.float64]:
+        """Return probabilities, float32, or numbers in the data's units, float64."""
         ...
 
 

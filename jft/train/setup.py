@@ -1,5 +1,6 @@
 """All that a run is made of before its first step: data, network, phases, state."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from jft.config import TrainConfig
 from jft.data.pipeline import Batches
 from jft.data.sources import Splits, open_splits, require_readable
 from jft.devices import Devices
+from jft.evaluate.source import encoded
 from jft.models import config_of
 from jft.models.norm import require_two_values
 from jft.runs.saved import ModelCard
@@ -97,20 +99,24 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
     )
     report(splits.report.to_json())
     require_readable(splits)
+    builtin = make_task(config, splits.train)
+    task = own_task(rules.objects.task, builtin) or builtin
+    train, test = (encoded(source, task) for source in (splits.train, splits.test))
+    splits = dataclasses.replace(splits, train=train, test=test)
     pretrained = build(
         rules.weights,
         rules.network,
         rules.preprocess,
         len(splits.class_names),
         class_names=splits.class_names,
+        task=builtin,
+        new_head=config.model.new_head,
         seed=config.seed,
     )
     epochs = sum(each.phase.epochs for each in rules.phases)
     batches = Batches(
         splits.train, config.batch_size, config.seed, epochs, config.sampling
     )
-    builtin = make_task(config, splits.train)
-    task = own_task(rules.objects.task, builtin) or builtin
     trainee = Trainee(
         pretrained, task, rules.devices.axis_name, batches.steps_per_epoch
     )

@@ -19,6 +19,7 @@ from jft.models import ModelSpec, configured
 from jft.models.network import Network
 from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
+from jft.tasks import Regression, Task, from_dict
 from jft.weights.find import DEFAULT, find_weights
 from jft.weights.images import batch_of
 from jft.weights.load import LoadReport, assign
@@ -158,6 +159,8 @@ def build(
     num_classes: int,
     *,
     class_names: tuple[str, ...] = (),
+    task: Task | None = None,
+    new_head: bool = False,
     seed: int = 0,
 ) -> Pretrained:
     """Build a network around open weights.
@@ -169,6 +172,9 @@ def build(
         num_classes: Outputs of the head.
         class_names: What they mean. A head of the weights that is for other classes is
             newly initialised, as one of another size is.
+        task: What the outputs are for. A head that has learned another task is newly
+            initialised; one for numbers is converted to this task's standardisation.
+        new_head: Initialise the head's last layer anew in any case.
         seed: Fixes newly initialised values.
 
     Raises:
@@ -177,8 +183,13 @@ def build(
     model = spec.build(num_classes)
     opened.head_classes(spec)
     theirs = opened.class_names
-    other = bool(class_names and theirs) and class_names != theirs
-    variables, report = _fill(model, opened, spec, preprocess.size, seed, other)
+    new_head |= bool(class_names and theirs) and class_names != theirs
+    before = from_dict(opened.task) if opened.task else None
+    new_head |= bool(before and task) and type(before) is not type(task)
+    variables, report = _fill(model, opened, spec, preprocess.size, seed, new_head)
+    if isinstance(task, Regression) and "params/head/kernel" in report.loaded:
+        assert before is None or isinstance(before, Regression)
+        variables = _converted(variables, task, before)
     known = class_names or (() if report.reinitialised else theirs)
     return Pretrained(
         spec=spec,
@@ -189,6 +200,18 @@ def build(
         class_names=known,
         about=opened.about,
     )
+
+
+def _converted(
+    variables: FrozenDict[str, Any], task: Regression, before: Regression | None
+) -> FrozenDict[str, Any]:
+    """Return the variables with the head in the task's standardisation."""
+    head = {
+        name: np.asarray(leaf) for name, leaf in variables["params"]["head"].items()
+    }
+    kernel, bias = task.converted_head(head["kernel"], head["bias"], before)
+    new = jax.device_put({"params/head/kernel": kernel, "params/head/bias": bias})
+    return FrozenDict(tree.unflatten(tree.flatten(variables) | new))
 
 
 def _fill(
