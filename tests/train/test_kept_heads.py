@@ -9,7 +9,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from test_other_tasks import N, pictures, rules, split_of, table
 
 from jft.config import ModelConfig, OptimConfig
-from jft.evaluate.run import evaluate_run, evaluate_shares
+from jft.evaluate.run import evaluate_run, evaluate_alphas
 from jft.export.write import export_run
 from jft.models import ModelSpec
 from jft.predict.predictor import Predictor
@@ -84,7 +84,7 @@ def test_a_kept_head_predicts_the_same_numbers_under_another_standardisation(
             predicted(again.workdir, tmp_path), found, rtol=0, atol=1e-5
         )
         assert again.metrics["r2"] == pytest.approx(metrics["r2"], abs=1e-4)
-    (zero,) = evaluate_shares(tmp_path / "again0", [0.0], devices="jit")
+    (zero,) = evaluate_alphas(tmp_path / "again0", [0.0], devices="jit")
     assert zero["r2"] == pytest.approx(metrics["r2"], abs=1e-4)
 
 
