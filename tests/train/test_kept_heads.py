@@ -9,7 +9,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from test_other_tasks import N, pictures, rules, split_of, table
 
 from jft.config import ModelConfig, OptimConfig
-from jft.evaluate.run import evaluate_run, evaluate_alphas
+from jft.evaluate.run import evaluate_alphas, evaluate_run
 from jft.export.write import export_run
 from jft.models import ModelSpec
 from jft.predict.predictor import Predictor
