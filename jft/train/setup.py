@@ -109,7 +109,7 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
         rules.preprocess,
         len(splits.class_names),
         class_names=splits.class_names,
-        task=builtin,
+        task=task,
         new_head=config.model.new_head,
         seed=config.seed,
     )

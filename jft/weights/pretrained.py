@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -185,11 +185,10 @@ def build(
     theirs = opened.class_names
     new_head |= bool(class_names and theirs) and class_names != theirs
     before = from_dict(opened.task) if opened.task else None
-    new_head |= bool(before and task) and type(before) is not type(task)
+    new_head |= before is not None and task is not None and before.name != task.name
     variables, report = _fill(model, opened, spec, preprocess.size, seed, new_head)
     if isinstance(task, Regression) and "params/head/kernel" in report.loaded:
-        assert before is None or isinstance(before, Regression)
-        variables = _converted(variables, task, before)
+        variables = _converted(variables, task, cast(Regression | None, before))
     known = class_names or (() if report.reinitialised else theirs)
     return Pretrained(
         spec=spec,
