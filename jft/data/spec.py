@@ -48,7 +48,8 @@ FORMATS: dict[str, Format] = {
         "jft.data.masks.read",
         "masks:PATH",
         (
-            *("images", "masks", "unpaired"),
+            *("images", "masks", "train", "test", "unpaired"),
+            *("suffix", "prefix", "several", "transparent"),
             *("classes", "values", "void", "nearest"),
         ),
         "segmentation",

@@ -10,7 +10,8 @@ from PIL import Image
 from jft.data.decode import DecodeError
 from jft.data.geometry import Square
 from jft.data.images import read_all
-from jft.data.masks.files import Coding, read_pixels
+from jft.data.masks.files import Coding
+from jft.data.masks.pixels import read_pixels
 from jft.data.sources import open_splits
 from jft.errors import InputError
 from jft.preprocess import Preprocess
@@ -21,9 +22,9 @@ def test_a_value_that_is_no_class_is_told_with_its_place(tmp_path):
     shown[2, 3] = 9
     file = put(tmp_path / "a.png", shown)
     with pytest.raises(DecodeError, match=r"value 9 at x=3, y=2 is no class \(1 such"):
-        Coding((0, 1)).places(file)
+        Coding((0, 1)).indices(file)
     with pytest.raises(DecodeError, match="value 090909 at x=3"):
-        Coding((0, 0x010101), colour=True).places(file)
+        Coding((0, 0x010101), colour=True).indices(file)
 
 
 def test_places_equal_a_loop_over_pixels(tmp_path):
@@ -33,8 +34,8 @@ def test_places_equal_a_loop_over_pixels(tmp_path):
     table = {5: 0, 0: 1, 200: 2, 7: VOID, 255: VOID}
     expected = [[table[value] for value in row] for row in shown.tolist()]
     file = put(tmp_path / "a.png", shown)
-    assert coding.places(file).tolist() == expected
-    assert coding.places(file.read_bytes()).tolist() == expected
+    assert coding.indices(file).tolist() == expected
+    assert coding.indices(file.read_bytes()).tolist() == expected
 
 
 def test_a_mask_is_turned_as_its_exif_says(tmp_path):

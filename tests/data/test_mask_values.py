@@ -229,3 +229,51 @@ def test_grey_and_coloured_masks_are_read_together(tmp_path):
     palette(root, values(0, 1), [0, 0x800000], "1")
     assert load(root).class_names == ("background", "foreground")
     assert mask(load(root), 1)[0, :2].tolist() == [0, 1]
+
+
+# -- transparent pixels --------------------------------------------------------------
+
+
+def clear(shown: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    """Return an RGBA image of greys; where it is transparent, with odd colours."""
+    pixels = np.stack([shown] * 3 + [alpha], -1)
+    pixels[alpha < 128, :3] = (7, 8, 9)
+    return Image.fromarray(pixels, "RGBA")
+
+
+@pytest.mark.parametrize("option", ["void", "background"])
+def test_transparent_pixels_are_void_or_background(tmp_path, option):
+    shown = values(0, 255)
+    alpha = np.full((4, 6), 255, np.uint8)
+    alpha[1], alpha[2], alpha[3] = 0, 127, 128
+    root = folder(tmp_path, shown)
+    clear(shown, alpha).save(root / "masks" / "0.png")
+    found = mask(load(root, f"transparent={option}"))
+    expected = np.where(
+        alpha < 128, {"void": VOID, "background": 0}[option], shown // 255
+    )
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(InputError, match=r"12 pixels.*transparent=void or"):
+        load(root)
+    with pytest.raises(InputError, match="did you mean 'void'"):
+        load(root, "transparent=viod")
+
+
+def test_masks_of_colours_on_nothing_have_a_background(tmp_path):
+    alpha = np.where(values(0, 1), 255, 0).astype(np.uint8)
+    root = folder(tmp_path, values(0, 1))
+    clear(np.full((4, 6), 255, np.uint8), alpha).save(root / "masks" / "0.png")
+    data = load(root, "transparent=background")
+    assert data.class_names == ("background", "foreground")
+    np.testing.assert_array_equal(mask(data), values(0, 1))
+
+
+def test_the_fourth_byte_of_a_bmp_means_nothing_where_it_is_0(tmp_path):
+    shown = values(0, 255)
+    image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    file = tmp_path / "masks" / "a.bmp"
+    pixels = np.stack([shown] * 3 + [np.zeros_like(shown)], -1)
+    Image.fromarray(pixels, "RGBA").save(file)
+    assert file.read_bytes()[28] == 32
+    np.testing.assert_array_equal(mask(load(tmp_path)), shown // 255)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from jft.data.check.look import Seen
 from jft.data.listing import Dataset, Listing, Split
+from jft.data.masks.values import background
 from jft.types import VOID
 
-BACKGROUND = ("background", "bg")
 OUTLIER = 6.0  # robust standard deviations from the median
 
 
@@ -116,16 +116,6 @@ def _range(values: npt.NDArray[Any]) -> dict[str, Any]:
         "unknown": len(values) - len(known),
         "outliers": int(far.sum()),
     }
-
-
-def background(names: Sequence[str]) -> int:
-    """Return the index of the class that is called background, or else 0.
-
-    >>> background(["cat", "_background_"]), background(["road", "crack"])
-    (1, 0)
-    """
-    plain = [name.strip("_ ").lower() for name in names]
-    return next((plain.index(word) for word in BACKGROUND if word in plain), 0)
 
 
 def _of_masks(

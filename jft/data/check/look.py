@@ -13,7 +13,7 @@ from PIL import Image
 
 from jft.data.decode import FORMATS, DecodeError, decode, open_file, orientation
 from jft.data.listing import ClassMaps, Dataset, File, Listing, Split
-from jft.data.masks.files import CodedMasks
+from jft.data.masks.files import CodedMasks, MergedMasks
 from jft.data.split import SomeMasks
 
 SIDE = 16  # of the grey thumbnail that is kept of each image, in pixels
@@ -101,6 +101,8 @@ def _mask_file(masks: ClassMaps, place: int) -> File | None:
     """Return the file that a mask is read from, None for one that is drawn."""
     if isinstance(masks, SomeMasks):
         return _mask_file(masks.masks, int(masks.places[place]))
+    if isinstance(masks, MergedMasks):
+        return _mask_file(masks.masks, masks.parts(place)[0])
     return masks.files[place] if isinstance(masks, CodedMasks) else None
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from jft.data.check.labels import background, known_labels
+from jft.data.check.labels import known_labels
 from jft.data.check.look import Seen
 from jft.data.decode import decode
 from jft.data.geometry import letterbox
 from jft.data.listing import Dataset, Listing, Split
+from jft.data.masks.values import background
 from jft.types import VOID
 
 COLUMNS = 6

@@ -31,6 +31,7 @@ def read_options(options: Mapping[str, str]) -> Wanted:
         void=None if void is None else _numbers("void", void, colour),
         colour=colour,
         nearest=nearest,
+        transparent=options.get("transparent", "no"),
     )
 
 

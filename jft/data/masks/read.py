@@ -5,17 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from jft.data.describe import few, identity, require_choice, size_of
-from jft.data.listing import Dataset, Encoded, Listing, Paths, Split
+from jft.data.listing import ClassMaps, Dataset, Encoded, Listing, Paths, Split
 from jft.data.masks.class_file import ClassList, find_class_file
-from jft.data.masks.files import CodedMasks, Coding, written
+from jft.data.masks.files import CodedMasks, Coding, MergedMasks
 from jft.data.masks.layout import Layout, find_layout
 from jft.data.masks.options import read_options
+from jft.data.masks.pixels import written
 from jft.data.masks.tally import Found
 from jft.data.masks.values import (
     VOC_NAMES,
     VOC_PLACES,
     VOID_VALUE,
     Wanted,
+    background,
     find_values,
     given,
     inferred,
@@ -29,6 +31,10 @@ def check(place: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the folder exists and the options make sense."""
     require_folder(Path(place))
     require_choice(options, "unpaired", ("no", "skip"))
+    require_choice(options, "several", ("no", "merge"))
+    require_choice(options, "transparent", ("no", "void", "background"))
+    if "test" in options and "train" not in options:
+        raise InputError(f"test={options['test']} needs train= as well")
     if ("images" in options) != ("masks" in options):
         raise InputError("images=FOLDER and masks=FOLDER need each other")
     for name in ("images", "masks"):
@@ -51,15 +57,17 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     splits: dict[Split, Listing] = {}
     sizes: dict[Split, list[int]] = {}
     for split, pairs in layout.pairs.items():
-        images, masks = zip(*pairs, strict=True)
+        images = tuple(image for image, _ in pairs)
+        groups = tuple(masks for _, masks in pairs)
         splits[split] = Listing(
             keys=images,
             images=Paths(root, images),
-            labels=CodedMasks(Paths(root, masks), coding),
+            labels=_masks(root, groups, coding, background(names)),
         )
         # Both sizes in one number: images stay far below 2^40 bytes.
         sizes[split] = [
-            size_of(root / image) << 40 | size_of(root / mask) for image, mask in pairs
+            size_of(root / image) << 40 | sum(size_of(root / mask) for mask in masks)
+            for image, masks in pairs
         ]
     return Dataset(
         name=root.resolve().name,
@@ -67,9 +75,20 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         class_names=names,
         splits=splits,
         fingerprint=identity(splits, sizes, (names, coding)),
-        skipped=layout.skipped,
+        skipped=layout.skipped.total(),
+        skipped_kinds=layout.skipped,
         notes=notes,
     )
+
+
+def _masks(
+    root: Path, groups: tuple[tuple[str, ...], ...], coding: Coding, ground: int
+) -> ClassMaps:
+    """Return masks of one file each, or of several that are laid over each other."""
+    masks = CodedMasks(Paths(root, tuple(m for some in groups for m in some)), coding)
+    if len(masks) == len(groups):
+        return masks
+    return MergedMasks(masks, tuple(map(len, groups)), ground)
 
 
 def _coding(
@@ -81,13 +100,17 @@ def _coding(
     """
     if wanted.values is not None:
         return *given(wanted), ()
-    masks = [tuple(mask for _, mask in pairs) for pairs in layout.pairs.values()]
+    masks = [
+        tuple(mask for _, masks in pairs for mask in masks)
+        for pairs in layout.pairs.values()
+    ]
     files = [Paths(root, names) for names in masks]
-    first = [Path(root, name).parent for name in next(iter(layout.pairs.values()))[0]]
-    listed = None if wanted.names else find_class_file([root, *first])
+    first = next(iter(layout.pairs.values()))[0]
+    folders = [Path(root, name).parent for name in (first[0], *first[1])]
+    listed = None if wanted.names else find_class_file([root, *folders])
     if listed is not None:
         return _by_list(files, listed, wanted)
-    found = find_values(files)
+    found = find_values(files, transparent=wanted.transparent)
     if wanted.names is None and layout.voc and _is_voc(found):
         wanted = replace(wanted, names=VOC_NAMES, source="VOC")
     return *inferred(found, wanted), ()
@@ -98,7 +121,7 @@ def _by_list(
 ) -> tuple[Coding, tuple[str, ...], tuple[str, ...]]:
     """Return which values are which class by a class file, the names, and notes."""
     known = {*listed.colours, voc_colour(VOID_VALUE)} if listed.colours else set[int]()
-    found = find_values(files, known)
+    found = find_values(files, known, wanted.transparent)
     if listed.colours and found.palette:
         strange = [written(value, True) for value in sorted(found.palette - known)]
         raise InputError(
@@ -107,6 +130,7 @@ def _by_list(
             f"values=RRGGBB,... the colours:{few(strange, 24)}"
         )
     said = listed.wanted(colour=found.colour and bool(listed.colours))
+    said = replace(said, transparent=wanted.transparent)
     if wanted.void is not None:
         said = replace(said, void=wanted.void)
     colours = sorted({*found.masks} - {*(said.void or ()), voc_colour(VOID_VALUE)})

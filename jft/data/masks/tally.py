@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jft.data.describe import few
-from jft.data.masks.files import SATURATED, WHITE, Pixels, grey, white, written
+from jft.data.masks.pixels import SATURATED, WHITE, Pixels, grey, white, written
 from jft.errors import InputError
 
 MANY = 1024  # more values than this are no classes, whatever somebody says of them
@@ -48,6 +48,10 @@ class Found:
 def distinct(pixels: Pixels) -> npt.NDArray[np.uint32]:
     """Return the sorted values of a mask: of more than `MANY`, these and the last."""
     flat = pixels.values.ravel()
+    if pixels.clear is not None:
+        flat = flat[~pixels.clear.ravel()]
+    if not len(flat):
+        return flat
     # Runs are long, and sorting is slow.
     values = np.unique(flat[np.r_[True, flat[1:] != flat[:-1]]])
     return values if len(values) <= MANY else np.r_[values[:MANY], values[-1]]

@@ -11,14 +11,8 @@ from typing import NoReturn
 
 from jft.data.decode import DecodeError
 from jft.data.listing import Encoded
-from jft.data.masks.files import (
-    MAX_CLASSES,
-    SATURATED,
-    Coding,
-    Pixels,
-    read_pixels,
-    written,
-)
+from jft.data.masks.files import MAX_CLASSES, Coding
+from jft.data.masks.pixels import SATURATED, Pixels, read_pixels, written
 from jft.data.masks.tally import MANY, Found, Tally, distinct
 from jft.errors import InputError
 
@@ -28,6 +22,7 @@ VOC_NAMES = (
     *("pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 VOID_VALUE = 255
+BACKGROUND = ("background", "bg")
 _BLURRED = 32  # more values than this, with gaps between them, are no classes
 
 
@@ -62,6 +57,7 @@ class Wanted:
         void: Values that do not count.
         colour: Whether values are colours.
         nearest: As in `Coding`.
+        transparent: As in `Coding`.
         source: Where this stands, for messages.
     """
 
@@ -70,21 +66,35 @@ class Wanted:
     void: tuple[int, ...] | None = None
     colour: bool = False
     nearest: bool = False
+    transparent: str = "no"
     source: str = "classes"
 
 
-def find_values(masks: Sequence[Encoded], listed: Collection[int] = ()) -> Found:
+def background(names: Sequence[str]) -> int:
+    """Return the index of the class that is called background, or else 0.
+
+    >>> background(["cat", "_background_"]), background(["road", "crack"])
+    (1, 0)
+    """
+    plain = [name.strip("_ ").lower() for name in names]
+    return next((plain.index(word) for word in BACKGROUND if word in plain), 0)
+
+
+def find_values(
+    masks: Sequence[Encoded], listed: Collection[int] = (), transparent: str = "no"
+) -> Found:
     """Read all masks and collect their values; those that cannot be read are left out.
 
     Args:
         masks: The mask files of each split.
         listed: The colours that a list of classes has.
+        transparent: As in `Coding`.
 
     Raises:
         InputError: None can be read.
     """
     tally, why = Tally(), ""
-    with closing(_distinct(masks)) as seen:
+    with closing(_distinct(masks, transparent)) as seen:
         for pixels in seen:
             if isinstance(pixels, str):
                 why = why or pixels
@@ -97,7 +107,9 @@ def find_values(masks: Sequence[Encoded], listed: Collection[int] = ()) -> Found
     return tally.found(listed)
 
 
-def _distinct(masks: Sequence[Encoded]) -> Generator[Pixels | str, None, None]:
+def _distinct(
+    masks: Sequence[Encoded], transparent: str
+) -> Generator[Pixels | str, None, None]:
     """Yield the distinct values of each mask, or what is wrong with it."""
 
     def read(where: tuple[Encoded, int]) -> Pixels | str:
@@ -105,7 +117,9 @@ def _distinct(masks: Sequence[Encoded]) -> Generator[Pixels | str, None, None]:
         try:
             file = where[0][where[1]]
             name = f"{file.name!r}: " if isinstance(file, Path) else ""
-            pixels = read_pixels(file)
+            pixels = read_pixels(file, transparent=transparent != "no")
+            if transparent == "background":
+                pixels = replace(pixels, clear=None)  # their value is 0
         except DecodeError as error:
             return f"{name}{error}"
         return replace(pixels, values=distinct(pixels))
@@ -134,7 +148,8 @@ def given(wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
     if both := [written(v, wanted.colour) for v in void if v in values]:
         raise InputError(f"{', '.join(both)} cannot be void and a class")
     _require_count(names)
-    return Coding(values, void, wanted.colour, wanted.nearest), names
+    coding = Coding(values, void, wanted.colour, wanted.nearest, wanted.transparent)
+    return coding, names
 
 
 def inferred(found: Found, wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
@@ -160,7 +175,7 @@ def inferred(found: Found, wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
     _require_count(names)
     if found.colour:
         values, void = (tuple(map(voc_colour, some)) for some in (values, void))
-    return Coding(values, void, found.colour), names
+    return Coding(values, void, found.colour, transparent=wanted.transparent), names
 
 
 def _choose(
