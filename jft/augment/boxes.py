@@ -24,7 +24,7 @@ def random_box(
         key: Random key.
         size: Height and width of the image, in pixels.
         largest: The largest height and width that fit.
-        area: Least and largest area, as shares of the image's.
+        area: Smallest and largest area, as fractions of the image's.
         ratio: Least and largest height to width.
 
     Returns:

@@ -34,7 +34,7 @@ def mean_grey(image: jax.Array) -> jax.Array:
 
 
 def smooth(image: jax.Array) -> jax.Array:
-    """Return `image` [H, W, 3] smoothed, but for its outermost pixels.
+    """Return `image` [H, W, 3] smoothed, except its outermost pixels.
 
     The 3 x 3 kernel is 5/13 in the middle and 1/13 around it (Pillow's
     ImageFilter.SMOOTH). Blends with it change the sharpness.

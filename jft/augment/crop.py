@@ -11,7 +11,7 @@ def centre(image: jax.Array, size: int) -> jax.Array:
 
     Args:
         image: [B, H, W, 3] or [B, H, W]. Where a side has an odd number of pixels too
-            many, the place is torchvision's CenterCrop's.
+            many, the position is that of torchvision's CenterCrop.
         size: In pixels, at most H and W.
     """
     height, width = image.shape[1:3]

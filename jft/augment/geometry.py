@@ -18,7 +18,7 @@ Matrix = tuple[float, float, float, float, float, float]
 
 
 def inverse_matrix(operation: str, magnitude: float, height: int, width: int) -> Matrix:
-    """Return the matrix from places in the result to places in the source.
+    """Return the matrix from positions in the result to positions in the source.
 
     Args:
         operation: One of GEOMETRIC; any other leaves the image where it is.
@@ -63,7 +63,7 @@ def warp(image: jax.Array, matrix: jax.Array, fill: int = 0) -> jax.Array:
         image: [H, W, C] uint8 or a mask [H, W], of sides below 10,000, which int32 has
             room for.
         matrix: [6] int32 from `fixed_point`.
-        fill: What lies outside.
+        fill: The value outside.
     """
     height, width = image.shape[:2]
     a, b, c, d, e, f = matrix

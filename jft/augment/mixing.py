@@ -12,12 +12,12 @@ from jft.config import AugmentConfig
 MIX = 2**32 - 1
 
 
-class Share(NamedTuple):
-    """How much of its own an image keeps; the rest is its partner's.
+class Lam(NamedTuple):
+    """The weight lambda of an image; its partner has 1 - lambda.
 
     Attributes:
-        label: float32, share of the label.
-        pixel: [..., H, W] float32, share of each pixel.
+        label: float32, lambda of the label.
+        pixel: [..., H, W] float32, lambda of each pixel.
     """
 
     label: jax.Array
@@ -33,13 +33,12 @@ def mix(
     epoch: jax.Array,
     config: AugmentConfig,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return images mixed in pairs, and their labels in the same shares.
+    """Return images mixed in pairs, and their labels with the same weights.
 
     A mask is pasted with its pixels.
 
-    Image i makes a pair with image i XOR 1. Both keep the same share of their own, so
-    that each pair weighs in the loss what it weighed before. A pair with padding stays
-    as it is.
+    Image i makes a pair with image i XOR 1. Both have the same lambda, so the weight of
+    a pair in the loss is unchanged. A pair with padding is not mixed.
 
     Args:
         image: [B, H, W, C] uint8, B even.
@@ -58,10 +57,10 @@ def mix(
         return image, target
     masks = jnp.issubdtype(target.dtype, jnp.integer)
     assert not (masks and config.mixup), "masks are never blended"
-    share = shares(weight, example, key, epoch, config, image.shape[1:3])
-    pixel, label = share.pixel[..., None], share.label[:, None]
+    lam = lams(weight, example, key, epoch, config, image.shape[1:3])
+    pixel, label = lam.pixel[..., None], lam.label[:, None]
     if masks:
-        target = jnp.where(share.pixel > 0, target, _partner(target))
+        target = jnp.where(lam.pixel > 0, target, _partner(target))
     else:
         target = _blend(target, label)
     if not config.mixup:
@@ -75,22 +74,22 @@ def _partner(values: jax.Array) -> jax.Array:
     return pairs[:, ::-1].reshape(values.shape)
 
 
-def _blend(values: jax.Array, share: jax.Array) -> jax.Array:
+def _blend(values: jax.Array, lam: jax.Array) -> jax.Array:
     partner = _partner(values)
-    blend = share * values + (1 - share) * partner
-    # Of what it has no share in, which may be NaN, it has nothing.
-    return jnp.where(share <= 0, partner, jnp.where(share >= 1, values, blend))
+    blend = lam * values + (1 - lam) * partner
+    # Where the weight is 0, the other value may be NaN.
+    return jnp.where(lam <= 0, partner, jnp.where(lam >= 1, values, blend))
 
 
-def shares(
+def lams(
     weight: jax.Array,
     example: jax.Array,
     key: jax.Array,
     epoch: jax.Array,
     config: AugmentConfig,
     size: tuple[int, ...],
-) -> Share:
-    """Return the shares of a batch, a function of the run, the epoch and the two ids.
+) -> Lam:
+    """Return lambda for a batch, a function of the run, the epoch and the two ids.
 
     Args:
         weight: [B] float32, 0 on padding.
@@ -106,21 +105,21 @@ def shares(
     assert len(example) % 2 == 0, f"a batch of {len(example)} is not made of pairs"
     mix_key = jax.random.fold_in(jax.random.fold_in(key, epoch), MIX)
 
-    def pair(ids: jax.Array, weights: jax.Array) -> Share:
+    def pair(ids: jax.Array, weights: jax.Array) -> Lam:
         low_key = jax.random.fold_in(mix_key, jnp.min(ids))
-        share = draw_share(jax.random.fold_in(low_key, jnp.max(ids)), config, size)
+        lam = draw_lam(jax.random.fold_in(low_key, jnp.max(ids)), config, size)
         real = jnp.all(weights > 0)
-        return jax.tree.map(lambda s: jnp.where(real, s, jnp.ones_like(s)), share)
+        return jax.tree.map(lambda s: jnp.where(real, s, jnp.ones_like(s)), lam)
 
     found = jax.vmap(pair)(example.reshape(-1, 2), weight.reshape(-1, 2))
     return jax.tree.map(lambda s: jnp.repeat(s, 2, axis=0), found)
 
 
-def draw_share(key: jax.Array, config: AugmentConfig, size: tuple[int, ...]) -> Share:
-    """Return one pair's share: by mixup, by cutmix, or by one of the two at random.
+def draw_lam(key: jax.Array, config: AugmentConfig, size: tuple[int, ...]) -> Lam:
+    """Return lambda of one pair: by mixup, cutmix, or one of the two at random.
 
-    mixup (Zhang et al. 2017, arXiv 1710.09412) keeps the same share everywhere, cutmix
-    (Yun et al. 2019, arXiv 1905.04899) all or nothing of each pixel.
+    mixup (Zhang et al. 2017, arXiv 1710.09412) has one lambda for all pixels, cutmix
+    (Yun et al. 2019, arXiv 1905.04899) 0 or 1 for each pixel.
 
     Args:
         key: Random key of the pair.
@@ -140,22 +139,22 @@ def draw_share(key: jax.Array, config: AugmentConfig, size: tuple[int, ...]) -> 
     )
 
 
-def _mixup(key: jax.Array, alpha: float, size: tuple[int, ...]) -> Share:
-    share = symmetric_beta(key, alpha)
-    return Share(label=share, pixel=jnp.full(size, share))
+def _mixup(key: jax.Array, alpha: float, size: tuple[int, ...]) -> Lam:
+    lam = symmetric_beta(key, alpha)
+    return Lam(label=lam, pixel=jnp.full(size, lam))
 
 
-def _cutmix(key: jax.Array, alpha: float, size: tuple[int, ...]) -> Share:
+def _cutmix(key: jax.Array, alpha: float, size: tuple[int, ...]) -> Lam:
     height, width = size
-    share_key, centre_key = jax.random.split(key)
-    side = jnp.sqrt(1 - symmetric_beta(share_key, alpha))
+    lam_key, centre_key = jax.random.split(key)
+    side = jnp.sqrt(1 - symmetric_beta(lam_key, alpha))
     centre = jax.random.uniform(centre_key, (2,))
     rows, columns = _span(centre[0], side, height), _span(centre[1], side, width)
     box = jnp.stack([rows[0], columns[0], rows[1], columns[1]])
     cut = (rows[1] * columns[1]).astype(jnp.float32)
     # From the pixels that the image's edge has left of the box.
     label = 1 - cut / (height * width)
-    return Share(label, 1 - inside(box, height, width).astype(jnp.float32))
+    return Lam(label, 1 - inside(box, height, width).astype(jnp.float32))
 
 
 def _span(centre: jax.Array, side: jax.Array, length: int) -> tuple[jax.Array, ...]:

@@ -15,7 +15,7 @@ class Picture(NamedTuple):
 
     Attributes:
         image: [..., H, W, 3] uint8.
-        mask: [..., H, W] uint8 class places, VOID where nothing counts; or None.
+        mask: [..., H, W] uint8 class indices, VOID where ignored; or None.
     """
 
     image: jax.Array

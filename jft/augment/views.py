@@ -54,7 +54,7 @@ def undo(view: View, outputs: jax.Array) -> jax.Array:
 
     Args:
         view: What the network saw.
-        outputs: [B, S, S, K], one for each pixel; or [B, K], which have no place.
+        outputs: [B, S, S, K], one for each pixel; or [B, K], without positions.
     """
     if outputs.ndim == 2:
         return outputs

@@ -20,15 +20,17 @@ def outcome(score: str, metrics: Mapping[str, Any]) -> str:
             images count more than others, and a fraction is not one of images.
     """
     n, value = metrics["n"], metrics[score]
-    told = [f"{name} {shown(name, metrics[name])}" for name in _told(score, metrics)]
+    parts = [
+        f"{name} {shown(name, metrics[name])}" for name in _first_line(score, metrics)
+    ]
     images = f"{n:,} {'image' if n == 1 else 'images'}"
     if score == "accuracy" and "weight" not in metrics:
         images = f"{round(value * n):,} of {images}"
-    return f"{', '.join(told)} ({images})"
+    return f"{', '.join(parts)} ({images})"
 
 
-def _told(score: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the metrics that stand in the first line: r2 says little without mae."""
+def _first_line(score: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the metrics of the first line: r2 means little without mae."""
     return (score, "mae") if "mae" in metrics else (score,)
 
 
@@ -109,7 +111,7 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """
     score = metrics["score"]
     first = f"{outcome(score, metrics)}, loss {shown('loss', metrics['loss'])}"
-    told = ("score", "n", "loss", *_told(score, metrics))
+    told = ("score", "n", "loss", *_first_line(score, metrics))
     rest = {name: value for name, value in metrics.items() if name not in told}
     tables = {k: v for k, v in rest.items() if isinstance(v, Mapping)}
     plain = [

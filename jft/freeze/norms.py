@@ -38,8 +38,8 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
     for stage in stages:
         if stage not in normalising:
             raise InputError(
-                f"norm {text!r}: {model.name} normalises in no stage {stage!r}"
-                f"{nearest(stage, normalising, count=1)}"
+                f"norm {text!r}: {model.name} has no batch normalisation in stage "
+                f"{stage!r}{nearest(stage, normalising, count=1)}"
             )
         if stages.count(stage) > 1:
             raise InputError(f"norm {text!r} names {stage} twice")
@@ -63,7 +63,7 @@ def _normalising(model: ModelSpec) -> list[str]:
 def _mode(mode: str, text: str) -> str:
     if mode not in MODES:
         raise InputError(
-            f"norm {text!r}: {mode!r} is no mode{nearest(mode, MODES, count=1)}\n"
+            f"norm {text!r}: unknown mode {mode!r}{nearest(mode, MODES, count=1)}\n"
             f"modes: {', '.join(MODES)}; or {AUTO}, or STAGE=MODE,..."
         )
     return mode
@@ -74,8 +74,8 @@ def choose(
 ) -> dict[str, str]:
     """Return the mode of each layer.
 
-    Where none is given, a layer uses its stored statistics if its scale and bias are
-    both frozen, so that a frozen layer stays the same function, and the batch's if not.
+    Without a given mode, a layer uses its stored statistics if its scale and bias are
+    both frozen, so that a frozen layer is the same function, and otherwise the batch's.
 
     Args:
         given: Modes by stage, from `parse`.
@@ -83,19 +83,21 @@ def choose(
         layers: Names of the layers that have statistics, `stage1/block0/norm1`.
 
     Raises:
-        InputError: `adapt` is asked for where a scale or bias is trained.
+        InputError: The mode is `adapt` where a scale or bias is trained.
     """
     flat = tree.flatten(lr_mults)
-    held = {n: not (flat[f"{n}/scale"] or flat[f"{n}/bias"]) for n in layers}
+    frozen = {n: not (flat[f"{n}/scale"] or flat[f"{n}/bias"]) for n in layers}
     modes = {
         name: given.get(name.partition("/")[0], "stored" if still else "batch")
-        for name, still in held.items()
+        for name, still in frozen.items()
     }
-    wrong = {n.partition("/")[0] for n in modes if modes[n] == "adapt" and not held[n]}
+    wrong = {
+        n.partition("/")[0] for n in modes if modes[n] == "adapt" and not frozen[n]
+    }
     if wrong:
         raise InputError(
-            f"norm adapt is for frozen stages; trained are {', '.join(sorted(wrong))}: "
-            "take batch or stored there, or freeze them"
+            f"norm adapt is for frozen stages, but {', '.join(sorted(wrong))} are "
+            "trained: use batch or stored there, or freeze them"
         )
     return modes
 

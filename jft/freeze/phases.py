@@ -23,9 +23,9 @@ class Phase:
     Attributes:
         epochs: How many.
         freeze: What is frozen, as in `TrainConfig.freeze`.
-        learning_rate: Peak learning rate; each phase runs the schedule anew.
+        learning_rate: Peak learning rate; each phase starts the schedule again.
         candidate: Whether this is one of several first phases that try another
-            learning rate each, from the same start; the best one goes on.
+            learning rate each, from the same start; the best one continues.
         spec: The freeze rule, parsed.
     """
 
@@ -104,7 +104,7 @@ def _epochs(value: str, text: str) -> int:
     value = value.strip()
     if not (value.isascii() and value.isdecimal() and int(value)):
         raise InputError(
-            f"phases: {text!r} must begin with a number of epochs, got {value!r}\n"
+            f"phases: {text!r} must start with a number of epochs, got {value!r}\n"
             f"phases: {GRAMMAR}"
         )
     return int(value)
@@ -127,6 +127,6 @@ def _check_warmup(phases: list[Phase], warmup: float) -> None:
     short = [p for p in phases[:-1] if p.epochs <= warmup]
     if short:
         raise InputError(
-            f"phases: {short[0].freeze} for epochs: {short[0].epochs} is no longer "
-            f"than optim.warmup_epochs {warmup:g}, which every phase begins with"
+            f"phases: {short[0].freeze} for epochs: {short[0].epochs} lasts no longer "
+            f"than optim.warmup_epochs {warmup:g}, with which every phase starts"
         )

@@ -37,12 +37,12 @@ class FreezeSpec:
 
         Args:
             text: `none`; `until:STAGE`, that stage and all before it; `from:STAGE`,
-                that stage and all behind it but for the head; `first:N`, the first N
+                that stage and all after it except the head; `first:N`, the first N
                 layers in depth order (the stem, each residual block, the head);
-                `all-but:STAGE[,STAGE]`; `bias-only` or `norm-only`, which train the
-                head beside them; or patterns separated by commas, each with its
-                learning-rate multiplier, 0 if none is given.
-            model: The network whose stages and layers are meant.
+                `all-but:STAGE[,STAGE]`; `bias-only` or `norm-only`, which also train
+                the head; or patterns separated by commas, each with its learning-rate
+                multiplier, by default 0.
+            model: The network with these stages and layers.
 
         Raises:
             InputError: The rule is not of these forms, or names no part of the model.
@@ -122,7 +122,7 @@ def layer_of(name: str, model: ModelSpec) -> str:
 
 
 def _height(name: str, model: ModelSpec) -> int:
-    """Return how many layers are behind a parameter's own."""
+    """Return how many layers come after that of a parameter."""
     return len(model.layers) - 1 - model.layers.index(layer_of(name, model))
 
 

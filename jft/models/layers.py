@@ -168,5 +168,5 @@ def drop(
 def rematerialised(
     layer: type[nn.Module], mode: BlockMode, batch: TrainBatch | None
 ) -> Any:
-    """Return the layer, computed again when going backward if its mode says so."""
+    """Return the layer, recomputed in the backward pass if its mode has `remat`."""
     return nn.remat(layer) if mode.remat and batch is not None else layer

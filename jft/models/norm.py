@@ -17,7 +17,7 @@ from jft.models.training import TrainBatch
 def moments(
     x: jax.Array, weight: jax.Array | None, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return mean [C], biased variance [C] and the count of values behind each.
+    """Return mean [C], biased variance [C] and the count of values of each.
 
     All three are 0 where every example is left out. Sums and counts are added up over
     `axis_name`, so devices that hold different numbers of examples agree on the

@@ -22,7 +22,7 @@ from jft.models.variants import ResNetVariant
 
 
 class DeepStem(nn.Module):
-    """Three 3x3 convolutions in place of a 7x7 one; the last is not yet rectified."""
+    """Three 3x3 convolutions instead of a 7x7 one; the last is not yet rectified."""
 
     features: int
     norm: Any

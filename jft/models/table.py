@@ -160,7 +160,7 @@ def configured(model: ModelConfig) -> ModelSpec:
     """Return the network that a configuration asks for.
 
     Raises:
-        InputError: There is no such network, or it cannot be changed so.
+        InputError: There is no such network, or it has no such variant.
     """
     return get_model(model.name).adapted(
         width=model.width,
@@ -188,7 +188,7 @@ def get_model(name: str | None) -> ModelSpec:
     """
     if name is None:
         raise InputError(
-            "nothing says which network it is: give --model (in Python, name)"
+            "the weights do not name their network: give --model.name (in Python, name)"
         )
     if name not in MODELS:
         valid = ", ".join(MODELS)

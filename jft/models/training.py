@@ -15,19 +15,19 @@ class TrainMode:
 
     Attributes:
         stored: Names of normalisation layers (`stage1/block0/norm1`) that normalise by
-            their stored statistics, and leave them as they are.
-        adapt: Names of those that normalise by their stored statistics while these
-            move as in any other layer. As AdaBN (Li et al. 2016,
+            their stored statistics, and do not update them.
+        adapt: Names of those that normalise by their stored statistics and update
+            them from each batch. As AdaBN (Li et al. 2016,
             https://arxiv.org/abs/1603.04779) lets statistics follow the new images,
             but step by step.
         held: Layers (`stem`, `stage1/block0`, as in `ModelSpec.layers`) whose
-            parameters are all frozen. `drop_path` and `remat` leave them alone.
-        dropout: Share of the features before the head that is dropped, and of a VGG's
-            first hidden layer, in [0, 1). The rest is scaled up.
+            parameters are all frozen. `drop_path` and `remat` skip them.
+        dropout: Probability of dropping a feature before the head, or in a VGG's first
+            hidden layer, in [0, 1). The rest is scaled up.
         drop_path: Probability of leaving out the last residual block's branch for an
             example, falling linearly to 0 at the first block, in [0, 1). Stochastic
             depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382) as timm has
-            it: a branch that stays is scaled up.
+            it: a branch that is kept is scaled up.
         dtype: What convolutions, dense layers and activations are computed in.
             Parameters, statistics, normalisation and logits are float32 always.
         remat: Compute the activations of each residual block (of a VGG, of each
@@ -72,12 +72,12 @@ class BlockMode:
 
 
 class TrainBatch(NamedTuple):
-    """What every layer is told of the images in training; in evaluation, None.
+    """What every layer gets with the images in training; in evaluation, None.
 
     Attributes:
         weight: [B] float32, 0 for padding, which batch statistics leave out; None
             counts every image.
-        keys: [B] random keys, one per example; None where nothing is drawn.
+        keys: [B] random keys, one per example; None if nothing is random.
     """
 
     weight: jax.Array | None = None

@@ -94,22 +94,22 @@ def pretrained_variables(
             standardisation.
 
     Raises:
-        InputError: It is no run, began with random weights, or its weights are gone or
-            no longer the same.
+        InputError: It is not a run, or it started from random weights, or its weights
+            are gone or have changed.
     """
     directory = open_run(run)
     tune_cpu()
     config = directory.config()
     if config.weights == RANDOM:
         raise InputError(
-            f"{run} began with random weights: there is no pretrained network to "
+            f"{run} started from random weights: there is no pretrained network to "
             "interpolate from"
         )
     began = directory.value("manifest.json", "weights")
     opened = _open_again(run, config)
     if opened.sha256 != began["sha256"]:
         raise InputError(
-            f"{config.weights} no longer holds the weights that {run} began with: its "
+            f"{config.weights} is not the file that {run} started from: its "
             f"sha256 is {opened.sha256}, and was {began['sha256']}"
         )
     spec = configured(opened.network(config.model))
@@ -131,5 +131,5 @@ def _open_again(run: str | os.PathLike[str], config: configs.TrainConfig) -> Ope
         return open_weights(find_weights(config.weights))
     except InputError as error:
         raise InputError(
-            f"the weights that {run} began with cannot be read again: {error}"
+            f"the weights that {run} started from cannot be read: {error}"
         ) from None

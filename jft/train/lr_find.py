@@ -1,4 +1,4 @@
-"""A learning-rate range test: raise it step by step, and look at the loss."""
+"""Learning-rate range test: raise the learning rate step by step, record the loss."""
 
 import dataclasses
 import itertools
@@ -28,10 +28,10 @@ class RangeTest:
     """What a range test found; a point for every step until the loss diverged.
 
     Attributes:
-        rates: Learning rates, rising.
+        rates: Learning rates, increasing.
         losses: Training loss of each step's batch.
         smoothed: Its running mean.
-        suggestion: The learning rate to take.
+        suggestion: The suggested learning rate.
     """
 
     rates: tuple[float, ...]
@@ -41,19 +41,19 @@ class RangeTest:
 
 
 def rate_at(step: Any) -> Any:
-    """Return the rate of a step: from `FIRST` to `LAST` in equal ratios."""
+    """Return the learning rate of a step: from `FIRST` to `LAST` in equal ratios."""
     share = jnp.asarray(step, jnp.float32) / (STEPS - 1)
     return FIRST * (LAST / FIRST) ** share
 
 
 def find_rate(setup: Setup) -> RangeTest:
-    """Train the first phase with a rising rate; the state is thrown away after it.
+    """Train the first phase with a rising learning rate, and discard the state.
 
     Source: Smith 2017, https://arxiv.org/abs/1506.01186, with the exponential rise and
     the stop of fastai's `lr_find`.
 
     Raises:
-        InputError: The loss does not fall at any rate.
+        InputError: The loss does not fall at any learning rate.
     """
     config, devices = setup.config, setup.devices
     trainee = Trainee(
@@ -119,7 +119,7 @@ def steepest(losses: Sequence[float]) -> int:
 
 
 def plot(found: RangeTest, path: Path) -> None:
-    """Draw loss over rate, with the suggestion, as PNG."""
+    """Plot loss over learning rate, with the suggestion, as PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

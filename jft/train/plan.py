@@ -1,4 +1,4 @@
-"""What a run will cost, read from its compiled steps before it begins."""
+"""What a run will cost, read from its compiled steps before training."""
 
 import math
 import time
@@ -53,7 +53,7 @@ class MemoryPlan:
         optimizer: State of the optimizer, and running averages.
         batch: Images and labels.
         temporaries: Activations, gradients and scratch space at their peak.
-        total: All of it at once; 0 if the backend does not say.
+        total: All of it at once; 0 if the backend does not report it.
     """
 
     parameters: int
@@ -75,7 +75,7 @@ class PhasePlan:
         flops: FLOPs of a step's convolutions and matrix products.
         full_flops: The same if everything were trained.
         memory: Bytes on one device.
-        alive: Frozen modules whose backward pass is computed all the same.
+        alive: Frozen modules with a backward pass that nothing trained needs.
         seconds_per_step: Measured in the first phase, and in proportion to the FLOPs
             in the others; 0 if the device has not the memory to measure it.
     """
@@ -97,7 +97,7 @@ class Plan:
     Attributes:
         phases: In order.
         steps_per_epoch: Steps per epoch.
-        device_bytes: What a device has to give; 0 if it does not say.
+        device_bytes: Free memory of a device; 0 if it does not report it.
         largest_batch: About how many images a step could have; 0 if unknown.
     """
 
@@ -249,7 +249,7 @@ def _largest_batch(setup: Setup, phases: Sequence[PhasePlan], limit: int) -> int
 
 
 def device_bytes(devices: Sequence[Any]) -> int:
-    """Return the memory that each device has to give, in bytes; 0 if it does not say.
+    """Return the free memory of each device in bytes; 0 if it does not report it.
 
     Devices on CPU share that of the machine.
     """

@@ -37,14 +37,14 @@ class Printer(Callback):
         self._setup: Setup | None = None
 
     def on_begin(self, setup: Setup) -> None:
-        """Say what was loaded, and what is about to happen."""
+        """Print what was loaded, and the settings."""
         self._setup = setup
         for line in introduction(setup):
             self._line(line)
         self._line(f"{'run':<10}{setup.rules.workdir}")
 
     def on_plan(self, plan: Plan) -> None:
-        """Say what it will cost, and begin."""
+        """Print the plan, and start the progress bar."""
         assert self._setup is not None
         self._line("")
         for line in plan_lines(plan, whole=False):
@@ -56,10 +56,10 @@ class Printer(Callback):
             self._progress.add_task("training", total=len(self._setup.batches))
 
     def on_resume(self, step: int, changes: list[str]) -> None:
-        """Say where training goes on, and what may change its numbers."""
+        """Print where training resumes, and what may change its numbers."""
         self._line(f"resuming after step {step}")
         for change in changes:
-            self._line(f"  not the machine it began on: {change}")
+            self._line(f"  another machine than before: {change}")
         if self._progress:
             self._progress.update(self._progress.task_ids[0], completed=step)
 
@@ -88,7 +88,7 @@ class Printer(Callback):
         self._line(line)
 
     def on_phase(self, index: int, tried: Sequence[tuple[float, float]]) -> None:
-        """Say what is trained from here on."""
+        """Print what the next phase trains."""
         assert self._setup is not None
         phase = self._setup.phases[index].phase
         if tried:
@@ -96,15 +96,15 @@ class Printer(Callback):
             self._line(f"learning rate {rate:g}: held-out loss {shown('loss', loss)}")
         if tried and not phase.candidate:
             best = min(tried, key=lambda candidate: candidate[1])
-            self._line(f"the one of learning rate {best[0]:g} goes on")
+            self._line(f"the best learning rate is {best[0]:g}")
         self._line(phase_line(phase))
 
     def on_end(self, result: Result, *, already: bool) -> None:
-        """Say what came of it, where it lies, and what to do next."""
+        """Print the result, the folder of the run, and the next commands."""
         self.close()
         self._line("")
         if already:
-            self._line(f"{result.workdir} has finished already; nothing was done.")
+            self._line(f"{result.workdir} is finished already; nothing was done.")
         self._line(
             f"test {outcome(result.score, result.metrics)}, "
             f"after {result.seconds:.0f} s"
@@ -115,7 +115,7 @@ class Printer(Callback):
             self._line(f"  {command}")
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Remove the progress bar."""
         if self._progress:
             self._progress.stop()
             self._progress = None
@@ -132,7 +132,7 @@ def print_plan(setup: Setup, plan: Plan) -> None:
 
 
 def introduction(setup: Setup) -> list[str]:
-    """Return the lines of what a newcomer wants to know before training."""
+    """Return the lines that describe the run."""
     config, splits, pretrained = setup.config, setup.splits, setup.pretrained
     counts = setup.phases[-1].counts
     total = sum(count.total for count in counts)

@@ -1,4 +1,4 @@
-"""How far a run has come, beside its state: sums, records and seconds."""
+"""Progress of a run besides its state: sums, records and seconds."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ Batch = TypeVar("Batch")
 
 @dataclass
 class Progress:
-    """What a checkpoint holds beside the state; JSON.
+    """What a checkpoint holds besides the state, as JSON values.
 
     Attributes:
         total: Sums of the epoch so far; numbers, or nested lists of them.
@@ -68,7 +68,7 @@ class Clock:
         self.waited = progress.epoch_waited
 
     def next_epoch(self) -> None:
-        """Begin the epoch's seconds anew."""
+        """Restart the seconds of the epoch."""
         self._epoch = time.perf_counter()
         self.waited = 0.0
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import betainc
 
 from jft.augment import mix, mixing
-from jft.augment.mixing import Share, draw_share, shares, symmetric_beta
+from jft.augment.mixing import Lam, draw_lam, lams, symmetric_beta
 from jft.config import AugmentConfig
 
 HEIGHT, WIDTH, CLASSES, BATCH = 6, 10, 4, 16
@@ -33,14 +33,14 @@ KEY, EPOCH = jax.random.key(5), np.int32(3)
 class Mixed(NamedTuple):
     image: np.ndarray
     target: np.ndarray
-    share: Share
+    lam: Lam
 
 
 @functools.partial(jax.jit, static_argnums=4)
 def computed(weight, example, key, epoch, config) -> Mixed:
     image, target = mix(IMAGE, TARGET, weight, example, key, epoch, config)
-    share = shares(weight, example, key, epoch, config, SIZE)
-    return Mixed(image, target, share)
+    lam = lams(weight, example, key, epoch, config, SIZE)
+    return Mixed(image, target, lam)
 
 
 def mixed(
@@ -51,30 +51,30 @@ def mixed(
     seed: int = 5,
     epoch: int = 3,
 ) -> Mixed:
-    """Return the batch mixed, and the shares by themselves."""
+    """Return the mixed batch and its lambdas."""
     key, number = jax.random.key(seed), np.int32(epoch)
     found = computed(weight, example, key, number, config)
     return jax.tree.map(np.asarray, found)
 
 
-def mixed_by_hand(values: np.ndarray, share: np.ndarray) -> np.ndarray:
-    share = share.reshape(share.shape + (1,) * (values.ndim - share.ndim))
+def mixed_by_hand(values: np.ndarray, lam: np.ndarray) -> np.ndarray:
+    lam = lam.reshape(lam.shape + (1,) * (values.ndim - lam.ndim))
     own, other = values.astype(np.float64), values[PARTNER].astype(np.float64)
-    return share.astype(np.float64) * own + (1 - share.astype(np.float64)) * other
+    return lam.astype(np.float64) * own + (1 - lam.astype(np.float64)) * other
 
 
 @ALL
 def test_images_and_targets_are_mixed_in_the_shares_that_are_drawn(config):
-    image, target, share = mixed(config)
+    image, target, lam = mixed(config)
     assert image.dtype == (np.float32 if config.mixup else np.uint8)
     assert target.dtype == np.float32
     # Two products and a sum in float32: of levels to 255, of probabilities to 1.
-    expected = mixed_by_hand(IMAGE, share.pixel)
+    expected = mixed_by_hand(IMAGE, lam.pixel)
     np.testing.assert_allclose(image, expected, rtol=0, atol=255 * 2e-7)
-    expected = mixed_by_hand(TARGET, share.label)
+    expected = mixed_by_hand(TARGET, lam.label)
     np.testing.assert_allclose(target, expected, rtol=0, atol=2e-7)
-    assert np.any(share.label < 0.9)
-    assert np.all((share.label >= 0) & (share.label <= 1))
+    assert np.any(lam.label < 0.9)
+    assert np.all((lam.label >= 0) & (lam.label <= 1))
 
 
 @ALL
@@ -91,9 +91,9 @@ def test_a_pair_weighs_what_it_weighed_before(config):
 
 @ALL
 def test_partners_share_alike_whichever_comes_first(config):
-    share = mixed(config).share
-    turned = mixed(config, example=EXAMPLE[PARTNER]).share
-    for one, other in zip(share, turned, strict=True):
+    lam = mixed(config).lam
+    turned = mixed(config, example=EXAMPLE[PARTNER]).lam
+    for one, other in zip(lam, turned, strict=True):
         assert np.array_equal(one, one[PARTNER])
         assert np.array_equal(one, other)
 
@@ -121,8 +121,8 @@ def test_without_mixing_the_images_and_targets_are_those_given():
 def test_a_pair_draws_the_same_in_any_place(config):
     order = np.array([5, 2, 7, 0, 1, 6, 3, 4])
     places = (2 * order[:, None] + np.arange(2)).ravel()
-    share, turned = mixed(config).share, mixed(config, example=EXAMPLE[places]).share
-    for one, other in zip(share, turned, strict=True):
+    lam, turned = mixed(config).lam, mixed(config, example=EXAMPLE[places]).lam
+    for one, other in zip(lam, turned, strict=True):
         assert np.array_equal(other, one[places])
 
 
@@ -140,18 +140,18 @@ def test_eight_devices_with_a_pair_each_mix_as_one_does():
 
 
 def test_every_pair_epoch_and_seed_draws_anew():
-    first = mixed(MIXUP).share.label[::2]
+    first = mixed(MIXUP).lam.label[::2]
     assert len(np.unique(first)) == len(first)
     for other in ({"epoch": 4}, {"seed": 6}, {"example": EXAMPLE + 1}):
-        assert not np.any(mixed(MIXUP, **other).share.label[::2] == first)
+        assert not np.any(mixed(MIXUP, **other).lam.label[::2] == first)
     # Pairs that have one member in common.
     some = np.array([7, 8, 7, 9, 6, 7, *range(20, 30)], np.int32)
-    assert len(np.unique(mixed(MIXUP, example=some).share.label[:6])) == 3
+    assert len(np.unique(mixed(MIXUP, example=some).lam.label[:6])) == 3
 
 
 def test_mixup_blends_all_pixels_alike():
-    share = mixed(MIXUP).share
-    assert np.array_equal(share.pixel, np.tile(share.label[:, None, None], (1, *SIZE)))
+    lam = mixed(MIXUP).lam
+    assert np.array_equal(lam.pixel, np.tile(lam.label[:, None, None], (1, *SIZE)))
 
 
 def test_a_pair_draws_by_a_key_that_no_example_has():
@@ -159,14 +159,14 @@ def test_a_pair_draws_by_a_key_that_no_example_has():
 
     @jax.jit
     @jax.vmap
-    def by_hand(low: jax.Array, high: jax.Array) -> Share:
+    def by_hand(low: jax.Array, high: jax.Array) -> Lam:
         epoch_key = jax.random.fold_in(KEY, EPOCH)
         mix_key = jax.random.fold_in(epoch_key, np.uint32(2**32 - 1))
         pair_key = jax.random.fold_in(jax.random.fold_in(mix_key, low), high)
-        return draw_share(pair_key, MIXUP, SIZE)
+        return draw_lam(pair_key, MIXUP, SIZE)
 
     expected = by_hand(low, high).label
-    assert np.array_equal(mixed(MIXUP).share.label[::2], expected)
+    assert np.array_equal(mixed(MIXUP).lam.label[::2], expected)
 
 
 def test_cutmix_pastes_a_mask_with_its_pixels():
@@ -174,7 +174,7 @@ def test_cutmix_pastes_a_mask_with_its_pixels():
     weight = np.where(np.arange(BATCH) == 3, np.float32(0), WEIGHT)
     paste = jax.jit(lambda m: mix(IMAGE, m, weight, EXAMPLE, KEY, EPOCH, CUTMIX))
     image, found = map(np.asarray, paste(masks))
-    pasted = mixed(CUTMIX, weight=weight).share.pixel == 0
+    pasted = mixed(CUTMIX, weight=weight).lam.pixel == 0
     assert found.dtype == np.int32
     assert np.array_equal(found, np.where(pasted, masks[PARTNER], masks))
     expected = np.where(pasted[..., None], IMAGE[PARTNER], IMAGE)
@@ -193,7 +193,7 @@ def test_what_is_unknown_makes_a_mixture_unknown_and_padding_makes_nothing_so(co
     whole = mixed(config, weight=weight).target
     unknown = np.zeros_like(target, bool)
     unknown[:2, 1] = unknown[6] = True
-    assert mixed(config).share.label[0] < 1
+    assert mixed(config).lam.label[0] < 1
     assert np.array_equal(np.isnan(found), unknown)
     # Not compiled together, a product and a sum may be rounded apart.
     apart = found[~unknown] - whole[~unknown]
@@ -201,10 +201,10 @@ def test_what_is_unknown_makes_a_mixture_unknown_and_padding_makes_nothing_so(co
 
 
 def test_an_image_with_no_share_in_its_label_wants_nothing_of_it(monkeypatch):
-    # By mixup 0.2, one share in sixty is 0 in float32.
-    share = np.repeat(np.float32([0, 1, 0.5, 0]), 2)
-    pixel = np.broadcast_to(share[:, None, None], (8, *SIZE))
-    monkeypatch.setattr(mixing, "shares", lambda *_: Share(share, pixel))
+    # By mixup 0.2, one lambda in sixty is 0 in float32.
+    lam = np.repeat(np.float32([0, 1, 0.5, 0]), 2)
+    pixel = np.broadcast_to(lam[:, None, None], (8, *SIZE))
+    monkeypatch.setattr(mixing, "lams", lambda *_: Lam(lam, pixel))
     target = TARGET[:8].copy()
     target[0, 1] = target[2, 3] = target[4, 0] = np.nan
     batch = IMAGE[:8], target, WEIGHT[:8], EXAMPLE[:8]
@@ -223,10 +223,10 @@ def test_an_odd_batch_is_refused():
 
 
 @functools.cache
-def many(config: AugmentConfig) -> Share:
-    """Return the shares of many pairs: label [MANY], pixel [MANY, H, W]."""
+def many(config: AugmentConfig) -> Lam:
+    """Return lambda of many pairs: label [MANY], pixel [MANY, H, W]."""
     keys = jax.random.split(jax.random.key(1), MANY)
-    draw = jax.jit(jax.vmap(lambda key: draw_share(key, config, SIZE)))
+    draw = jax.jit(jax.vmap(lambda key: draw_lam(key, config, SIZE)))
     return jax.tree.map(np.asarray, draw(keys))
 
 
@@ -246,13 +246,13 @@ def boxes_by_hand(alpha: float) -> np.ndarray:
 
 
 def test_cutmix_pastes_one_box_and_counts_its_pixels():
-    share = many(CUTMIX)
-    assert set(np.unique(share.pixel)) == {0.0, 1.0}
-    pasted = share.pixel == 0
+    lam = many(CUTMIX)
+    assert set(np.unique(lam.pixel)) == {0.0, 1.0}
+    pasted = lam.pixel == 0
     cut = pasted.sum(axis=(1, 2))
     # 1 - n / 60 rounds twice in float32.
     label = 1 - cut / (HEIGHT * WIDTH)
-    np.testing.assert_allclose(share.label, label, rtol=0, atol=1.2e-7)
+    np.testing.assert_allclose(lam.label, label, rtol=0, atol=1.2e-7)
     rows, columns = pasted.any(axis=2), pasted.any(axis=1)
     # One box: as many pixels as its rows times its columns, which have no gaps.
     assert np.array_equal(rows.sum(axis=1) * columns.sum(axis=1), cut)
@@ -270,7 +270,7 @@ def test_cutmix_boxes_are_distributed_as_the_papers():
     )
     # Two samples of n are further apart than 1.95 sqrt(2/n) once in a thousand.
     assert np.max(np.abs(one - other)) < 1.95 * (2 / MANY) ** 0.5
-    # How often each pixel is pasted, 0.08 to 0.32: shares of 8000, which deviate by at
+    # How often each pixel is pasted, 0.08 to 0.32: fractions of 8000 that deviate by at
     # most 0.0052, their difference by sqrt(2) of that.
     apart = pasted.mean(axis=0) - expected.mean(axis=0)
     assert np.max(np.abs(apart)) < 5 * 0.0052 * 2**0.5
@@ -289,13 +289,13 @@ def distance_to_beta(sample: np.ndarray, alpha: float) -> float:
 
 
 def test_with_both_on_half_of_the_pairs_get_either():
-    share = many(EITHER)
-    pasted = np.any(share.pixel != share.label[:, None, None], axis=(1, 2))
-    assert np.array_equal(np.unique(share.pixel[pasted]), [0.0, 1.0])
+    lam = many(EITHER)
+    pasted = np.any(lam.pixel != lam.label[:, None, None], axis=(1, 2))
+    assert np.array_equal(np.unique(lam.pixel[pasted]), [0.0, 1.0])
     # A box of no pixels, or of all, looks blended.
     expected = 0.5 * np.mean(np.isin(boxes_by_hand(1.0).mean(axis=(1, 2)), [0, 1]))
     assert abs(np.mean(~pasted) - 0.5 - expected) < 5 * 0.5 / MANY**0.5
-    blended = share.label[~pasted & (share.label > 0) & (share.label < 1)]
+    blended = lam.label[~pasted & (lam.label > 0) & (lam.label < 1)]
     assert distance_to_beta(blended, 0.4) < 1.95
 
 

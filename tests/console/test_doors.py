@@ -89,7 +89,7 @@ def test_training_says_what_happens(tmp_path: Path, capsys: pytest.CaptureFixtur
     ):
         assert text in first
     assert train.main(args) == 0
-    assert "has finished already; nothing was done" in capsys.readouterr().out
+    assert "is finished already; nothing was done" in capsys.readouterr().out
 
 
 def test_evaluate_prints_a_sentence_or_an_object(

@@ -47,19 +47,19 @@ def test_nothing_is_given_by_default():
 
 def test_adapting_is_for_frozen_stages():
     shares = rates(stem_norm_scale=0, stem_norm_bias=0, stage2_block0_norm1_bias=0)
-    with pytest.raises(InputError, match="trained are stage1, stage2"):
+    with pytest.raises(InputError, match="but stage1, stage2 are trained"):
         norms.choose(norms.parse("adapt", TINY), shares, LAYERS)
 
 
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("storde", "'storde' is no mode; did you mean 'stored'"),
-        ("stage1=off", "'off' is no mode"),
-        ("stage9=batch", "normalises in no stage 'stage9'; did you mean 'stage"),
-        ("head=batch", "normalises in no stage 'head'"),
+        ("storde", "unknown mode 'storde'; did you mean 'stored'"),
+        ("stage1=off", "unknown mode 'off'"),
+        ("stage9=batch", "no batch normalisation in stage 'stage9'; did you mean"),
+        ("head=batch", "no batch normalisation in stage 'head'"),
         ("stage1=batch,stage1=stored", "names stage1 twice"),
-        ("stage1=batch,", "normalises in no stage ''"),
+        ("stage1=batch,", "no batch normalisation in stage ''"),
     ],
 )
 def test_a_rule_that_means_nothing_is_an_error(rule: str, message: str):
@@ -86,7 +86,7 @@ def test_a_decoder_normalises_where_the_stages_before_it_may_not(
 ):
     spec = MODELS[model].adapted(decoder="unet")
     assert norms.parse("head=stored", spec) == {"head": "stored"}
-    with pytest.raises(InputError, match=f"normalises in no stage '{stage}'"):
+    with pytest.raises(InputError, match=f"no batch normalisation in stage '{stage}'"):
         norms.parse(f"{stage}=stored", spec)
 
 

@@ -69,9 +69,9 @@ def test_unfreezing_is_gradual_from_the_head_down(freeze: str, stages: list[str]
         ("2", "'2' is not a phase\nphases: EPOCHS"),
         ("2*", "is not a phase"),
         ("all-but:head@0.1", "is not a phase"),
-        ("0*none", "must begin with a number of epochs, got '0'"),
-        ("x*none", "must begin with a number of epochs, got 'x'"),
-        ("gradual:x", "must begin with a number of epochs, got 'x'"),
+        ("0*none", "must start with a number of epochs, got '0'"),
+        ("x*none", "must start with a number of epochs, got 'x'"),
+        ("gradual:x", "must start with a number of epochs, got 'x'"),
         ("1*none@0", "must be above 0 and finite, got '0'"),
         ("1*none@fast", "must be above 0 and finite, got 'fast'"),
         ("1*none@0.1|", "must be above 0 and finite, got ''"),
@@ -97,7 +97,7 @@ def test_gradual_unfreezing_needs_a_stage_to_end_at():
 def test_warm_up_must_fit_into_every_phase():
     optim = OptimConfig(warmup_epochs=2.0)
     with pytest.raises(
-        InputError, match="all-but:head for epochs: 2 is no longer than"
+        InputError, match="all-but:head for epochs: 2 lasts no longer than"
     ):
         phases("2*all-but:head", optim=optim)
     assert len(phases("3*all-but:head", optim=optim)) == 2

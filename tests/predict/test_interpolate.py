@@ -212,7 +212,7 @@ def test_weights_that_are_gone_are_named(copy: Path):
 
 def test_a_run_from_random_weights_has_nothing_to_interpolate_from(folder: Path):
     random = fit(rules(folder, "none", "random")).workdir
-    with pytest.raises(InputError, match="began with random weights"):
+    with pytest.raises(InputError, match="started from random weights"):
         Predictor.from_run(random, alpha=1)
 
 
