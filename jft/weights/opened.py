@@ -22,6 +22,7 @@ from jft.weights.files import read_tensors
 from jft.weights.find import RANDOM, Found
 from jft.weights.load import head_classes, usual_preprocess
 from jft.weights.prefix import Part, network_part
+from jft.weights.recognise import recognise
 
 MARK = "jft"
 """The note that jft puts into its own files; without it, notes are not ours."""
@@ -67,17 +68,27 @@ class Opened:
     def network(self, wanted: ModelConfig) -> ModelConfig:
         """Return the network that is wanted; what it leaves open, the weights decide.
 
+        Where neither names the network, the tensors tell it.
+
         Raises:
-            InputError: Neither names the network.
+            InputError: The network is unknown.
         """
         if self.model and wanted.name in (None, self.model.name):
             return self.model.changed(wanted)
-        if wanted.name is None:
-            what = "random weights" if self.source == RANDOM else self.source
+        if wanted.name is not None:
+            return wanted
+        if self.source == RANDOM:
+            raise InputError("random weights: give --model.name (in Python, name)")
+        try:
+            found = recognise(self.tensors)
+        except InputError as error:
+            raise InputError(f"{self.source} {error}") from None
+        if found is None:
             raise InputError(
-                f"{what}: unknown network; give --model.name (in Python, name)"
+                f"{self.source}: its tensors fit no network of jft; give --model.name "
+                "(in Python, name) to see what does not fit"
             )
-        return wanted
+        return found.changed(wanted)
 
     def part(self, spec: ModelSpec) -> Part:
         """Return the tensors of a network, without the prefix of their names.
