@@ -1,6 +1,7 @@
 """Every example runs, and does what it claims."""
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,11 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert sorted(frozen) == [*first, "stem/conv", "stem/norm"]
     predicted = names["predictor"].class_names[names["probabilities"].argmax()]
     assert predicted == str(names["digits"].target[0])
+
+
+@pytest.mark.thorough
+def test_own_data_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    result = runpy.run_path(str(EXAMPLES / "own_data.py"))["main"]()
+    assert result.metrics["n"] == 80
+    assert result.metrics["accuracy"] > 0.75  # chance is 0.5
