@@ -36,16 +36,21 @@ STEP = step_of(loss_of(MODEL), frozen_by("none", MODEL))
 DEPTHWISE = {"grouped": {"stage1/block0/conv2"}}
 # Matrix products without a kernel: of features to 7x7, of logits to the image's size.
 RESIZES = {"vgg": {"pre_logits"}, "cifar+deeplabv3": {"head"}}
+FAST = ("basic", "vgg_bn", "bit")  # all families in the thorough tests
+NAMES = [
+    pytest.param(name, marks=() if name in FAST else pytest.mark.thorough)
+    for name in SPECS
+]
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", NAMES)
 def test_modules_are_those_with_a_kernel(name: str):
     names = tree.flatten(variables_of(SPECS[name])["params"])
     kernels = {n.removesuffix("/kernel") for n in names if n.endswith("/kernel")}
     assert set(costs_of(name)) == kernels | RESIZES.get(name, set())
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_compiled_step_has_the_operations_of_the_traced_one(name: str):
     spec = SPECS[name]
     step = step_of(loss_of(spec), frozen_by("none", spec))
@@ -64,7 +69,7 @@ def test_a_compiled_step_has_the_operations_of_the_traced_one(name: str):
     assert sum(cost.backward for cost in costs.values()) - beyond == backward
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_gradient_costs_its_modules_forward_pass(name: str):
     costs = costs_of(name)
     first = min(m for m in costs if m.split("/")[0] == SPECS[name].stages[0])
