@@ -23,7 +23,7 @@ _ONLY = {"bias-only": "*/bias", "norm-only": "*norm*/*"}
 
 @dataclass(frozen=True)
 class FreezeSpec:
-    """How fast each parameter moves, by ordered patterns of '/'-joined names.
+    """How fast each parameter learns, by ordered patterns of '/'-joined names.
 
     The first pattern that matches a name gives its learning-rate multiplier: 0
     is frozen. What no pattern matches has 1.
@@ -60,16 +60,16 @@ class FreezeSpec:
         if kind == "until":
             if value == stages[-1]:
                 raise InputError(nothing_left(text))
-            return cls(_held(stages[: _place(value, model) + 1]))
+            return cls(_frozen_rules(stages[: _index(value, model) + 1]))
         if kind == "from":
             if value == stages[-1]:
-                raise InputError(f"freeze {text!r} would keep a new head as it is")
-            return cls(_held(stages[_place(value, model) : -1]))
+                raise InputError(f"freeze {text!r} would freeze a new head")
+            return cls(_frozen_rules(stages[_index(value, model) : -1]))
         if kind == "first":
-            return cls(_held(model.layers[: _layer_count(value, model)]))
+            return cls(_frozen_rules(model.layers[: _layer_count(value, model)]))
         if kind == "all-but":
-            free = {stages[_place(v.strip(), model)] for v in value.split(",")}
-            return cls(_held(s for s in stages if s not in free))
+            free = {stages[_index(v.strip(), model)] for v in value.split(",")}
+            return cls(_frozen_rules(s for s in stages if s not in free))
         if ":" in text or not any(c in text for c in "*?[/="):
             raise InputError(_no_rule(text, model))
         return cls(tree.parse_rules(text, what="freeze", default=0.0))
@@ -133,7 +133,7 @@ def nothing_left(rule: str) -> str:
     )
 
 
-def _held(modules: Iterable[str]) -> tuple[tuple[str, float], ...]:
+def _frozen_rules(modules: Iterable[str]) -> tuple[tuple[str, float], ...]:
     return tuple((f"{module}/*", 0.0) for module in modules)
 
 
@@ -144,7 +144,7 @@ def _only(text: str, model: ModelSpec) -> FreezeSpec:
     return FreezeSpec(((_ONLY[text], 1.0), ("head/*", 1.0), ("*", 0.0)))
 
 
-def _place(name: str, model: ModelSpec) -> int:
+def _index(name: str, model: ModelSpec) -> int:
     """Return the position of a stage.
 
     Raises:
@@ -189,12 +189,12 @@ class StageCount:
 
 def summarise(params: Params, lr_mults: Params, model: ModelSpec) -> list[StageCount]:
     """Count parameters and frozen parameters per stage, in depth order."""
-    moving = tree.flatten(lr_mults)
+    trained = tree.flatten(lr_mults)
     sizes = {name: int(leaf.size) for name, leaf in tree.flatten(params).items()}
 
     def count(stage: str) -> StageCount:
         names = [n for n in sizes if n.startswith(f"{stage}/")]
-        held = sum(sizes[n] for n in names if not moving[n])
-        return StageCount(stage, sum(sizes[n] for n in names), held)
+        frozen = sum(sizes[n] for n in names if not trained[n])
+        return StageCount(stage, sum(sizes[n] for n in names), frozen)
 
     return [count(stage) for stage in model.stages]

@@ -105,7 +105,8 @@ class RunDirectory:
         """Hold the folder for this process, made or found to be this configuration's.
 
         A run that failed before its first checkpoint leaves nothing to protect: its
-        folder may be taken by other rules.
+        folder may be used with other settings. A finished run continues, from its last
+        state, if it is given more epochs; its schedule is then that of all of them.
 
         Raises:
             InputError: It holds another run (the message has the difference) or
@@ -116,9 +117,15 @@ class RunDirectory:
             raise InputError(
                 f"{self.path} is not empty and holds no run; give another --workdir"
             )
+        longer = False
         if saved is not None and self.began:
-            changes = configs.difference(self.config(), config)
-            self._refuse("other rules", "give the saved ones to resume it", changes)
+            before = self.config()
+            changes = configs.difference(before, config)
+            finished = self.read("result.json") is not None
+            alone = [change.partition(":")[0] for change in changes] == ["epochs"]
+            longer = finished and alone and config.epochs > before.epochs
+            if not longer:
+                self._refuse("other rules", "give the saved ones to resume it", changes)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
@@ -130,9 +137,15 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputError(f"{self.path}: another process runs it") from None
-            if saved is None or not self.began:
+            if saved is None or not self.began or longer:
                 self.write("config.json", configs.to_dict(config))
+            if longer:
+                self.unfinish()
             yield self
+
+    def unfinish(self) -> None:
+        """Remove the result, so that the run continues from its last checkpoint."""
+        (self.path / "result.json").unlink()
 
     def describe(self, inputs: Mapping[str, Any], devices: str) -> list[str]:
         """Write `manifest.json`: what a run began with, and each session's machine.

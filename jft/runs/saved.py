@@ -28,7 +28,7 @@ CHANGED = "its bytes are not those that were saved"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What stands beside saved variables, so that predict needs nothing else.
+    """What is saved beside variables, so that predict needs nothing else.
 
     Attributes:
         model: The network, as a configuration asks for it.
@@ -87,7 +87,8 @@ def load_card(folder: Path) -> ModelCard:
         )
     except FileNotFoundError:
         raise InputError(
-            f"{folder} holds no saved model: the run has not got that far"
+            f"{folder} holds no saved model: train the run to its end, with the "
+            "command that began it"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged: {error}") from None

@@ -42,8 +42,8 @@ class RangeTest:
 
 def rate_at(step: Any) -> Any:
     """Return the learning rate of a step: from `FIRST` to `LAST` in equal ratios."""
-    share = jnp.asarray(step, jnp.float32) / (STEPS - 1)
-    return FIRST * (LAST / FIRST) ** share
+    fraction = jnp.asarray(step, jnp.float32) / (STEPS - 1)
+    return FIRST * (LAST / FIRST) ** fraction
 
 
 def find_rate(setup: Setup) -> RangeTest:
@@ -74,7 +74,7 @@ def find_rate(setup: Setup) -> RangeTest:
         state, sums = step(state, devices.put(batch))
         total = add({}, devices.fetch(sums))
         if not total["weight"]:
-            continue  # all of it is held out of a sweep
+            continue  # every example of it is held out
         loss = total["loss"] / total["weight"]
         if not math.isfinite(loss):
             break
@@ -100,7 +100,7 @@ def smooth(values: Sequence[float]) -> list[float]:
 def steepest(losses: Sequence[float]) -> int:
     """Return the point before the lowest loss where the loss falls fastest.
 
-    There the rate does most for the loss, and is well below where it does harm; fastai
+    There the learning rate helps most, well below where it does harm; fastai
     suggests this point as `steep`. The first tenth is left out, where running means are
     of few batches, and the lowest point itself.
 

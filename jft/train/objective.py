@@ -20,7 +20,7 @@ from jft.tasks import (
 )
 from jft.types import VOID
 
-# What label_smoothing is if nothing is said; other losses have none. It brings back
+# label_smoothing by default; other losses have none. It brings back
 # the gradient of easy examples, which a focal loss is there to leave out.
 SMOOTHING = {"cross-entropy": 0.1, "cross-entropy+dice": 0.1, "focal": 0.0}
 
@@ -74,7 +74,7 @@ def check_task(config: TrainConfig, task: TaskName, own: Task | None = None) -> 
         ),
         (
             config.augment.cutmix > 0 and numbers,
-            "augment.cutmix: numbers have no place in the image; use augment.mixup",
+            "augment.cutmix: numbers have no position in the image; use augment.mixup",
         ),
     )
     problems = [problem for wrong, problem in checks if wrong]

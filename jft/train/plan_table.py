@@ -17,9 +17,9 @@ def plan_lines(plan: Plan, *, whole: bool) -> list[str]:
     """
     lines: list[str] = []
     for number, phase in enumerate(plan.phases, start=1):
-        share = f"{share_of_full(phase):.0%} of full fine-tuning"
+        part = f"{fraction_of_full(phase):.0%} of full fine-tuning"
         if len(plan.phases) > 1:
-            lines.append(f"phase {number}   {phase_line(phase.phase)}: {share}")
+            lines.append(f"phase {number}   {phase_line(phase.phase)}: {part}")
         if whole or number == 1:
             space = [""] if len(plan.phases) > 1 else []
             lines += [*space, *stage_table(phase), "", *phase_totals(phase)]
@@ -33,8 +33,8 @@ def plan_lines(plan: Plan, *, whole: bool) -> list[str]:
     return [*lines, *run_totals(plan)]
 
 
-def share_of_full(phase: PhasePlan) -> float:
-    """Return a step's FLOPs as a share of those of full fine-tuning."""
+def fraction_of_full(phase: PhasePlan) -> float:
+    """Return a step's FLOPs as a fraction of those of full fine-tuning."""
     return phase.flops / max(phase.full_flops, 1)
 
 
@@ -52,7 +52,7 @@ def outputs_line(splits: Splits) -> str:
 
 def phase_line(phase: Phase) -> str:
     """Describe a phase: `3 epochs, freeze all-but:head, learning rate 0.1`."""
-    tried = ", one of several rates" if phase.candidate else ""
+    tried = ", one of several candidates" if phase.candidate else ""
     rate = f"learning rate {phase.learning_rate:g}"
     return f"{epochs(phase.epochs)}, freeze {phase.freeze}, {rate}{tried}"
 
@@ -64,8 +64,8 @@ def stage_table(phase: PhasePlan) -> list[str]:
 
 
 def _row(stage: StagePlan) -> tuple[str, ...]:
-    share = stage.trained / max(stage.parameters, 1)
-    part = {0.0: "frozen", 1.0: "all"}.get(share, f"{share:.0%}")
+    trained = stage.trained / max(stage.parameters, 1)
+    part = {0.0: "frozen", 1.0: "all"}.get(trained, f"{trained:.0%}")
     return (
         stage.stage,
         f"{stage.parameters:,}",
@@ -82,10 +82,10 @@ def phase_totals(phase: PhasePlan) -> list[str]:
     """Return the lines below a phase's table: parameters, FLOPs, memory."""
     total = sum(stage.parameters for stage in phase.stages)
     trained = sum(stage.trained for stage in phase.stages)
-    share = share_of_full(phase)
+    part = fraction_of_full(phase)
     return [
         f"trained   {trained:,} of {total:,} parameters ({trained / total:.1%})",
-        f"compute   {count(phase.flops)}FLOP a step, {share:.0%} of full fine-tuning",
+        f"compute   {count(phase.flops)}FLOP a step, {part:.0%} of full fine-tuning",
         f"memory    {memory_line(phase.memory)}",
     ]
 

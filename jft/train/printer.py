@@ -24,7 +24,7 @@ from jft.train.plan_table import outputs_line, phase_line, plan_lines
 from jft.train.result import Result
 from jft.train.setup import Setup
 
-STARVING = 0.1  # share of an epoch's time, from which on waiting for images is told
+STARVING = 0.1  # fraction of an epoch's time from which waiting for images is shown
 
 
 class Printer(Callback):
@@ -172,7 +172,7 @@ def weights_line(setup: Setup) -> str:
     report = setup.pretrained.report
     if not report.loaded:
         frozen = any(count.frozen for count in setup.phases[0].counts)
-        return "random" + (", also in the part that stays frozen" if frozen else "")
+        return "random" + (", also in the frozen part" if frozen else "")
     text = str(report)
     if report.reinitialised:
         text += f"; a new head for {outputs_line(setup.splits)}"

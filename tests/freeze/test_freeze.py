@@ -257,7 +257,7 @@ def test_a_network_without_norms_trains_none_of_them():
 
 
 def test_from_the_head_on_is_an_error():
-    with pytest.raises(InputError, match="'from:head' would keep a new head as it is"):
+    with pytest.raises(InputError, match="'from:head' would freeze a new head"):
         FreezeSpec.parse("from:head", RESNET20)
 
 

@@ -20,7 +20,7 @@ from jft.evaluate.run import evaluate_run
 from jft.models import ModelSpec
 from jft.predict.predictor import Predictor
 from jft.runs.directory import RunDirectory
-from jft.train import loop
+from jft.train import training
 from jft.train.callbacks import Callback
 from jft.train.checkpoints import Checkpoints
 from jft.train.interrupt import Interrupted
@@ -274,8 +274,8 @@ def test_an_epoch_whose_score_is_not_a_number_is_the_best_for_want_of_another(
         found = {"accuracy": next(left), "recall": {"dark": NAN}}
         return loop_evaluate(*args, **options) | found
 
-    loop_evaluate = loop.evaluate_source
-    monkeypatch.setattr(loop, "evaluate_source", evaluate)
+    loop_evaluate = training.evaluate_source
+    monkeypatch.setattr(training, "evaluate_source", evaluate)
     # Stopped and resumed, the score of the first epoch has been JSON in between.
     stops = iter([False] * 4 + [True])
     train = Run.train
@@ -492,3 +492,39 @@ def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
     assert restored is not None
     assert restored[1] == {"total": {"loss": 0.1}}
     assert type(restored[0].params) is type(state.params)
+
+
+def test_a_finished_run_whose_data_has_changed_is_refused(
+    rules: TrainConfig, images: Path
+):
+    fit(rules)
+    shutil.copy(images / "train/dark/0.png", images / "train/light/new.png")
+    with pytest.raises(InputError, match=r"and folder.* has changed since"):
+        fit(rules)
+
+
+def test_a_finished_run_continues_with_more_epochs(rules: TrainConfig):
+    optim = dataclasses.replace(rules.optim, schedule="constant", warmup_epochs=0.0)
+    config = dataclasses.replace(rules, optim=optim, epochs=2)
+    first = fit(config)
+    longer = fit(dataclasses.replace(config, epochs=3))
+    assert longer.workdir == first.workdir
+    assert longer.history[: len(first.history)] == first.history
+    assert [r["epoch"] for r in longer.history[-2:]] == [3, 3]
+    shutil.rmtree(first.workdir)
+    # With a constant learning rate it is the run that was that long from the start.
+    assert fit(dataclasses.replace(config, epochs=3)).params_digest == (
+        longer.params_digest
+    )
+    with pytest.raises(InputError, match="- epochs: 3 -> 2"):
+        fit(config)
+
+
+def test_final_parameters_that_were_deleted_come_back(rules: TrainConfig):
+    whole = fit(rules)
+    shutil.rmtree(whole.workdir / "final")
+    with pytest.raises(InputError, match="holds no saved model: train the run"):
+        Predictor.from_run(whole.workdir)
+    assert fit(rules).params_digest == whole.params_digest
+    saved = Predictor.from_run(whole.workdir).variables
+    assert tree.digest(saved) == whole.params_digest

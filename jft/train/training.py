@@ -1,0 +1,247 @@
+"""A run under way: the only loop over steps."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jft import tree
+from jft.data.pipeline import Subset, read
+from jft.devices import LAG
+from jft.errors import InputError
+from jft.evaluate.source import evaluate_source
+from jft.runs.directory import RunDirectory
+from jft.runs.saved import copy_model, save_model
+from jft.step import TrainState
+from jft.tasks.sums import add
+from jft.train.callbacks import Callback, named
+from jft.train.checkpoints import Checkpoints
+from jft.train.compile import compile_eval_step, compile_train_steps
+from jft.train.early_stopping import improvement
+from jft.train.interrupt import Interrupted
+from jft.train.manifest import inputs
+from jft.train.plan import make_plan
+from jft.train.progress import Clock, Progress
+from jft.train.result import Result, result_of
+from jft.train.setup import Setup
+from jft.train.transition import next_state, state_like
+from jft.types import HELD_OUT
+
+
+@dataclass
+class Run:
+    """A run under way: what it is made of, and how far it has come."""
+
+    setup: Setup
+    directory: RunDirectory
+    callbacks: Sequence[Callback]
+    clock: Clock
+    progress: Progress = field(default_factory=Progress)
+    eval_step: Callable[[Any, Any], Any] = field(init=False)
+
+    def train(self, stopped: Callable[[], bool]) -> Result:
+        """Train from the last checkpoint, or from the start, to the end.
+
+        Args:
+            stopped: Tells whether a signal has asked to stop.
+        """
+        changes = self.directory.describe(inputs(self.setup), str(self.setup.devices))
+        for callback in self.callbacks:
+            callback.on_begin(self.setup)
+        train_steps = compile_train_steps(self.setup)
+        plan = make_plan(self.setup, train_steps)
+        self.directory.write("plan.json", plan.to_dict())
+        for callback in self.callbacks:
+            callback.on_plan(plan)
+        self.eval_step = compile_eval_step(self.setup)
+        self.clock.next_epoch()
+        with Checkpoints(self.directory.path / "checkpoints") as checkpoints:
+            state = self._restore(checkpoints, changes)
+            if not self.progress.ended:
+                state = self._steps(state, train_steps, checkpoints, stopped)
+            return self._finish(state)
+
+    def _restore(self, checkpoints: Checkpoints, changes: list[str]) -> TrainState:
+        """Return the state that training continues from, on the host."""
+        setup = self.setup
+        restored = checkpoints.restore(lambda s: state_like(setup, setup.phase_at(s)))
+        if restored is None:
+            self.directory.rewind(0)  # a kill may have come before the first checkpoint
+            return setup.state
+        state, progress = restored
+        self.progress = Progress(**progress)
+        for name, callback in named(self.callbacks).items():
+            # A callback that is new in this session starts fresh.
+            if name in self.progress.callbacks:
+                callback.restore(self.progress.callbacks[name])
+        self.clock.resume(self.progress)
+        self.directory.rewind(int(state.step))
+        for callback in self.callbacks:
+            callback.on_resume(int(state.step), changes)
+        return state
+
+    def _steps(
+        self,
+        restored: TrainState,
+        train_steps: Sequence[Callable[[Any, Any], Any]],
+        checkpoints: Checkpoints,
+        stopped: Callable[[], bool],
+    ) -> TrainState:
+        """Run the steps that are left, and return the last state, on the devices."""
+        setup, devices, batches = self.setup, self.setup.devices, self.setup.batches
+        state, done = devices.replicate(restored), int(restored.step)
+        del restored
+        phase = setup.phase_at(done)
+        pending: deque[tuple[int, Any]] = deque()
+        reader = read(batches, start=done, workers=setup.config.workers)
+        for batch in self.clock.waiting(reader):
+            state, sums = train_steps[phase](state, devices.put(batch))
+            done += 1
+            pending.append((done, sums))
+            # Asked once a step: a signal between two questions would be acted on
+            # without having been saved.
+            stops = stopped()
+            ends = done % batches.steps_per_epoch == 0
+            saves = ends or self._is_due(done) or stops
+            while len(pending) > (0 if saves else LAG):
+                self._count(*pending.popleft())
+            if ends:
+                self._end_epoch(done, state)
+            if done == setup.phases[phase].stop and phase + 1 < len(setup.phases):
+                state, phase = self._next_phase(state, phase), phase + 1
+            if saves:
+                states = {n: c.state() for n, c in named(self.callbacks).items()}
+                self.progress.callbacks = {n: s for n, s in states.items() if s}
+                stamped = self.clock.stamp(self.progress)
+                checkpoints.save(devices.fetch(state), stamped)
+            if self.progress.ended:
+                break
+            if stops and done < len(batches):
+                raise Interrupted(f"stopped after {done} of {len(batches)} steps")
+        return state
+
+    def _is_due(self, done: int) -> bool:
+        every = self.setup.config.checkpoint_every
+        return bool(every) and done % every == 0
+
+    def _count(self, done: int, sums: Any) -> None:
+        """Add one step's sums, which waits for that step to end."""
+        total = add(self.progress.total, self.setup.devices.fetch(sums))
+        self.progress.total = total
+        # A candidate whose loss diverges is not chosen.
+        finite = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
+        if not (finite or self._phase(done).candidate):
+            now = ""
+            if "learning_rate" in total:
+                rate = total["learning_rate"] / total["weight"]
+                now = f" (it is about {rate:.3g} here)"
+            raise InputError(
+                f"the loss is no longer finite at step {done}: try a lower learning "
+                f"rate{now} or --optim.clip-norm 1"
+            )
+        for callback in self.callbacks:
+            callback.on_step(done, total)
+
+    def _phase(self, done: int) -> Any:
+        """Return the rule of the phase that step `done` belongs to."""
+        return self.setup.phases[self.setup.phase_at(done - 1)].phase
+
+    def _end_epoch(self, done: int, state: TrainState) -> None:
+        """Evaluate, log, and keep the parameters if they are the best so far."""
+        setup = self.setup
+        position = {"epoch": done // setup.batches.steps_per_epoch, "step": done}
+        train = setup.task.summarise(self.progress.total)
+        seconds = self.clock.epoch
+        speed = {
+            "seconds": seconds,
+            "images_per_second": train["n"] / seconds,
+            "data": self.clock.waited / seconds,
+        }
+        self.progress.total = {}
+        test = self._evaluate(state, setup.splits.test)
+        self.progress.test = {"split": "test", **position, **test}
+        records = {"split": "train", **position, **train, **speed}, self.progress.test
+        self.directory.append_metrics(records)
+        if not self._phase(done).candidate and self._is_best(test):
+            self.progress.best = self.progress.test
+            self._save("best", state)
+        wishes = [callback.on_epoch(*records) for callback in self.callbacks]
+        self.progress.ended = any(wishes)
+        self.clock.next_epoch()
+
+    def _is_best(self, test: dict[str, Any]) -> bool:
+        """Return whether an epoch is better than all before; NaN is no score."""
+        given = [each.metric for each in self.callbacks if each.metric != "auto"]
+        metric = given[0] if given else self.setup.task.score
+        best = self.progress.best.get(metric, math.nan)
+        return math.isnan(best) or improvement(metric, test, best) > 0
+
+    def _evaluate(self, state: TrainState, source: Any) -> dict[str, Any]:
+        return evaluate_source(
+            self.eval_step,
+            state.variables,
+            source,
+            self.setup.devices,
+            self.setup.task,
+            batch_size=self.setup.config.batch_size,
+            workers=self.setup.config.workers,
+        )
+
+    def _next_phase(self, state: TrainState, index: int) -> TrainState:
+        """Return the state that the next phase begins with."""
+        loss = self._judge(state, index)
+        after = next_state(self.setup.devices.fetch(state), self.setup, index, loss)
+        if loss is None:
+            self.progress.tried = []
+        for callback in self.callbacks:
+            callback.on_phase(index + 1, self.progress.tried)
+        return self.setup.devices.replicate(after)
+
+    def _judge(self, state: TrainState, index: int) -> float | None:
+        """Return a candidate's loss on what was held out; None of other phases."""
+        setup, phase = self.setup, self.setup.phases[index]
+        if not phase.phase.candidate:
+            return None
+        judged = self._evaluate(state, Subset(setup.splits.train, HELD_OUT))
+        loss = float(judged["loss"])
+        loss = loss if math.isfinite(loss) else math.inf
+        self.progress.tried.append((phase.phase.learning_rate, loss))
+        record = {
+            "split": "held-out",
+            "epoch": phase.stop // setup.batches.steps_per_epoch,
+            "step": phase.stop,
+            "learning_rate": phase.phase.learning_rate,
+            **judged,
+        }
+        self.directory.append_metrics([record])
+        return loss
+
+    def _save(self, name: str, state: TrainState) -> str:
+        """Save the parameters for prediction; return their digest."""
+        host = self.setup.devices.fetch(state.variables)
+        card = self.setup.card(tree.digest(host))
+        save_model(self.directory.path / name, host, card)
+        return card.digest
+
+    def _finish(self, state: TrainState) -> Result:
+        """Save the final parameters, then the result that marks the run finished."""
+        test, best = self.progress.test, self.progress.best
+        if any(callback.restores_best for callback in self.callbacks):
+            test = best
+            digest = copy_model(self.directory.path / "best", "final")
+        else:
+            digest = self._save("final", state)
+        score = self.setup.task.score
+        record = {
+            **{n: v for n, v in test.items() if n not in ("split", "epoch", "step")},
+            "score": score,
+            "params_digest": digest,
+            "seconds": self.clock.run,
+            "best": {"epoch": best["epoch"], score: best[score]},
+        }
+        self.directory.write("result.json", record)
+        result = result_of(self.directory, record)
+        for callback in self.callbacks:
+            callback.on_end(result, already=False)
+        return result
