@@ -13,7 +13,7 @@ from jft.runs.directory import finite, open_run
 
 @dataclass(frozen=True)
 class Flags:
-    """Measure a run on its test images, or on the test images of other data.
+    """Measure a run's model on its test images, or on those of other data.
 
     Attributes:
         run: Folder of a run.
@@ -52,8 +52,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def evaluate(flags: Flags) -> int:
     """Evaluate and print."""
     open_run(flags.run)
+    from jft.console.status import working
     from jft.console.text import alpha_lines, metric_lines
-    from jft.evaluate.run import evaluate_alphas, evaluate_run
 
     rules: dict[str, Any] = {
         "which": flags.which,
@@ -62,12 +62,15 @@ def evaluate(flags: Flags) -> int:
         "devices": flags.devices,
     }
     found: Any
-    if flags.interpolate:
-        found = evaluate_alphas(flags.run, flags.interpolate, flags.data, **rules)
-        lines = alpha_lines(found)
-    else:
-        found = evaluate_run(flags.run, flags.data, **rules)
-        lines = metric_lines(found)
+    with working("evaluating"):
+        from jft.evaluate.run import evaluate_alphas, evaluate_run
+
+        if flags.interpolate:
+            found = evaluate_alphas(flags.run, flags.interpolate, flags.data, **rules)
+            lines = alpha_lines(found)
+        else:
+            found = evaluate_run(flags.run, flags.data, **rules)
+            lines = metric_lines(found)
     print(json.dumps(finite(found)) if flags.json else "\n".join(lines))
     return 0
 

@@ -58,7 +58,8 @@ def origin(
 
 def _recipe(directory: RunDirectory) -> dict[str, Any]:
     """Return the configuration of the run, without the folders of its machine."""
-    recipe = configs.to_dict(directory.config()) | {"workdir": None}
+    recipe: dict[str, Any] = configs.to_dict(directory.config())
+    recipe["workdir"] = None
     recipe["data"] = _without_folders(recipe["data"])
     if not is_name(recipe["weights"]):
         recipe["weights"] = Path(recipe["weights"]).name

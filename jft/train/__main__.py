@@ -3,11 +3,13 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from jft.config import TrainConfig
 from jft.console.cli import guarded, load_recipe
 from jft.console.flags import Parser, filled, settings
+from jft.console.status import working
 from jft.errors import InputError
 from jft.train.resolve import resolve
 
@@ -110,34 +112,37 @@ def main(args: Sequence[str] | None = None) -> int:
 def train(config: TrainConfig) -> int:
     """Check the configuration before JAX is imported, then train."""
     started = time.perf_counter()
-    rules = resolve(config)
-    from jft.train.interrupt import Interrupted
-    from jft.train.loop import run
-    from jft.train.printer import Printer
+    with ExitStack() as loading:
+        loading.enter_context(working("loading data and weights"))
+        rules = resolve(config)
+        from jft.train.interrupt import Interrupted
+        from jft.train.loop import run
+        from jft.train.printer import Printer
 
-    printer = Printer()
-    try:
-        run(rules, [printer], started=started)
-    except Interrupted as stop:
-        printer.close()
-        print(f"{stop}; the same command goes on from there", file=sys.stderr)
-        return 130
-    finally:
-        printer.close()
+        printer = Printer(ready=loading.close)
+        try:
+            run(rules, [printer], started=started)
+        except Interrupted as stop:
+            printer.close()
+            print(f"{stop}; the same command resumes from there", file=sys.stderr)
+            return 130
+        finally:
+            printer.close()
     return 0
 
 
 def dry_run(config: TrainConfig) -> int:
     """Show what training would cost; fail if a frozen part has a backward pass."""
-    rules = resolve(config)
-    from jft.train.compile import compile_train_steps, enough_memory
-    from jft.train.plan import make_plan
-    from jft.train.printer import print_plan
-    from jft.train.setup import prepare
+    with working("loading and compiling"):
+        rules = resolve(config)
+        from jft.train.compile import compile_train_steps, enough_memory
+        from jft.train.plan import make_plan
+        from jft.train.printer import print_plan
+        from jft.train.setup import prepare
 
-    setup = prepare(rules)
-    with enough_memory(setup):
-        plan = make_plan(setup, compile_train_steps(setup))
+        setup = prepare(rules)
+        with enough_memory(setup):
+            plan = make_plan(setup, compile_train_steps(setup))
     print_plan(setup, plan)
     return 1 if plan.alive else 0
 
@@ -152,9 +157,10 @@ def lr_find(config: TrainConfig) -> int:
 
     path = rules.workdir
     with RunDirectory(path).claim(rules.config) as directory:
-        setup = prepare(rules)
-        with enough_memory(setup):
-            found = find_rate(setup)
+        with working("testing learning rates"):
+            setup = prepare(rules)
+            with enough_memory(setup):
+                found = find_rate(setup)
         directory.write("lr_find.json", asdict(found))
         plot(found, path / "lr_find.png")
     rule = rules.phases[0].phase.freeze

@@ -1,8 +1,10 @@
-"""What a person sees of a run: plain lines, and on a terminal a progress bar."""
+"""The progress of a run: plain lines, and on a terminal a progress bar."""
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console
@@ -10,11 +12,11 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
+from jft.console.status import working
 from jft.console.text import epochs, outcome, shown
 from jft.runs.directory import RunDirectory
 from jft.tasks import TASKS
@@ -24,71 +26,87 @@ from jft.train.plan_table import outputs_line, phase_line, plan_lines
 from jft.train.result import Result
 from jft.train.setup import Setup
 
-STARVING = 0.1  # fraction of an epoch's time from which waiting for images is shown
+STARVING = 0.1  # fraction of an epoch spent waiting for images that is worth a remark
+HEADS = ("epoch", "train loss", "score", "test loss", "score", "time")
+WIDTHS = (7, 10, 8, 9, 8, 7)
 
 
 class Printer(Callback):
-    """Prints the progress of a run to standard output."""
+    """Prints the progress of a run to standard output; on a terminal with a bar."""
 
-    def __init__(self) -> None:
-        """Take standard output, whatever it is when the run starts."""
+    def __init__(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Use the standard output of this moment.
+
+        Args:
+            ready: Called before the first line is printed.
+        """
         self._console = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._ready = ready
+        self._waiting = ExitStack()
         self._progress: Progress | None = None
         self._setup: Setup | None = None
+        self._timed = 0, 0.0  # the step and the time that images/s count from
+        self._epochs = 0  # printed so far
 
     def on_begin(self, setup: Setup) -> None:
-        """Print what was loaded, and the settings."""
+        """Print what was loaded."""
         self._setup = setup
-        for line in introduction(setup):
+        self._ready()
+        for line in [*introduction(setup), f"{'run':<10}{setup.rules.workdir}"]:
             self._line(line)
-        self._line(f"{'run':<10}{setup.rules.workdir}")
+        self._waiting.enter_context(working("compiling"))
 
     def on_plan(self, plan: Plan) -> None:
-        """Print the plan, and start the progress bar."""
+        """Print the cost, and start the bar."""
         assert self._setup is not None
-        self._line("")
-        for line in plan_lines(plan, whole=False):
+        self._waiting.close()
+        for line in ["", *plan_lines(plan, whole=False), ""]:
             self._line(line)
-        self._line("")
         if self._console.is_terminal:
             self._progress = _bar(self._console)
             self._progress.start()
             self._progress.add_task("training", total=len(self._setup.batches))
+        self._timed = 0, time.perf_counter()
 
     def on_resume(self, step: int, changes: list[str]) -> None:
         """Print where training resumes, and what may change its numbers."""
         self._line(f"resuming after step {step}")
         for change in changes:
-            self._line(f"  another machine than before: {change}")
-        if self._progress:
-            self._progress.update(self._progress.task_ids[0], completed=step)
+            self._line(f"  changed since the last session: {change}")
+        self._update(completed=step)
+        self._timed = step, time.perf_counter()
 
     def on_step(self, step: int, totals: Mapping[str, Any]) -> None:
         """Move the progress bar."""
-        if self._progress and totals["weight"]:
-            loss = totals["loss"] / totals["weight"]
-            self._progress.update(
-                self._progress.task_ids[0],
-                completed=step,
-                description=f"training, loss {shown('loss', loss)}",
-            )
+        if not (self._progress and self._setup and totals["weight"]):
+            return
+        batches, (first, start) = self._setup.batches, self._timed
+        done = (step - first) * self._setup.config.batch_size
+        speed = done / max(time.perf_counter() - start, 1e-9)
+        epoch = (step - 1) // batches.steps_per_epoch + 1
+        loss = shown("loss", totals["loss"] / totals["weight"])
+        text = f"epoch {epoch}/{batches.epochs}, loss {loss}, {speed:,.0f} images/s"
+        if step % batches.steps_per_epoch == 0:
+            text = f"epoch {epoch}/{batches.epochs}, evaluating"
+        self._update(completed=step, description=text)
 
     def on_epoch(self, train: dict[str, Any], test: dict[str, Any]) -> None:
-        """Say how the epoch went."""
+        """Print a line of losses and scores."""
         assert self._setup is not None
-        count, task = self._setup.batches.epochs, self._setup.task
-        line = f"epoch {train['epoch']:>{len(str(count))}}/{count}"
-        for name, record in (("train", train), ("test", test)):
-            line += f"   {name} loss {shown('loss', record['loss'])}"
-            if task.score in record:
-                line += f"  {task.score} {shown(task.score, record[task.score]):>7}"
-        line += f"   {train['seconds']:.1f} s"
-        if train["data"] >= STARVING:
-            line += f", {train['data']:.0%} of it waiting for images"
-        self._line(line)
+        score = self._setup.task.score
+        if not self._epochs:
+            self._row([score if head == "score" else head for head in HEADS])
+        self._epochs += 1
+        cells = [f"{train['epoch']}/{self._setup.batches.epochs}"]
+        for record in (train, test):
+            cells.append(shown("loss", record["loss"]))
+            cells.append(shown(score, record[score]) if score in record else "-")
+        waited = f"{train['data']:.0%} waiting" if train["data"] >= STARVING else ""
+        self._row([*cells, f"{train['seconds']:.1f} s", waited])
+        self._timed = train["step"], time.perf_counter()
 
     def on_phase(self, index: int, tried: Sequence[tuple[float, float]]) -> None:
-        """Print what the next phase trains."""
+        """Print what is trained in the next phase."""
         assert self._setup is not None
         phase = self._setup.phases[index].phase
         if tried:
@@ -96,12 +114,13 @@ class Printer(Callback):
             self._line(f"learning rate {rate:g}: held-out loss {shown('loss', loss)}")
         if tried and not phase.candidate:
             best = min(tried, key=lambda candidate: candidate[1])
-            self._line(f"the best learning rate is {best[0]:g}")
+            self._line(f"best: learning rate {best[0]:g}")
         self._line(phase_line(phase))
 
     def on_end(self, result: Result, *, already: bool) -> None:
-        """Print the result, the folder of the run, and the next commands."""
+        """Print the result, the run's folder, and what to do next."""
         self.close()
+        self._ready()
         self._line("")
         if already:
             self._line(f"{result.workdir} is finished already; nothing was done.")
@@ -116,9 +135,19 @@ class Printer(Callback):
 
     def close(self) -> None:
         """Remove the progress bar."""
+        self._waiting.close()
         if self._progress:
             self._progress.stop()
             self._progress = None
+
+    def _update(self, **changes: Any) -> None:
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], **changes)
+
+    def _row(self, cells: Sequence[str]) -> None:
+        widths = [*WIDTHS, 0]
+        text = "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=False))
+        self._line(text.rstrip())
 
     def _line(self, text: str) -> None:
         self._console.print(text, markup=False)
@@ -132,7 +161,7 @@ def print_plan(setup: Setup, plan: Plan) -> None:
 
 
 def introduction(setup: Setup) -> list[str]:
-    """Return the lines that describe the run."""
+    """Return lines on the network, weights, data, training and device of a run."""
     config, splits, pretrained = setup.config, setup.splits, setup.pretrained
     counts = setup.phases[-1].counts
     total = sum(count.total for count in counts)
@@ -143,32 +172,35 @@ def introduction(setup: Setup) -> list[str]:
         ("weights", weights_line(setup)),
         (
             "data",
-            f"{config.data}: {len(splits.train):,} images to train on, "
-            f"{len(splits.test):,} to test, {outputs_line(splits)}, "
-            f"{size}x{size} pixels",
+            f"{config.data}, {outputs_line(splits)}, {size} x {size} pixels",
+        ),
+        (
+            "",
+            f"{len(splits.train):,} images for training, {len(splits.test):,} for "
+            "testing",
         ),
         (
             "training",
-            f"{epochs(setup.batches.epochs)} of {setup.batches.steps_per_epoch} steps, "
-            f"{config.batch_size} images each; "
-            + (
-                f"{optim.name}, learning rate {optim.learning_rate:g} "
-                f"({optim.schedule})"
-                if setup.rules.objects.optimizer is None
-                else "an optimizer from Python"
-            ),
+            f"{epochs(setup.batches.epochs)} of {setup.batches.steps_per_epoch} steps "
+            f"of {config.batch_size} images",
+        ),
+        (
+            "optimizer",
+            f"{optim.name}, learning rate {optim.learning_rate:g}, {optim.schedule}"
+            if setup.rules.objects.optimizer is None
+            else "an optimizer from Python",
         ),
         ("device", str(setup.devices)),
     ]
     rejected = len(splits.report.rejected)
     if rejected:
         text = f"{rejected} unreadable images left out, listed in data_report.json"
-        lines.insert(3, ("", text))
+        lines.insert(4, ("", text))
     return [f"{name:<10}{text}" for name, text in lines]
 
 
 def weights_line(setup: Setup) -> str:
-    """Say where the weights are from, and which part of the network is new."""
+    """Return the source of the weights, and which part of the network is new."""
     report = setup.pretrained.report
     if not report.loaded:
         frozen = any(count.frozen for count in setup.phases[0].counts)
@@ -197,9 +229,8 @@ def next_commands(result: Result) -> list[str]:
 def _bar(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        TaskProgressColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
         console=console,

@@ -81,9 +81,11 @@ def test_training_says_what_happens(tmp_path: Path, capsys: pytest.CaptureFixtur
         "network   resnet20, 269,722 parameters",
         "weights   resnet20-cifar10",
         "a new head for 10 classes",
-        "1,438 images to train on, 359 to test, 10 classes",
+        "digits, 10 classes, 32 x 32 pixels",
+        "1,438 images for training, 359 for testing",
         "trained   650 of 269,722 parameters (0.2%)",
-        "epoch 1/1   train loss",
+        "epoch  train loss  accuracy  test loss  accuracy     time",
+        "    1/1",
         "test accuracy",
         f"python -m jft.predict {tmp_path / 'run'}",
     ):
@@ -166,5 +168,5 @@ def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert "the same command goes on from there" in errors
+    assert "the same command resumes from there" in errors
     assert "Traceback" not in errors

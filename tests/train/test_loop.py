@@ -419,7 +419,7 @@ def test_evaluation_of_changed_data_has_to_be_asked_for(
 ):
     result = fit(rules)
     shutil.copy(images / "test/dark/0.png", images / "test/light/new.png")
-    with pytest.raises(InputError, match="say --data"):
+    with pytest.raises(InputError, match="give --data"):
         evaluate_run(result.workdir, devices="jit")
     assert evaluate_run(result.workdir, rules.data, devices="jit")["n"] == 9
 
