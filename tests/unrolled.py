@@ -122,7 +122,8 @@ class Unrolled:
 
     Attributes:
         config: Its settings.
-        decay: Factors of weight decay by name; 0 where absent.
+        decay: Factors of weight decay by name; 0 where absent. Without decay, lars and
+            lamb have no trust ratio.
         loaded: Names that L2-SP pulls back.
         order: What is done to a gradient, in order.
         smallest: The least that lion took the sign of, over the largest of its leaf.
@@ -193,6 +194,8 @@ class Unrolled:
         coefficient = {"lamb": 1.0, "lars": 0.001}[self.config.name]
 
         def ratio(name: str) -> float:
+            if not self.decay.get(name):
+                return 1.0
             weight = float(np.sqrt(np.sum(params[name] ** 2)))
             move = float(np.sqrt(np.sum(moves[name] ** 2)))
             return coefficient * weight / move if weight and move else 1.0

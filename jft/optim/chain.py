@@ -30,7 +30,8 @@ def make_optimizer(
     The order is: clip the gradient; momentum or moments; decay, and L2-SP; lamb's trust
     ratio; learning-rate multipliers; learning rate; plateau's factor. In lars, whose
     momentum adds up steps instead of gradients, it comes last: clip, decay and L2-SP,
-    trust ratio, multipliers, learning rate, plateau's factor, momentum.
+    trust ratio, multipliers, learning rate, plateau's factor, momentum. What
+    `decay_rules` exclude, biases and norms by default, has no trust ratio, as in timm.
 
     Sources, each in the composition of `optax.alias`: sgd with decoupled decay and
     adamw, Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101; lion, Chen et
@@ -69,11 +70,12 @@ def make_optimizer(
     if config.schedule == "plateau":
         speed.append(_plateau(config, steps_per_epoch))
     if config.name == "lars":
-        trust = optax.scale_by_trust_ratio(trust_coefficient=0.001)
+        trust = _trust_ratio(config, lr_mults, 0.001)
         parts = [*regularise, trust, *speed, optax.trace(config.momentum)]
     else:
         groups = _of_trained(trained_from, lr_mults, 0)
-        trust = [optax.scale_by_trust_ratio()] if config.name == "lamb" else []
+        lamb = config.name == "lamb"
+        trust = [_trust_ratio(config, lr_mults, 1.0)] if lamb else []
         parts = [_directions(config, lr_mults, groups), *regularise, *trust, *speed]
     return _trained_only(optax.chain(*clip, *parts), lr_mults)
 
@@ -188,6 +190,16 @@ def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
     return {name: found.get(name, 0.0) for name in names}
 
 
+def _trust_ratio(
+    config: OptimConfig, lr_mults: Params, coefficient: float
+) -> optax.GradientTransformation:
+    factors = decay_factors(config.decay_rules, tree.flatten(lr_mults))
+    return optax.masked(
+        optax.scale_by_trust_ratio(trust_coefficient=coefficient),
+        _over_trained(lambda n: factors[n] != 0, lr_mults),
+    )
+
+
 def _decay(config: OptimConfig, lr_mults: Params) -> optax.GradientTransformation:
     factors = decay_factors(config.decay_rules, tree.flatten(lr_mults))
     strengths = _over_trained(lambda n: config.weight_decay * factors[n], lr_mults)
@@ -281,20 +293,3 @@ def carry(old: Any, new: Any) -> Any:
         return before if same else leaf
 
     return jax.tree_util.tree_map_with_path(pick, new, is_leaf=_is_plateau)
-
-
-def ema(average: Any, values: Any, decay: float, step: jax.typing.ArrayLike) -> Any:
-    """Return a running average moved towards values.
-
-    Early on it follows faster, min(decay, (1 + step) / (10 + step)), as TensorFlow's
-    `ExponentialMovingAverage` with `num_updates`: it forgets its first values.
-
-    Args:
-        average: Tree of float32 arrays.
-        values: Tree of the same structure and shapes.
-        decay: Share of the average that a step keeps, in [0, 1).
-        step: Updates that the average has seen before this one.
-    """
-    done = jnp.asarray(step, jnp.float32)
-    kept = jnp.minimum(decay, (1 + done) / (10 + done))
-    return jax.tree.map(lambda a, v: a + (1 - kept) * (v - a), average, values)

@@ -11,6 +11,7 @@ from flax.core import FrozenDict
 from jft import augment, tree
 from jft.models.pixels import normalise
 from jft.optim import chain
+from jft.optim.ema import ema
 from jft.step.state import StepSpec, TrainState
 from jft.types import HELD_OUT, Batch, Metrics, Params
 
@@ -225,8 +226,8 @@ def _update_ema(state: TrainState, spec: StepSpec) -> TrainState:
     """Return the state with its running averages moved towards the new values."""
     now = tree.flatten({"params": state.params, "batch_stats": state.batch_stats})
     # `step` has already counted this update.
-    ema = {
-        name: chain.ema(state.ema[name], now[name], spec.optim.ema, state.step - 1 - n)
+    averages = {
+        name: ema(state.ema[name], now[name], spec.optim.ema, state.step - 1 - n)
         for name, n in spec.ema_start.items()
     }
-    return state.replace(ema=FrozenDict(ema))
+    return state.replace(ema=FrozenDict(averages))

@@ -25,7 +25,8 @@ from unrolled import (
 
 from jft import tree
 from jft.config import OptimConfig
-from jft.optim.chain import carry, ema, make_optimizer, plateau_scale
+from jft.optim.chain import carry, make_optimizer, plateau_scale
+from jft.optim.ema import ema
 from jft.optim.schedules import learning_rate
 
 HEAD = ("head/kernel", "head/bias")
