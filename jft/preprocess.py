@@ -124,7 +124,7 @@ def bilinear(positions: Any, pixels: Any, count: int, reach: Any) -> Any:
     """Return the weights of Pillow's bilinear filter, for NumPy or JAX arrays.
 
     Args:
-        positions: [P] float, of the resized pixels' centres, in pixels of the side.
+        positions: [1, P] float, of the resized pixels' centres, in pixels of the side.
         pixels: [K, 1] or [K, P] float, pixels of the side; also some beyond it.
         count: Pixels of the side.
         reach: Pixels from a centre to where the filter ends, at least 1.
@@ -134,7 +134,7 @@ def bilinear(positions: Any, pixels: Any, count: int, reach: Any) -> Any:
     """
     inside = ((pixels >= 0) & (pixels < count)).astype(pixels.dtype)
     near = (1.0 - abs(pixels - positions) / reach).clip(0.0) * inside
-    return near / near.sum(axis=0)
+    return near / near.sum(axis=0)[None]
 
 
 def _three_numbers(values: Any) -> bool:

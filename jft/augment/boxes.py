@@ -35,7 +35,7 @@ def random_box(
     low, high = math.log(ratio[0]), math.log(ratio[1])
     ratios = jnp.exp(low + (high - low) * ratios)
     sides = jnp.round(jnp.sqrt(jnp.stack([pixels * ratios, pixels / ratios], axis=1)))
-    fits = jnp.all(sides <= jnp.array(largest, jnp.float32), axis=1)
+    fits = jnp.all(sides <= jnp.array([largest], jnp.float32), axis=1)
     first = jnp.argmax(fits)
     chosen = jnp.where(fits[first], sides[first], 0)
     corner = jnp.floor(place[:2] * (jnp.array(size, jnp.float32) - chosen + 1))
@@ -50,6 +50,6 @@ def inside(box: jax.Array, height: int, width: int) -> jax.Array:
     """
     top, left, tall, wide = box
     row = jnp.arange(height, dtype=jnp.int32)[:, None]
-    column = jnp.arange(width, dtype=jnp.int32)
+    column = jnp.arange(width, dtype=jnp.int32)[None]
     rows = (row >= top) & (row < top + tall)
     return rows & (column >= left) & (column < left + wide)

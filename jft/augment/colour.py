@@ -83,20 +83,21 @@ def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     )
     # In sixths of a turn, how far each channel is from where it begins to fall.
     start = jnp.array([5, 3, 1], jnp.float32)
-    place = (start + (hue + 6 * turns)[..., None]) % 6
-    less = chroma[..., None] * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+    sixth = (start[None, None] + (hue + 6 * turns)[..., None]) % 6
+    less = chroma[..., None] * jnp.clip(jnp.minimum(sixth, 4 - sixth), 0, 1)
     return jnp.round(value[..., None] - less).astype(jnp.uint8)
 
 
 def histogram(image: jax.Array) -> jax.Array:
     """Return how often each channel has each level, [3, 256] int32."""
     # One index per value: XLA's CPU backend adds up eight times as fast as with two.
-    index = image.astype(jnp.int32) + 256 * jnp.arange(3, dtype=jnp.int32)
+    channel = 256 * jnp.arange(3, dtype=jnp.int32)[None, None]
+    index = image.astype(jnp.int32) + channel
     return jnp.zeros(3 * 256, jnp.int32).at[index].add(1).reshape(3, 256)
 
 
 def _levels() -> jax.Array:
-    return jnp.arange(256, dtype=jnp.int32)
+    return jnp.arange(256, dtype=jnp.int32)[None]
 
 
 def _each_channel(table: jax.Array) -> jax.Array:
@@ -151,7 +152,7 @@ def equalize(counts: jax.Array, magnitude: jax.Array) -> jax.Array:
 
 def look_up(image: jax.Array, table: jax.Array) -> jax.Array:
     """Return `table[channel, level]` for each level of `image` [H, W, 3] uint8."""
-    return table[jnp.arange(3), image.astype(jnp.int32)]
+    return table[jnp.arange(3)[None, None], image.astype(jnp.int32)]
 
 
 # What each operation blends with, and the table it looks levels up in, of a histogram.

@@ -43,5 +43,6 @@ def random_erase(image: jax.Array, key: jax.Array, probability: float) -> jax.Ar
     erased &= jax.random.bernoulli(whether_key, probability)
     # One random word has room for the three bytes of a pixel.
     words = jax.random.bits(noise_key, (height, width, 1), jnp.uint32)
-    noise = (words >> jnp.array([0, 8, 16], jnp.uint32)).astype(jnp.uint8)
+    shifts = jnp.array([0, 8, 16], jnp.uint32)[None, None]
+    noise = (words >> shifts).astype(jnp.uint8)
     return jnp.where(erased[..., None], noise, image)

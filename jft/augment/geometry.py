@@ -67,7 +67,7 @@ def warp(image: jax.Array, matrix: jax.Array, fill: int = 0) -> jax.Array:
     """
     height, width = image.shape[:2]
     a, b, c, d, e, f = matrix
-    x = jnp.arange(width, dtype=jnp.int32)
+    x = jnp.arange(width, dtype=jnp.int32)[None]
     y = jnp.arange(height, dtype=jnp.int32)[:, None]
     column = (a * x + b * y + c) >> 16
     row = (d * x + e * y + f) >> 16

@@ -128,8 +128,8 @@ def _neighbours(
     )
     count = math.ceil(2 * max(1.0, total / size))
     first = jnp.floor(centre - reach).astype(jnp.int32) + 1
-    pixels = first + jnp.arange(count, dtype=jnp.int32)[:, None]
-    weights = bilinear(centre, pixels.astype(jnp.float32), total, reach)
+    pixels = first[None] + jnp.arange(count, dtype=jnp.int32)[:, None]
+    weights = bilinear(centre[None], pixels.astype(jnp.float32), total, reach)
     return jnp.clip(pixels, 0, total - 1), weights
 
 

@@ -146,7 +146,7 @@ def _tiles(
     for start in range(0, there, _TILE):
         stop = min(start + _TILE, there)
         centres = (np.arange(start, stop) + 0.5) * here / there - 0.5
-        weights = bilinear(centres, np.arange(here)[:, None], here, reach).T
+        weights = bilinear(centres[None], np.arange(here)[:, None], here, reach).T
         used = np.flatnonzero(weights.any(axis=0))
         pixels = slice(used[0], used[-1] + 1)
         yield slice(start, stop), pixels, weights[:, pixels].astype(np.float32)

@@ -17,8 +17,8 @@ dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 def standardise(kernel: jax.Array) -> jax.Array:
     """Return a kernel [H, W, I, O] with mean 0 and variance 1 per output channel."""
-    mean = jnp.mean(kernel, axis=(0, 1, 2))
-    var = jnp.mean(jnp.square(kernel - mean), axis=(0, 1, 2))
+    mean = jnp.mean(kernel, axis=(0, 1, 2), keepdims=True)
+    var = jnp.mean(jnp.square(kernel - mean), axis=(0, 1, 2), keepdims=True)
     # big_transfer's epsilon; what is divided is thus far from zero in trained nets.
     return (kernel - mean) * jax.lax.rsqrt(var + 1e-10)
 
@@ -66,7 +66,7 @@ class Conv(nn.Module):
         if not self.use_bias:
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return x + bias.astype(x.dtype)
+        return x + bias.astype(x.dtype)[None, None, None]
 
 
 class ConvNorm(nn.Module):

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jft.errors import InputError, nearest
 from jft.models.layers import dense, drop
 from jft.models.norm import BatchNorm
 from jft.models.segment import DECODERS, Pyramid
@@ -76,6 +77,7 @@ class Network(nn.Module):
             of the dtype of `mode`.
 
         Raises:
+            InputError: There is no such part.
             ValueError: Keys are needed and missing, or a decoder has no image.
         """
         batch = TrainBatch(weight, keys) if train else None
@@ -84,15 +86,28 @@ class Network(nn.Module):
             raise ValueError(f"the {self.decoder} decoder needs the image, got {start}")
         size = x.shape[1:3]
         x = jnp.asarray(x, self.mode.dtype)
-        first = 0 if start is None else self.stages.index(start)
+        first = 0 if start is None else self.position(start)
         passed: dict[str, jax.Array] = {}
-        for name in self.stages[first : self.stages.index(stop) + 1]:
+        for name in self.stages[first : self.position(stop) + 1]:
             if name == "head" and decodes:
                 skips = [passed[skip] for skip in self.skips]
                 return self.decode(Pyramid(x, skips, size), batch)
             passed[name] = self.run(name, x, batch)
             x = passed[f"{name}/pooled"] = self.pool(name, passed[name])
         return x
+
+    def position(self, name: str) -> int:
+        """Return the index of a part in `stages`.
+
+        Raises:
+            InputError: There is no part of that name.
+        """
+        if name not in self.stages:
+            raise InputError(
+                f"no stage {name!r}{nearest(name, self.stages, count=1)}\n"
+                f"stages: {', '.join(self.stages)}"
+            )
+        return self.stages.index(name)
 
     def run(self, name: str, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Run one part of `stages`, before any pooling; `batch` None evaluates."""

@@ -38,7 +38,7 @@ def moments(
     divisor = jnp.maximum(count, 1)
     mean = total(jnp.sum(x * use, axis=(0, 1, 2))) / divisor
     # A second pass, since E[x^2] - E[x]^2 cancels when the mean is large.
-    centred = jnp.square(x - mean) * use
+    centred = jnp.square(x - mean[None, None, None]) * use
     return mean, total(jnp.sum(centred, axis=(0, 1, 2))) / divisor, count
 
 
@@ -88,7 +88,8 @@ class BatchNorm(nn.Module):
                 mean.value += momentum * (new_mean - mean.value)
                 var.value += momentum * (unbiased - var.value)
         factor = scale * jax.lax.rsqrt(used_var + self.epsilon)
-        return (x * factor + (bias - used_mean * factor)).astype(dtype)
+        shift = bias - used_mean * factor
+        return (x * factor[None, None, None] + shift[None, None, None]).astype(dtype)
 
 
 def require_two_values(model: nn.Module, size: int, images: int) -> None:
@@ -152,4 +153,5 @@ class GroupNorm(nn.Module):
         centred = grouped - mean
         var = jnp.mean(jnp.square(centred), axis=(1, 2, 4), keepdims=True)
         normal = centred * jax.lax.rsqrt(var + self.epsilon)
+        scale, bias = scale[None, None, None], bias[None, None, None]
         return (normal.reshape(x.shape) * scale + bias).astype(dtype)

@@ -18,7 +18,9 @@ def normalise(image: jax.Array, preprocess: Preprocess) -> jax.Array:
     """
     if preprocess.channels == "bgr":
         image = image[..., ::-1]
-    mean = jnp.asarray(preprocess.mean, jnp.float32)
-    std = jnp.asarray(preprocess.std, jnp.float32)
+    mean, std = (
+        jnp.asarray(values, jnp.float32).reshape(1, 1, 1, 3)
+        for values in (preprocess.mean, preprocess.std)
+    )
     scaled = image.astype(jnp.float32) / (255.0 / preprocess.pixel_max)
     return (scaled - mean) / std

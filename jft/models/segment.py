@@ -50,7 +50,7 @@ def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
 
     def weights(here: int, there: int) -> np.ndarray:
         centres = (np.arange(there) + 0.5) * here / there - 0.5
-        return bilinear(centres, np.arange(here)[:, None], here, 1.0).T
+        return bilinear(centres[None], np.arange(here)[:, None], here, 1.0).T
 
     return resample(x, weights(x.shape[1], size[0]), weights(x.shape[2], size[1]))
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jft import augment
-from jft.models.network import Network
+from jft.models.protocol import StagedModule
 from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
 from jft.step.training import total
@@ -16,7 +16,7 @@ from jft.types import Batch, Params
 
 
 def make_predict_step(
-    model: Network, preprocess: Preprocess, views: str = "none"
+    model: StagedModule, preprocess: Preprocess, views: str = "none"
 ) -> Callable[[Params, jax.Array], jax.Array]:
     """Return `predict_step(variables, image) -> logits` for uint8 images.
 
@@ -37,7 +37,7 @@ def make_predict_step(
 
 
 def make_eval_step(
-    model: Network, task: Task, preprocess: Preprocess, views: str = "none"
+    model: StagedModule, task: Task, preprocess: Preprocess, views: str = "none"
 ) -> Callable[[Params, Batch], dict[str, Any]]:
     """Return `eval_step(variables, batch) -> sums`, to be compiled by `devices`.
 

@@ -11,7 +11,7 @@ from flax.core import FrozenDict
 
 from jft import tree
 from jft.config import AugmentConfig, OptimConfig
-from jft.models.network import Network
+from jft.models.protocol import StagedModule
 from jft.preprocess import Preprocess
 from jft.tasks import Task
 from jft.types import Params
@@ -54,7 +54,8 @@ class StepSpec:
     """What a training step is made of; everything here is fixed while it runs.
 
     Attributes:
-        model: The network; its `axis_name` is the mapped axis, if any.
+        model: The network, or any Flax module that follows the protocol; its
+            `axis_name` is the mapped axis, if any.
         task: Loss and metrics.
         tx: The optimizer, from `make_optimizer`.
         lr_mults: Tree like the parameters of learning-rate multipliers, Python floats;
@@ -70,7 +71,7 @@ class StepSpec:
         hold_out: Leave every `HELD_OUT`-th example out of training.
     """
 
-    model: Network
+    model: StagedModule
     task: Task
     tx: optax.GradientTransformationExtraArgs
     lr_mults: Params

@@ -115,7 +115,7 @@ def classification_sums(
     """
     at_label = jnp.take_along_axis(logits, label[:, None], axis=1)
     # Ties count as the earlier class, as argmax and torch's topk have them.
-    earlier = jnp.arange(logits.shape[1]) < label[:, None]
+    earlier = jnp.arange(logits.shape[1])[None] < label[:, None]
     rank = jnp.sum((logits > at_label) | ((logits == at_label) & earlier), axis=1)
     finite = jnp.all(jnp.isfinite(logits), axis=1)
     right = jnp.where((rank < 1) & finite, weight, 0.0)

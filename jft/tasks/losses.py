@@ -35,7 +35,8 @@ def softmax_loss(
         rest = jnp.maximum(-jnp.expm1(jax.nn.log_softmax(logits)), 1e-12)
         target = target * rest**focal_gamma
     if class_weights is not None:
-        target = target * jnp.asarray(class_weights, jnp.float32)
+        weights = jnp.asarray(class_weights, jnp.float32)
+        target = target * jnp.expand_dims(weights, tuple(range(target.ndim - 1)))
     return optax.softmax_cross_entropy(logits, target)
 
 
@@ -66,7 +67,7 @@ def sigmoid_loss(
         # Powers of p and 1 - p by their logarithms, which do not underflow.
         yes, no = yes * jnp.exp(-focal_gamma * no), no * jnp.exp(-focal_gamma * yes)
     if positive_weights is not None:
-        yes = yes * jnp.asarray(positive_weights, jnp.float32)
+        yes = yes * jnp.asarray(positive_weights, jnp.float32)[None]
     return target * yes + (1 - target) * no
 
 
@@ -98,7 +99,7 @@ def dice_loss(
     both = jnp.sum(probability, axis=(1, 2)) + truth
     weight = (truth > 0).astype(jnp.float32)
     if class_weights is not None:
-        weight = weight * jnp.asarray(class_weights, jnp.float32)
+        weight = weight * jnp.asarray(class_weights, jnp.float32)[None]
     missed = 1 - 2 * common / jnp.where(truth > 0, both, 1.0)
     whole = jnp.sum(weight, axis=1)
     return jnp.sum(weight * missed, axis=1) / jnp.where(whole > 0, whole, 1.0)

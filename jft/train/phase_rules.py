@@ -75,7 +75,7 @@ def phase_rules(
         mode = TrainMode(
             stored=norms.in_mode(chosen, "stored"),
             adapt=norms.in_mode(chosen, "adapt"),
-            held=rules.frozen_layers(mults, spec),
+            frozen=rules.frozen_layers(mults, spec),
             dropout=config.dropout,
             drop_path=config.drop_path,
             dtype=config.dtype,

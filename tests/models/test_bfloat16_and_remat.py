@@ -156,12 +156,12 @@ HELD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "held", "more"), [*ALL, *HELD])
+@pytest.mark.parametrize(("name", "frozen", "more"), [*ALL, *HELD])
 def test_trained_blocks_alone_are_computed_again(
-    name: str, held: tuple[str, ...], more: int
+    name: str, frozen: tuple[str, ...], more: int
 ):
-    mode = TrainMode(remat=True, held=frozenset(held))
-    plain, again = (lowered(SMALL[name], m, held) for m in (PLAIN, mode))
+    mode = TrainMode(remat=True, frozen=frozenset(frozen))
+    plain, again = (lowered(SMALL[name], m, frozen) for m in (PLAIN, mode))
     counts = [len(types_of(program, "convolution")) for program in (plain, again)]
     assert counts[1] - counts[0] == more
 
@@ -185,7 +185,7 @@ def test_remat_keeps_the_inputs_of_blocks_alone():
     # out, [4, 4, 4, 8], needs nothing of it.
     assert kept(TrainMode(remat=True)) == 3 * 4 * 8 * 8 * 4
     # Held blocks keep all that a plain one does.
-    assert kept(TrainMode(remat=True, held=frozenset(BLOCKS))) == kept(PLAIN)
+    assert kept(TrainMode(remat=True, frozen=frozenset(BLOCKS))) == kept(PLAIN)
 
 
 def test_remat_changes_no_name_and_no_number():

@@ -304,7 +304,7 @@ def test_the_blocks_of_a_unet_are_rematerialised_unless_the_head_is_frozen():
 
     assert recomputed(TrainMode()) == 0
     assert recomputed(TrainMode(remat=True)) == 3  # two blocks, and up1
-    assert recomputed(TrainMode(remat=True, held=frozenset({"head"}))) == 2
+    assert recomputed(TrainMode(remat=True, frozen=frozenset({"head"}))) == 2
 
 
 def test_a_decoder_cannot_begin_in_the_middle():

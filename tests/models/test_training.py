@@ -103,20 +103,20 @@ def left_out(name: str, out: Outputs, block: str, before: str, rate: float) -> A
     return errors[1] < errors[0]
 
 
-@pytest.mark.parametrize("held", [(), BLOCKS[1:2]])
+@pytest.mark.parametrize("frozen", [(), BLOCKS[1:2]])
 @pytest.mark.parametrize("name", ["cifar", "keras_v2"])
 def test_a_branch_is_left_out_as_often_as_its_depth_says(
-    name: str, held: tuple[str, ...]
+    name: str, frozen: tuple[str, ...]
 ):
     spec, count = SMALL[name], 400
-    mode = TrainMode(stored=norms_of(spec), drop_path=0.6, held=frozenset(held))
+    mode = TrainMode(stored=norms_of(spec), drop_path=0.6, frozen=frozenset(frozen))
     x = images(1, 8).repeat(count, axis=0)
     _, out = train(spec, mode, x, keys=keys(*range(count)), inner=True)
     drawn: list[np.ndarray] = []
     for block, before, rate in zip(
         BLOCKS, ("stem", *BLOCKS), (0, 0.3, 0.6), strict=False
     ):
-        rate = 0 if block in held else rate
+        rate = 0 if block in frozen else rate
         drawn.append(left_out(name, out, block, before, rate))
         # Four deviations of a share of so many draws, once for all: keys are fixed.
         assert abs(drawn[-1].mean() - rate) <= 4 * np.sqrt(rate * (1 - rate) / count)
@@ -128,8 +128,8 @@ def test_a_branch_is_left_out_as_often_as_its_depth_says(
 def test_held_blocks_and_evaluation_are_whole():
     spec, x = SMALL["cifar"], images(4)
     plain, _ = train(spec, PLAIN, x)
-    held = TrainMode(drop_path=0.9, held=frozenset(BLOCKS))
-    np.testing.assert_array_equal(train(spec, held, x)[0], plain)
+    frozen = TrainMode(drop_path=0.9, frozen=frozenset(BLOCKS))
+    np.testing.assert_array_equal(train(spec, frozen, x)[0], plain)
     mode = TrainMode(drop_path=0.9, dropout=0.9, remat=True)
     here, there = spec.build(CLASSES), spec.build(CLASSES, mode=mode)
     logits = [jax.jit(m.apply)(variables_of(here), x) for m in (here, there)]

@@ -1,0 +1,68 @@
+"""What training needs of a Flax module, so that it may be anybody's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jft.models.training import TrainMode
+
+if TYPE_CHECKING:
+    import jax
+
+
+class StagedModule(Protocol):
+    """A Flax module with named parts, which `make_train_step` and `fit` can train.
+
+    `Network` is one; a module of your own needs the same fields and call signature. Its
+    `clone(axis_name=..., mode=...)` and `init(key, x)` are those of every Flax module.
+    """
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the parts in depth order, the top-level names of the parameters.
+
+        The last one is `head`.
+        """
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head, K."""
+        ...
+
+    @property
+    def axis_name(self) -> str | None:
+        """Mapped axis over which batch statistics are computed, if any."""
+        ...
+
+    @property
+    def mode(self) -> TrainMode:
+        """How it runs in training.
+
+        Normalisation layers in `mode.stored` must use stored statistics and not update
+        them, as `jft.models.norm.BatchNorm` does. Dropout and stochastic depth are
+        optional: with both at 0, the default, no `keys` are passed.
+        """
+        ...
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        keys: jax.Array | None = None,
+    ) -> jax.Array:
+        """Return logits [B, K] float32, of masks [B, H, W, K].
+
+        Args:
+            x: Normalised images [B, H, W, 3] float32.
+            train: Use batch statistics, and drop features.
+            weight: [B] float32, 0 for padding, which batch statistics leave out.
+            keys: [B] random keys, one per example.
+        """
+        ...
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the module with variables, as `flax.linen.Module.apply`."""
+        ...
