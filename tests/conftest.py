@@ -19,7 +19,6 @@ from jft.models import CIFAR_PREPROCESS, ModelSpec  # noqa: E402
 from jft.models.variants import ResNetVariant  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most tests compile the same few programs again: a cache that lasts one session.
 _cache = tempfile.TemporaryDirectory(prefix="jft-tests-")
 jax.config.update("jax_compilation_cache_dir", _cache.name)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jft import augment
-from jft.models.protocol import StagedModule
 from jft.models.pixels import normalise
+from jft.models.protocol import StagedModule
 from jft.preprocess import Preprocess
 from jft.step.training import total
 from jft.tasks import Task

@@ -11,6 +11,7 @@ from flax.core import FrozenDict
 from networks import SMALL
 from training_runs import images
 
+from jft.config import AugmentConfig
 from jft.models import CIFAR_PREPROCESS, TrainMode
 from jft.models.norm import BatchNorm
 from jft.models.protocol import StagedModule
@@ -80,6 +81,7 @@ def test_a_step_of_ones_own_module_is_that_of_numpy_and_leaves_frozen_parts():
         tx=tx,
         lr_mults=FrozenDict(mults),
         preprocess=CIFAR_PREPROCESS,
+        augment=AugmentConfig(flip=False, crop_padding=0),
     )
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     batch: dict[str, Any] = {
