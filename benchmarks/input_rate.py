@@ -91,7 +91,7 @@ class Photographs:
         """Return 1: each counts once."""
         return 1.0
 
-    def class_places(self) -> np.ndarray:
+    def class_indices(self) -> np.ndarray:
         """Return one class for all."""
         return np.zeros(len(self), np.intp)
 

@@ -79,7 +79,7 @@ class Cache:
         path = self.folder / name_of(listing, square)
         n, size = len(listing.keys), square.preprocess.size
         shapes: Shapes = {"images": (n, size, size, 3)}
-        if not isinstance(listing.labels, np.ndarray):
+        if listing.masks is not None:
             shapes["masks"] = (n, size, size)
         found = _open(path, shapes)
         if found is None:
@@ -137,8 +137,8 @@ def name_of(listing: Listing, square: Square) -> str:
     add(preprocess.size, preprocess.resized, preprocess.interpolation)
     add(preprocess.fill if square.whole else "")
     parts: list[Encoded | ClassMaps] = [listing.images]
-    if not isinstance(listing.labels, np.ndarray):
-        parts.append(listing.labels)
+    if listing.masks is not None:
+        parts.append(listing.masks)
     for i, key in enumerate(listing.keys):
         add(key, *(stamp(part, i) for part in parts))
     return digest.hexdigest()

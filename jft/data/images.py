@@ -1,11 +1,10 @@
 """Images and masks of a listing: read once to see what is good, then kept or not."""
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,100 +12,110 @@ import numpy.typing as npt
 from jft.data.cache import Cache, Put
 from jft.data.decode import DecodeError, decode
 from jft.data.geometry import Square
-from jft.data.listing import ClassMaps, Encoded, Listing
+from jft.data.listing import ClassMaps, Encoded, Listing, TaskName
 from jft.data.squares import Mapped
 from jft.errors import InputError
-
-Part = TypeVar("Part", Encoded, ClassMaps)
 
 _CHUNK = 64  # images per task of the pool, so that the cost of a task vanishes
 
 
 @dataclass(frozen=True, eq=False)
-class _Reread(ABC, Generic[Part]):
-    """Squares that are made at each access; indexed like an array of them.
+class Files:
+    """Squares of images or masks that are read again at each access.
 
     Attributes:
-        source: Images or masks as they are given.
+        parts: The images or the masks as they are given.
         keys: What they are called.
-        places: Where the N examples are among them.
+        indices: Of the N examples, their indices in these.
         square: How each is brought to its square.
-        sizes: int32 [.., 2], height and width of all that are given with a mask, which
-            have to stay as they were; None if there are no masks.
+        sizes: int32 [.., 2], height and width of each image that has a mask, which must
+            not change; None without masks.
     """
 
-    source: Part
+    parts: Encoded | ClassMaps
     keys: tuple[str, ...]
-    places: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
     square: Square
     sizes: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         """Return the number of examples N."""
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return square `index`; `InputError` if its file has changed."""
-        place = int(self.places[index])
+        """Return square `index`; `InputError` if its file has changed.
+
+        An image [S, S, 3], or a mask [S, S].
+        """
+        i = int(self.indices[index])
         try:
-            return self._read(place)
+            pixels = decode(self.parts[i], at_least=self.square.at_least)
+            if self.sizes is not None:
+                _require_size(pixels, self.sizes[i])
         except DecodeError as error:
             raise InputError(
-                f"{self.keys[place]!r} could be read when the run began, "
-                f"but now: {error}"
+                f"{self.keys[i]!r} could be read when the run began, but now: {error}"
             ) from error
-
-    @abstractmethod
-    def _read(self, place: int) -> npt.NDArray[np.uint8]: ...
-
-    def _require_size(self, place: int, pixels: npt.NDArray[np.uint8]) -> None:
-        """Raise `DecodeError` where image and mask may not be of one size any more."""
-        if self.sizes is None:
-            return
-        (h, w), (old_h, old_w) = pixels.shape[:2], self.sizes[place].tolist()
-        if (h, w) != (old_h, old_w):
-            raise DecodeError(f"{w} x {h} pixels, where there were {old_w} x {old_h}")
+        make = self.square.mask if pixels.ndim == 2 else self.square.image
+        return make(pixels)
 
 
-class Files(_Reread[Encoded]):
-    """Images that are decoded at each access, [N, S, S, 3]."""
-
-    def _read(self, place: int) -> npt.NDArray[np.uint8]:
-        square = self.square
-        image = decode(self.source[place], at_least=square.at_least)
-        self._require_size(place, image)
-        return square.image(image)
+def _require_size(pixels: npt.NDArray[np.uint8], size: npt.NDArray[np.int32]) -> None:
+    """Raise `DecodeError` where image and mask may not be of one size any more."""
+    (h, w), (old_h, old_w) = pixels.shape[:2], size.tolist()
+    if (h, w) != (old_h, old_w):
+        raise DecodeError(f"{w} x {h} pixels, where there were {old_w} x {old_h}")
 
 
-class MaskFiles(_Reread[ClassMaps]):
-    """Masks that are read at each access, [N, S, S]."""
-
-    def _read(self, place: int) -> npt.NDArray[np.uint8]:
-        mask = self.source[place]
-        self._require_size(place, mask)
-        return self.square.mask(mask)
-
-
-Labels = npt.NDArray[np.int32] | npt.NDArray[np.float64] | npt.NDArray[np.uint8]
-Images = npt.NDArray[np.uint8] | Mapped | Files
-Masks = npt.NDArray[np.uint8] | Mapped | MaskFiles
+Squares = npt.NDArray[np.uint8] | Mapped | Files
+Labels = npt.NDArray[np.int32] | npt.NDArray[np.float64] | Squares
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """The examples of a split that can be read.
+class Source:
+    """Random access to the labelled examples of a split that can be read.
 
     Attributes:
         images: uint8 [N, S, S, 3] in 0..255, or what is indexed like it.
         labels: As in `Listing`; masks are uint8 [N, S, S], or what is indexed like it.
-        weights: float32 [N].
-        bad: Of each that cannot be read, its place in the listing, and the reason.
+        weights: float32 [N], how many examples each counts as.
+        class_names: Names of the K outputs.
+        task: What there is to learn.
+        bad: Of each example that cannot be read, its index in the listing, and why.
     """
 
-    images: Images
-    labels: Labels | Masks
+    images: Squares
+    labels: Labels
     weights: npt.NDArray[np.float32]
-    bad: dict[int, str]
+    class_names: tuple[str, ...] = ()
+    task: TaskName = "classification"
+    bad: Mapping[int, str] = field(default_factory=dict[int, str])
+
+    def __len__(self) -> int:
+        """Return the number of examples N."""
+        return len(self.weights)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], Any]:
+        """Return the image uint8 [S, S, 3] and the label of example `index`."""
+        return self.images[index], self.labels[index]
+
+    def weight(self, index: int) -> float:
+        """Return how many examples example `index` counts as."""
+        return float(self.weights[index])
+
+    def class_indices(self) -> npt.NDArray[np.intp]:
+        """Return the class of each example [N], for sampling by class.
+
+        Of several labels it is the rarest that an example has; those without any are a
+        class of their own, K.
+        """
+        labels = np.asarray(self.labels)
+        if labels.ndim == 1:
+            return labels.astype(np.intp)
+        has = labels == 1
+        rarest_first = np.argsort(has.sum(axis=0), kind="stable")
+        first = np.argmax(has[:, rarest_first], axis=1)
+        return np.where(has.any(axis=1), rarest_first[first], labels.shape[1])
 
 
 def read_all(
@@ -116,7 +125,7 @@ def read_all(
     keep: bool,
     workers: int | None = None,
     cache: Cache | None = None,
-) -> Examples:
+) -> Source:
     """Decode every image and mask once, and set those aside that cannot be.
 
     Args:
@@ -133,57 +142,48 @@ def read_all(
         stored = cache.stored(
             listing, square, lambda put: _scan(listing, square, put, workers)
         )
-        return _examples(listing, stored.images, stored.masks, stored.bad)
-    n, size, labels = len(listing.keys), square.preprocess.size, listing.labels
-    masks = None if isinstance(labels, np.ndarray) else labels
+        return _source(listing, stored.images, stored.masks, stored.bad)
     if not keep:
         return _read_again(listing, square, workers)
+    n, size = len(listing.keys), square.preprocess.size
     images = np.empty((n, size, size, 3), np.uint8)
-    maps = None if masks is None else np.empty((n, size, size), np.uint8)
+    masks = None if listing.masks is None else np.empty((n, size, size), np.uint8)
 
     def put(
         i: int, image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8] | None
     ) -> None:
         images[i] = image
-        if maps is not None and mask is not None:
-            maps[i] = mask
+        if masks is not None and mask is not None:
+            masks[i] = mask
 
     bad = _scan(listing, square, put, workers)
-    kept = _good(n, bad) if bad else slice(None)  # a slice copies nothing
-    return _examples(listing, images[kept], None if maps is None else maps[kept], bad)
+    good = _good(n, bad) if bad else slice(None)  # a slice copies nothing
+    return _source(listing, images[good], None if masks is None else masks[good], bad)
 
 
-def _read_again(listing: Listing, square: Square, workers: int | None) -> Examples:
+def _read_again(listing: Listing, square: Square, workers: int | None) -> Source:
     """Return examples that are made at each access."""
-    n, labels = len(listing.keys), listing.labels
-    if isinstance(labels, np.ndarray):
-        bad = _scan(listing, square, None, workers)
-        files = Files(listing.images, listing.keys, _good(n, bad), square)
-        return _examples(listing, files, None, bad)
-    sizes = np.zeros((n, 2), np.int32)
+    n, masks = len(listing.keys), listing.masks
+    sizes = None if masks is None else np.zeros((n, 2), np.int32)
     bad = _scan(listing, square, None, workers, sizes)
-    good = _good(n, bad)
-    files = Files(listing.images, listing.keys, good, square, sizes)
-    maps = MaskFiles(labels, listing.keys, good, square, sizes)
-    return _examples(listing, files, maps, bad)
+    some = listing.keys, _good(n, bad), square, sizes
+    files = Files(listing.images, *some)
+    return _source(listing, files, None if masks is None else Files(masks, *some), bad)
 
 
 def _good(n: int, bad: Iterable[int]) -> npt.NDArray[np.int64]:
     return np.setdiff1d(np.arange(n), list(bad))
 
 
-def _examples(
-    listing: Listing, images: Images, masks: Masks | None, bad: dict[int, str]
-) -> Examples:
-    good, labels = _good(len(listing.keys), bad), listing.labels
-    if isinstance(labels, np.ndarray):
-        labels = labels[good]
-    else:
-        assert masks is not None
-        labels = masks
+def _source(
+    listing: Listing, images: Squares, masks: Squares | None, bad: dict[int, str]
+) -> Source:
+    good, labels = _good(len(listing.keys), bad), listing.class_labels
     weights = listing.weights
+    found = masks if labels is None else labels[good]
+    assert found is not None
     weights = np.ones(len(good), np.float32) if weights is None else weights[good]
-    return Examples(images, labels, weights, bad)
+    return Source(images, found, weights, bad=bad)
 
 
 def _scan(
@@ -197,8 +197,7 @@ def _scan(
 
     Where there are masks, their heights and widths go into `sizes`, if that is given.
     """
-    n, labels = len(listing.keys), listing.labels
-    masks = None if isinstance(labels, np.ndarray) else labels
+    n, masks = len(listing.keys), listing.masks
 
     def check(i: int) -> None:
         image = decode(listing.images[i], at_least=square.at_least)

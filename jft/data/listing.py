@@ -104,6 +104,16 @@ class Listing:
     labels: npt.NDArray[np.int32] | npt.NDArray[np.float64] | ClassMaps
     weights: npt.NDArray[np.float32] | None = None
 
+    @property
+    def class_labels(self) -> npt.NDArray[np.int32] | npt.NDArray[np.float64] | None:
+        """The labels, where they are not masks."""
+        return self.labels if isinstance(self.labels, np.ndarray) else None
+
+    @property
+    def masks(self) -> ClassMaps | None:
+        """The labels, where they are masks."""
+        return None if isinstance(self.labels, np.ndarray) else self.labels
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -146,11 +156,10 @@ def fingerprint(
     """
     digest = hashlib.sha256()
     for split, listing in splits.items():
-        labels = listing.labels
-        known = isinstance(labels, np.ndarray)
+        labels = listing.class_labels
         for i, key in enumerate(listing.keys):
             size = sizes[split][i] if sizes else _size(listing.images[i])
-            label = labels[i].tolist() if known else ""
+            label = "" if labels is None else labels[i].tolist()
             fields = [split, key, str(label), str(size)]
             if listing.weights is not None:
                 fields.append(str(float(listing.weights[i])))

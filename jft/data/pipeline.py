@@ -44,7 +44,7 @@ class Examples(Protocol):
         """Return how many examples one example counts as."""
         ...
 
-    def class_places(self) -> npt.NDArray[np.intp]:
+    def class_indices(self) -> npt.NDArray[np.intp]:
         """Return the class of each example, for balanced sampling."""
         ...
 
@@ -68,9 +68,9 @@ class Subset:
         """Return how many examples one example counts as."""
         return self.source.weight(index * self.step)
 
-    def class_places(self) -> npt.NDArray[np.intp]:
+    def class_indices(self) -> npt.NDArray[np.intp]:
         """Return the class of each example."""
-        return self.source.class_places()[:: self.step]
+        return self.source.class_indices()[:: self.step]
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Batches:
     @cached_property
     def _members(self) -> list[npt.NDArray[np.intp]]:
         """The examples of each class that has any."""
-        places = self.source.class_places()
+        places = self.source.class_indices()
         return [np.flatnonzero(places == one) for one in np.unique(places)]
 
     def _balanced(self, epoch: int) -> npt.NDArray[np.int64]:

@@ -5,14 +5,10 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from jft.data.cache import Cache, temporary
 from jft.data.geometry import Square
-from jft.data.images import Examples, Images, Labels, Masks, read_all
+from jft.data.images import Source, read_all
 from jft.data.listing import Dataset, Split, TaskName
 from jft.data.spec import DataSpec, parse_spec
 from jft.data.split import hold_out
@@ -21,51 +17,6 @@ from jft.preprocess import LARGEST, Preprocess
 
 MAX_REJECTED_PERCENT = 1
 IN_MEMORY_BYTES = 2 * 2**30
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Random access to the labelled examples of one split.
-
-    Attributes:
-        images: uint8 [N, S, S, 3] in 0..255, or what is indexed like it.
-        labels: As in `Listing`; masks are uint8 [N, S, S], or what is indexed like it.
-        weights: float32 [N], how many examples each counts as.
-        class_names: Names of the K outputs.
-        task: What there is to learn.
-    """
-
-    images: Images
-    labels: Labels | Masks
-    weights: npt.NDArray[np.float32]
-    class_names: tuple[str, ...]
-    task: TaskName
-
-    def __len__(self) -> int:
-        """Return the number of examples N."""
-        return len(self.weights)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], Any]:
-        """Return the image uint8 [S, S, 3] and the label of example `index`."""
-        return self.images[index], self.labels[index]
-
-    def weight(self, index: int) -> float:
-        """Return how many examples example `index` counts as."""
-        return float(self.weights[index])
-
-    def class_places(self) -> npt.NDArray[np.intp]:
-        """Return the class of each example [N], for sampling by class.
-
-        Of several labels it is the rarest that an example has; those without any are a
-        class of their own, K.
-        """
-        labels = np.asarray(self.labels)
-        if labels.ndim == 1:
-            return labels.astype(np.intp)
-        has = labels == 1
-        rarest_first = np.argsort(has.sum(axis=0), kind="stable")
-        place = np.argmax(has[:, rarest_first], axis=1)
-        return np.where(has.any(axis=1), rarest_first[place], labels.shape[1])
 
 
 @dataclass(frozen=True)
@@ -175,7 +126,11 @@ def open_splits(
     if kept is None and keep and processes:
         kept = Cache(temporary(), own=True)
     read = {
-        split: read_all(listing, squares[split], keep=keep, workers=workers, cache=kept)
+        split: dataclasses.replace(
+            read_all(listing, squares[split], keep=keep, workers=workers, cache=kept),
+            class_names=dataset.class_names,
+            task=dataset.task,
+        )
         for split, listing in dataset.splits.items()
     }
     rejected = [
@@ -185,8 +140,8 @@ def open_splits(
     ]
     used = found - len(rejected)
     return Splits(
-        train=_source(read["train"], dataset),
-        test=_source(read["test"], dataset),
+        train=read["train"],
+        test=read["test"],
         report=DataReport(found, used, tuple(rejected), dataset.skipped),
         fingerprint=dataset.fingerprint,
         name=dataset.name,
@@ -209,16 +164,6 @@ def _squares(
         side = enough if whole else preprocess.resized
         preprocess = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
     return {"train": Square(preprocess, whole, fast=True), "test": test}
-
-
-def _source(examples: Examples, dataset: Dataset) -> Source:
-    return Source(
-        images=examples.images,
-        labels=examples.labels,
-        weights=examples.weights,
-        class_names=dataset.class_names,
-        task=dataset.task,
-    )
 
 
 def require_readable(splits: Splits) -> None:

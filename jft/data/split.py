@@ -4,22 +4,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from jft.data.listing import (
-    ClassMaps,
-    Dataset,
-    Encoded,
-    File,
-    Listing,
-    Split,
-    stamp,
-)
+from jft.data.listing import Dataset, Listing, Split, stamp
 from jft.errors import InputError
 
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 
 
 def hold_out(dataset: Dataset, ids: Sequence[str] | None = None) -> Dataset:
@@ -48,8 +41,8 @@ def hold_out(dataset: Dataset, ids: Sequence[str] | None = None) -> Dataset:
 
 def _strata(listing: Listing) -> list[int]:
     """Return the classes, of which each split needs some; zeros if there are none."""
-    labels = listing.labels
-    if isinstance(labels, np.ndarray) and labels.ndim == 1:
+    labels = listing.class_labels
+    if labels is not None and labels.ndim == 1:
         return labels.tolist()
     return [0] * len(listing.keys)
 
@@ -68,7 +61,7 @@ def held_out(keys: Sequence[str], labels: Sequence[int]) -> npt.NDArray[np.bool_
         bool [N], True for test.
     """
     hashes = np.array([_hash(key) for key in keys], np.uint64)
-    mask = hashes < np.uint64(int(TEST_SHARE * 2**64))
+    mask = hashes < np.uint64(int(TEST_FRACTION * 2**64))
     members: dict[int, list[int]] = {}
     for i, label in enumerate(labels):
         members.setdefault(label, []).append(i)
@@ -84,56 +77,32 @@ def _hash(key: str) -> int:
     return int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:8], "big")
 
 
-def part(listing: Listing, places: npt.NDArray[np.intp]) -> Listing:
-    """Return some examples of a listing, in the order of `places`."""
-    labels, weights = listing.labels, listing.weights
+def part(listing: Listing, indices: npt.NDArray[np.intp]) -> Listing:
+    """Return some examples of a listing, in the order of `indices`."""
+    labels, weights = listing.class_labels, listing.weights
     return Listing(
-        keys=tuple(listing.keys[i] for i in places),
-        images=SomeImages(listing.images, places),
-        labels=(
-            labels[places]
-            if isinstance(labels, np.ndarray)
-            else SomeMasks(labels, places)
-        ),
-        weights=None if weights is None else weights[places],
+        keys=tuple(listing.keys[i] for i in indices),
+        images=Some(listing.images, indices),
+        labels=Some(listing.labels, indices) if labels is None else labels[indices],
+        weights=None if weights is None else weights[indices],
     )
 
 
 @dataclass(frozen=True, eq=False)
-class SomeImages:
-    """The images at some places of others."""
+class Some:
+    """The images, or the masks, at some indices of others."""
 
-    images: Encoded
-    places: npt.NDArray[np.intp]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> File:
-        """Return one image as it is given."""
-        return self.images[int(self.places[index])]
-
-    def stamp(self, index: int) -> str:
-        """Return what changes with the image."""
-        return stamp(self.images, int(self.places[index]))
-
-
-@dataclass(frozen=True, eq=False)
-class SomeMasks:
-    """The masks at some places of others."""
-
-    masks: ClassMaps
-    places: npt.NDArray[np.intp]
+    parts: Any
+    indices: npt.NDArray[np.intp]
 
     def __len__(self) -> int:
-        """Return the number of masks."""
-        return len(self.places)
+        """Return the number of images or masks."""
+        return len(self.indices)
 
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return one mask [H, W]."""
-        return self.masks[int(self.places[index])]
+    def __getitem__(self, index: int) -> Any:
+        """Return one image as it is given, or one mask [H, W]."""
+        return self.parts[int(self.indices[index])]
 
     def stamp(self, index: int) -> str:
-        """Return what changes with the mask's file."""
-        return stamp(self.masks, int(self.places[index]))
+        """Return what changes with the file."""
+        return stamp(self.parts, int(self.indices[index]))

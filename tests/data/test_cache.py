@@ -21,7 +21,7 @@ from jft.data.coco.read import Outlines
 from jft.data.coco.shapes import read_shape
 from jft.data.decode import DecodeError
 from jft.data.geometry import Square
-from jft.data.images import Examples, read_all
+from jft.data.images import Source, read_all
 from jft.data.listing import Dataset, Listing, Paths, stamp
 from jft.data.masks.files import CodedMasks, Coding
 from jft.data.sources import open_splits
@@ -83,11 +83,11 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def read(listing: Listing, cache: Cache | None, square: Square = SQUARE) -> Examples:
+def read(listing: Listing, cache: Cache | None, square: Square = SQUARE) -> Source:
     return read_all(listing, square, keep=True, workers=3, cache=cache)
 
 
-def assert_same(left: Examples, right: Examples) -> None:
+def assert_same(left: Source, right: Source) -> None:
     assert left.bad == right.bad
     assert len(left.images) == len(right.images) == len(left.weights)
     np.testing.assert_array_equal(left.weights, right.weights)

@@ -28,7 +28,7 @@ class Numbered:
     def weight(self, index: int) -> float:
         return 1.0 + index % 2 / 2
 
-    def class_places(self) -> np.ndarray:
+    def class_indices(self) -> np.ndarray:
         return np.arange(self.n) % 7
 
 
@@ -38,7 +38,7 @@ class Skewed(Numbered):
 
     sizes: tuple[int, ...] = ()
 
-    def class_places(self) -> np.ndarray:
+    def class_indices(self) -> np.ndarray:
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
 
@@ -221,7 +221,7 @@ def test_a_subset_has_every_tenth_example_and_its_weight():
         np.testing.assert_array_equal(subset[i][0], Numbered(42)[5 * i][0])
         assert subset[i][1] == 5 * i % 7
         assert subset.weight(i) == [1, 1.5][i % 2]
-    assert subset.class_places().tolist() == [5 * i % 7 for i in range(9)]
+    assert subset.class_indices().tolist() == [5 * i % 7 for i in range(9)]
 
 
 def skewed(*sizes: int) -> Skewed:
@@ -237,7 +237,7 @@ def balanced(source: Skewed, epochs: int = 3, size: int = 8, seed: int = 0) -> B
 )
 def test_balanced_epochs_show_every_class_as_often(sizes: tuple[int, ...]):
     source = skewed(*sizes)
-    n, places = len(source), source.class_places()
+    n, places = len(source), source.class_indices()
     batches = balanced(source)
     for epoch in range(3):
         ids = epoch_ids(batches, epoch)

@@ -48,8 +48,8 @@ def spread(dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]) -> dict[str, 
 
 def known_labels(listing: Listing) -> npt.NDArray[Any]:
     """Return the labels [N] or [N, K] of a listing without masks."""
-    assert isinstance(listing.labels, np.ndarray)
-    return listing.labels
+    assert listing.class_labels is not None
+    return listing.class_labels
 
 
 def _named(names: Sequence[str], counts: npt.NDArray[Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from PIL import Image
 from jft.data.decode import FORMATS, DecodeError, decode, open_file, orientation
 from jft.data.listing import ClassMaps, Dataset, File, Listing, Split
 from jft.data.masks.files import CodedMasks, MergedMasks
-from jft.data.split import SomeMasks
+from jft.data.split import Some
 
 SIDE = 16  # of the grey thumbnail that is kept of each image, in pixels
 _WAVES, _SAMPLES = 8, 32
@@ -83,10 +83,10 @@ def look_at_all(listing: Listing, workers: int | None = None) -> list[Seen]:
 
 
 def _look_or_say(listing: Listing, place: int) -> Seen:
-    labels = listing.labels
+    labels = listing.masks
     try:
         image = listing.images[place]
-        if isinstance(labels, np.ndarray):
+        if labels is None:
             return look(image)
         seen = look(image, labels[place])
         file = _mask_file(labels, place)
@@ -99,8 +99,8 @@ def _look_or_say(listing: Listing, place: int) -> Seen:
 
 def _mask_file(masks: ClassMaps, place: int) -> File | None:
     """Return the file that a mask is read from, None for one that is drawn."""
-    if isinstance(masks, SomeMasks):
-        return _mask_file(masks.masks, int(masks.places[place]))
+    if isinstance(masks, Some):
+        return _mask_file(masks.parts, int(masks.indices[place]))
     if isinstance(masks, MergedMasks):
         return _mask_file(masks.masks, masks.parts(place)[0])
     return masks.files[place] if isinstance(masks, CodedMasks) else None

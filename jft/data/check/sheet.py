@@ -121,13 +121,13 @@ def _tiles(
     listing: Listing, places: Sequence[int], ground: int
 ) -> list[npt.NDArray[np.uint8]]:
     tiles: list[npt.NDArray[np.uint8]] = []
-    labels = listing.labels
+    masks = listing.masks
     for place in places:
         image = decode(listing.images[place], at_least=_TILE)
         tile = letterbox(image, _TILE, _filter(image), _PAPER)
         tiles.append(tile)
-        if not isinstance(labels, np.ndarray):
-            tiles.append(_overlay(tile, labels[place], ground))
+        if masks is not None:
+            tiles.append(_overlay(tile, masks[place], ground))
     return tiles
 
 
