@@ -17,10 +17,10 @@ class Flags:
     Attributes:
         source: Weights as --weights takes them: a file, or a name from --list.
         destination: The file to write: .safetensors, .pth, .pt or .npz; in the layout
-            keras also .weights.h5, or the .h5 of old, for Keras's load_weights.
+            keras also .weights.h5, or legacy .h5, for Keras's load_weights.
         to: Names and layout: torchvision, timm, transformers, keras, bit, akamaster,
             or safetensors for jft's own. Not every network has all of them.
-        model: The network, where the weights do not say it.
+        model: The network, if the weights do not name it.
         list: Show the published weights that jft knows by name, and stop.
         match: With --list, only names that contain this.
     """

@@ -109,7 +109,9 @@ class Preprocess:
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
-                raise InputError(f"{name!r} is no preprocessing{nearest(name, names)}")
+                raise InputError(
+                    f"{name!r} is not a preprocessing field{nearest(name, names)}"
+                )
         try:
             settings: dict[str, Any] = dict(values)
             settings |= {

@@ -58,7 +58,7 @@ class Run:
         record = self._directory.read("result.json")
         if record is None:
             raise InputError(
-                f"{self.path} is not finished: the command that began it continues it"
+                f"{self.path} is not finished: run the same command again to continue"
             )
         return result_of(self._directory, record)
 

@@ -25,7 +25,7 @@ class ModelConfig:
         decoder: Decoder for masks: fcn, deeplabv3 or unet. auto takes the decoder
             of the weights; without one, unet for data with masks and none for
             other data.
-        new_head: Initialise the head anew even where that of the weights fits. By
+        new_head: Use a new head even if that of the weights fits. By
             default a head for the same outputs is kept.
     """
 

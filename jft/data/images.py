@@ -54,7 +54,7 @@ class Files:
                 _require_size(pixels, self.sizes[i])
         except DecodeError as error:
             raise InputError(
-                f"{self.keys[i]!r} could be read when the run began, but now: {error}"
+                f"{self.keys[i]!r} could be read when the run started, but now: {error}"
             ) from error
         make = self.square.mask if pixels.ndim == 2 else self.square.image
         return make(pixels)

@@ -147,7 +147,7 @@ def parse_spec(text: str) -> DataSpec:
     if "\0" in "".join([place, *found.values()]):
         raise InputError(f"data {text!r}: no name holds the character NUL")
     if len(found) < len(pairs):
-        raise InputError(f"data {text!r}: an option stands there twice")
+        raise InputError(f"data {text!r}: an option occurs twice")
     for name in found:
         if name not in form.options:
             valid = ", ".join(form.options) or "none"
@@ -177,7 +177,7 @@ def _require_no_options(text: str, place: str, form: Format) -> None:
         mistyped = not found[1].startswith((*form.options, "&"))
         near = nearest(key, form.options) if mistyped else ""
         raise InputError(
-            f"data {text!r}: {found[1]!r} are no options, which are KEY=VALUE with & "
+            f"data {text!r}: {found[1]!r} are not options; these are KEY=VALUE with & "
             f"between them; valid keys are {', '.join(form.options) or 'none'}{near}"
         )
 

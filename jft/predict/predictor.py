@@ -141,7 +141,7 @@ class Predictor:
         try:
             several = iter(images)
         except TypeError:
-            raise InputError(f"{type(images).__name__} is no image") from None
+            raise InputError(f"{type(images).__name__} is not an image") from None
         squares = ((None, self.pixels(self.load(image))) for image in several)
         rows = [row for _, row in self.rows(squares)]
         return np.stack(rows) if rows else np.zeros((0, *self._shape), np.float32)

@@ -22,7 +22,7 @@ Examples
     python -m jft.train --data folder:photos --weights torchvision:resnet50
   Train the last stage and the head only, with another learning rate:
     python -m jft.train --data folder:photos --freeze until:stage3 --lr 0.01
-  Learn masks, with a U-Net decoder behind the network:
+  Learn masks, with a U-Net decoder on the network:
     python -m jft.train --data masks:cracks --image-size 192 -o runs/cracks
   Start from a recipe, change one setting, and show the cost only:
     python -m jft.train --config configs/digits.py --epochs 20 --dry-run

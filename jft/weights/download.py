@@ -41,7 +41,9 @@ class Link:
 
     def __post_init__(self) -> None:
         if not _URL.fullmatch(self.url) or {".", ".."} & set(self.url.split("/")):
-            raise InputError(f"{self.url!r} is no https://HOST/PATH address of a file")
+            raise InputError(
+                f"{self.url!r} is not an https://HOST/PATH address of a file"
+            )
         if not _DIGEST.fullmatch(self.digest):
             raise InputError(
                 f"digest {self.digest!r}: valid are sha256:HEX and md5:HEX"

@@ -97,7 +97,9 @@ def _parsed(start: int, header: bytes) -> _Layout:
         raise InputError(f"has a header that NumPy never writes: {header!r:.80}")
     descr = match["descr"].decode(errors="replace").strip("'")
     if descr == "|O":
-        raise InputError("holds Python objects, which only running code can read")
+        raise InputError(
+            "holds Python objects, which cannot be read without running code"
+        )
     if descr not in _DTYPES:
         raise InputError(f"has dtype {descr!r:.40}; valid are {', '.join(_DTYPES)}")
     sizes = [size.strip(b" L") for size in match["shape"].split(b",")]

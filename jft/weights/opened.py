@@ -228,7 +228,9 @@ def _described(
     except (ValueError, AttributeError, RecursionError, TypeError) as error:
         raise InputError(f"{source}: its metadata is damaged: {error}") from None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise InputError(f"{source}: its class names are no list of names: {names!r}")
+        raise InputError(
+            f"{source}: its class names are not a list of names: {names!r}"
+        )
     if not isinstance(task, dict | None):
-        raise InputError(f"{source}: its task is no object: {task!r:.80}")
+        raise InputError(f"{source}: its task is not an object: {task!r:.80}")
     return preprocess, tuple(names), task

@@ -102,7 +102,7 @@ def _entry(name: str, value: Any) -> _Entry:
 
 def _wholes(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or len(cast(list[Any], value)) > MOST_DIMENSIONS:
-        raise InputError(f"has a shape or offsets that are no list: {value!a:.40}")
+        raise InputError(f"has a shape or offsets that are not a list: {value!a:.40}")
     for item in cast(list[Any], value):
         if type(item) is not int or not 0 <= item < 2**63:
             raise InputError(f"has {item!a:.40} in its shape or offsets")

@@ -242,7 +242,7 @@ def _total(
     if response.headers.get_content_type() == "text/html":
         raise InputError(f"{url} answers with a web page, not with a file")
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise InputError(f"{url} is sent compressed, which nobody asked for")
+        raise InputError(f"{url} is sent compressed, which was not requested")
     if response.length is None and not checked:
         raise InputError(f"{url} comes without a length: a cut would go unseen")
     total = None if response.length is None else start + response.length

@@ -47,7 +47,7 @@ class Maps:
 
     def __getitem__(self, index: int) -> np.ndarray:
         if index in self.bad:
-            raise DecodeError("the mask is no image")
+            raise DecodeError("the mask is not an image")
         return self.arrays[index]
 
 
@@ -149,7 +149,7 @@ def test_a_warm_cache_decodes_nothing(
     again = read(masked, cache, square)
     assert_same(again, kept)
     assert again.bad[4].startswith("not a JPEG")
-    assert again.bad[7] == "the mask is no image"
+    assert again.bad[7] == "the mask is not an image"
 
 
 def test_numpy_can_read_the_files(listing: Listing, cache: Cache):

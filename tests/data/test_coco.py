@@ -177,7 +177,7 @@ def test_crowds_are_void_below_the_rest_and_small_shapes_lie_on_top(tmp_path):
 BAD = {
     "no segmentation": (None, "no segmentation"),
     "empty": ([], "no segmentation"),
-    "odd": ([[1, 2, 3, 4, 5]], "no list of pairs"),
+    "odd": ([[1, 2, 3, 4, 5]], "not a list of pairs"),
     "nan": ([[float("nan"), 1, 2, 3, 4, 5]], "finite"),
     "infinite": ([[1e999, 1, 2, 3, 4, 5]], "finite"),
     "huge": ([[10**400, 1, 2, 3, 4, 5]], "finite"),

@@ -584,7 +584,7 @@ def test_a_file_that_vanishes_later_is_named(tmp_path: Path):
     square = Square(Preprocess(size=16))
     files = read_all(listing([path]), square, keep=False).images
     path.unlink()
-    with pytest.raises(InputError, match=r"a\.png.*could be read when the run began"):
+    with pytest.raises(InputError, match=r"a\.png.*could be read when the run started"):
         files[0]
 
 

@@ -85,7 +85,7 @@ def test_a_bad_mask_and_one_of_another_size_are_rejected(tmp_path):
     splits = open_splits(f"masks:{root}", Preprocess(size=8))
     assert dict(splits.report.rejected) == {
         "images/3.jpg": "the mask has 4 x 6 pixels, the image 6 x 4",
-        "images/5.jpg": "the mask is no image",
+        "images/5.jpg": "the mask is not an image",
     }
 
 

@@ -61,7 +61,7 @@ def test_values_are_those_of_all_masks_together(tmp_path):
 @pytest.mark.parametrize(
     ("shown", "options", "match"),
     [
-        ([0, 3], "", r"(?s)0 in 1 masks.*without gaps.*values=0,3 says"),
+        ([0, 3], "", r"(?s)0 in 1 masks.*without gaps.*values=0,3 selects"),
         ([0, 1, 5], "classes=a,b", "classes names 2 classes"),
         ([0], "", "one value, which leaves nothing to learn"),
         ([0, 255], "void=255", "one value"),

@@ -56,11 +56,11 @@ def test_an_unknown_option_gets_the_nearest():
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("csv:a.csv?Label=x", r"'Label=x' are no options, .*did you mean 'label'"),
-        ("csv:a.csv?label=x&", "'label=x&' are no options, .*KEY=.*, decimal$"),
-        ("csv:a.csv?label=x&&split=y", "are no options"),
-        ("csv:a.csv?&label=x", "are no options"),
-        ("csv:a.csv?label =x", "are no options"),
+        ("csv:a.csv?Label=x", r"'Label=x' are not options; .*did you mean 'label'"),
+        ("csv:a.csv?label=x&", "'label=x&' are not options; .*KEY=.*, decimal$"),
+        ("csv:a.csv?label=x&&split=y", "are not options"),
+        ("csv:a.csv?&label=x", "are not options"),
+        ("csv:a.csv?label =x", "are not options"),
         ("folder:a?size-x=3", "valid keys are train, test"),
     ],
 )

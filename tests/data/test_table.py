@@ -74,7 +74,7 @@ def test_a_table_is_read_however_it_is_written(tmp_path, text):
 def test_labels_have_the_dtypes_of_their_tasks(tmp_path):
     kinds = {
         "path,label\na.png,x\nb.png,y": (np.int32, (2,)),
-        "path,label\na.png,1.5\nb.png,2": (np.float32, (2, 1)),
+        "path,label\na.png,1.5\nb.png,2": (np.float64, (2, 1)),
     }
     for text, (dtype, shape) in kinds.items():
         array = load(tmp_path, text).splits["train"].labels
@@ -233,8 +233,8 @@ def test_encodings(tmp_path):
         data = load(tmp_path, text.encode(encoding), f"encoding={encoding}")
         assert data.class_names == ("Müll", "Spaß")
     refused(tmp_path, text.encode("cp1252"), r"\(line 2\); encoding=NAME")
-    refused(tmp_path, text, "there is no such encoding", "encoding=utf9")
-    refused(tmp_path, text, "there is no such encoding", "encoding=base64")
+    refused(tmp_path, text, "unknown encoding", "encoding=utf9")
+    refused(tmp_path, text, "unknown encoding", "encoding=base64")
 
 
 def test_nan_and_nothing_are_no_class(tmp_path):
@@ -363,7 +363,7 @@ def test_a_missing_file_is_rejected_with_its_reason_when_it_is_read(tmp_path):
         ("path,label\n", "has 1 lines"),
         ("a.png,dog\nb.png,cat\n", r"first line is 'a\.png, dog'.*path=NAME"),
         ("path,kind\na.png,dog\n", r"no column called label.*label=NAME"),
-        ("path,label,class\na.png,x,y\n", "say label=label or label=class"),
+        ("path,label,class\na.png,x,y\n", "give label=label or label=class"),
         (
             "path,label\na.png\nb.png,x\nc.png,x,y",
             r"2 rows have not 2.*\n  line 2.*\n.*4",

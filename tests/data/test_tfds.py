@@ -186,13 +186,13 @@ def test_numbers_are_regressed(home: Path, label: str, names: tuple[str, ...]):
     found = numbers(dataset, "train", made.Scenes)
     expected = np.stack([made.Scenes.example(i)[label] for i in found]).reshape(20, -1)
     np.testing.assert_array_equal(dataset.splits["train"].labels, expected)
-    assert dataset.splits["train"].labels.dtype == np.float32
+    assert dataset.splits["train"].labels.dtype == np.float64
 
 
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("pets", {}, "label=FEATURE has to say what is learned; .*species.*class"),
+        ("pets", {}, "label=FEATURE must select the label; .*species.*class"),
         ("pets", {"label": "specie"}, "no feature 'specie'; did you mean 'species'"),
         ("pets", {"label": "file_name"}, "valid are one feature with"),
         ("scenes", {"label": "labels", "image": "photos"}, "did you mean 'photo'"),

@@ -453,9 +453,9 @@ def test_images_of_every_kind_are_seen_as_rgb(kind: str, predictor: Predictor):
         (np.zeros((3, 8, 8), np.uint8), "transpose"),
         (np.zeros((0, 4, 3), np.uint8), "an image is"),
         (np.zeros((1, 2, 4, 4, 3), np.uint8), "an image is"),
-        (np.uint8(3), "uint8 is no image"),
-        (3, "int is no image"),
-        (None, "NoneType is no image"),
+        (np.uint8(3), "uint8 is not an image"),
+        (3, "int is not an image"),
+        (None, "NoneType is not an image"),
         ([None], "uint8"),
         ([[1, 2], [3, 4]], "uint8"),
         ("no.png", "'no.png': no such file"),
@@ -463,7 +463,7 @@ def test_images_of_every_kind_are_seen_as_rgb(kind: str, predictor: Predictor):
         (["no.png"], "'no.png': no such file"),
         (Image.new("F", (3, 3)), "float or 32-bit pixels"),
         ({"image": 1}, "'image': no such file"),
-        (object(), "object is no image"),
+        (object(), "object is not an image"),
     ],
 )
 def test_what_is_no_image_gets_a_clear_error(

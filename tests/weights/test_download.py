@@ -383,7 +383,9 @@ def test_a_mirror_without_https_needs_digests(
     ],
 )
 def test_other_addresses_are_refused(url: str):
-    with pytest.raises(InputError, match="is no https://HOST/PATH address of a file"):
+    with pytest.raises(
+        InputError, match="is not an https://HOST/PATH address of a file"
+    ):
         Link(url)
 
 

@@ -238,7 +238,7 @@ class TestNames:
                 "needs a digest: write https://host/net.pth#sha256",
             ),
             ("https://host/net.pth#sha256=0123", "`sha256sum FILE` prints"),
-            (f"https://host/#sha256={SHA256}", "is no https://HOST/PATH address"),
+            (f"https://host/#sha256={SHA256}", "is not an https://HOST/PATH address"),
             ("resnet50", "did you mean 'torchvision:resnet50'?"),
             ("resnet20-cifar1O", "did you mean 'resnet20-cifar10'?"),
             ("no/such.pth", "'no/such.pth': it is neither a file nor a name"),

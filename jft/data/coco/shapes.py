@@ -73,7 +73,7 @@ def read_shape(segmentation: Any, label: int) -> Shape:
             dialect = PAIRS
     read = [polygon for polygon in polygons if polygon is not None]
     if len(read) < len(polygons):
-        return Shape(label, "a polygon is no list of pairs of finite numbers")
+        return Shape(label, "a polygon is not a list of pairs of finite numbers")
     good = tuple(polygon for polygon in read if len(polygon) > 2)
     if not good:
         return Shape(label, "an outline of fewer than three points covers nothing")

@@ -42,7 +42,7 @@ def check(place: str, options: Mapping[str, str]) -> None:
         "a".encode(options.get("encoding", "utf-8"))
     except LookupError as error:
         raise InputError(
-            f"encoding={options['encoding']}: there is no such encoding; usual are "
+            f"encoding={options['encoding']}: unknown encoding; common ones are "
             "utf-8, utf-16, cp1252, latin-1, gbk and shift_jis"
         ) from error
     if not options.get("separator", " "):
@@ -115,7 +115,7 @@ def _column(
     found = [i for i, name in enumerate(rows.header) if name.lower() in usual]
     if len(found) > 1:
         which = " or ".join(f"{option}={rows.header[i]}" for i in found)
-        raise InputError(f"{rows.file!r} has several columns for that: say {which}")
+        raise InputError(f"{rows.file!r} has several columns for that: give {which}")
     return found[0] if found else None
 
 
@@ -127,8 +127,8 @@ def _required(
     if column is None:
         raise InputError(
             f"{rows.file!r} has no column called {', '.join(usual)}; its first line is "
-            f"{', '.join(rows.header)[:80]!r}. The first line has to name the columns; "
-            f"{option}=NAME says which one it is"
+            f"{', '.join(rows.header)[:80]!r}. The first line must name the columns; "
+            f"{option}=NAME selects it"
         )
     return column
 

@@ -145,8 +145,8 @@ def _image_keys(images: Sequence[str], folder: str) -> dict[str, str]:
         stem = os.path.splitext(name)[0]
         if stem in keys:
             raise InputError(
-                f"{keys[stem]!r} and {image!r} differ in their type alone, so that "
-                "no mask tells them apart"
+                f"{keys[stem]!r} and {image!r} differ only in their file type, so "
+                "their masks are ambiguous"
             )
         keys[stem] = image
     bare: dict[str, list[str]] = {}

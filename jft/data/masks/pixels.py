@@ -98,7 +98,7 @@ def read_pixels(file: File, *, transparent: bool = False) -> Pixels:
         DecodeError: It holds no mask: damaged, transparent in part, or float.
     """
     if isinstance(file, np.ndarray):
-        raise DecodeError("the mask is no file")
+        raise DecodeError("the mask is not a file")
     try:
         with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -122,7 +122,7 @@ def _reason(file: Path | bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         with open_file(file) as opened:
             pointer = opened.read(40).startswith(b"version https://git-lfs")
-        return "the mask is " + ("a Git LFS pointer" if pointer else "no image")
+        return "the mask is " + ("a Git LFS pointer" if pointer else "not an image")
     if isinstance(error, OSError) and error.errno is not None:
         return f"the mask: {os.strerror(error.errno).lower()}"
     return f"the mask: {error or type(error).__name__}"

@@ -230,9 +230,10 @@ def _refuse(found: Found, wanted: Wanted, why: str) -> NoReturn:
         named += f"; greys of {bits} bits are read times {found.step}, as white is 255"
     copy = ",".join(written(v, found.colour) for v in sorted(found.masks)[:24])
     raise InputError(
-        f"which values of the masks are classes cannot be told:{found.listed()}\n"
+        f"which values of the masks are classes is unclear:{found.listed()}\n"
         f"{why}{named}. classes=NAME,... names the classes of values from 0 on; "
-        f"values={copy} says which values are classes, void=... which do not count"
+        f"values={copy} selects the values that are classes, void=... those that are "
+        "ignored"
     )
 
 
@@ -242,7 +243,7 @@ def _strange(found: Found, count: int) -> NoReturn:
     places = ". values=0,1,... takes places in the palettes instead"
     raise InputError(
         f"{found.why or 'the masks are coloured'}, and {count} of their "
-        f"{len(found.masks)} colours are not in VOC's table; say which class each is, "
+        f"{len(found.masks)} colours are not in VOC's table; give the class of each, "
         f"such as values={copy}&classes=NAME,NAME,..."
         f"{places if found.why else ''}{found.listed()}"
     )

@@ -46,7 +46,7 @@ def same_schema(shards: Shards) -> Schema:
         elif schema != first[1]:
             raise InputError(
                 f"{first[0]!r} and {name!r} differ in their columns or class names; "
-                "train=PATTERN and test=PATTERN say which files are meant"
+                "train=PATTERN and test=PATTERN select the files"
             )
     assert first is not None
     return first[1]
@@ -116,7 +116,7 @@ def _choose(schema: Schema, options: Mapping[str, str]) -> tuple[str, tuple[str,
         for name in labels:
             _require_column(schema, name)
         if len({*labels}) < len(labels):
-            raise InputError(f"label={wanted}: a column stands there twice")
+            raise InputError(f"label={wanted}: a column occurs twice")
     else:
         labels = (_one("label", schema, LABEL_NAMES, MASK_NAMES),)
     if image := options.get("image"):
@@ -127,7 +127,7 @@ def _choose(schema: Schema, options: Mapping[str, str]) -> tuple[str, tuple[str,
     rest = [name for name in schema.images if name not in labels]
     usual = [name for name in IMAGE_NAMES if name in rest]
     if not usual and len(rest) != 1:
-        raise InputError(f"image=COLUMN has to say which is the image: {rest}")
+        raise InputError(f"image=COLUMN must select the image: {rest}")
     return (usual or rest)[0], labels
 
 
@@ -139,7 +139,7 @@ def _one(what: str, schema: Schema, usual: Sequence[str], masks: Sequence[str]) 
     if len(named) == 1:
         return named[0]
     raise InputError(
-        f"{what}=COLUMN or mask=COLUMN has to say which is the {what}; images are "
+        f"{what}=COLUMN or mask=COLUMN must select the {what}; images are "
         f"{[*schema.images]}, other columns {[*schema.others]}"
     )
 
@@ -148,6 +148,5 @@ def _require_column(schema: Schema, name: str) -> None:
     columns = (*schema.images, *schema.others)
     if name not in columns:
         raise InputError(
-            f"there is no column {name!r}; there are {list(columns)}"
-            f"{nearest(name, columns)}"
+            f"no column {name!r}; there are {list(columns)}{nearest(name, columns)}"
         )

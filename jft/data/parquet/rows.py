@@ -64,7 +64,7 @@ def _read(file: str, check: int, group: int, column: str) -> Any:
     try:
         with pq.ParquetFile(file) as opened:
             if _footer_check(Path(file), opened.metadata) != check:
-                raise DecodeError("its file is no longer the one that was listed")
+                raise DecodeError("its file has changed since it was listed")
             table = opened.read_row_group(group, columns=[column], use_threads=False)
             return table.column(column)
     except (OSError, pa.ArrowException) as error:

@@ -125,7 +125,7 @@ def choose_features(
     else:
         image = _image(known, pair[0], labels)
     if image.kind != "image" or "/" in image.name:
-        raise InputError(f"image={image.name} is no image of uint8; {_listed(known)}")
+        raise InputError(f"image={image.name} is not a uint8 image; {_listed(known)}")
     return Chosen(image, labels)
 
 
@@ -160,7 +160,7 @@ def _named(known: Mapping[str, Leaf], text: str) -> tuple[Leaf, ...]:
         some = [leaf for key, leaf in known.items() if f"{key}/".startswith(f"{name}/")]
         if not some:
             near = nearest(name, known)
-            raise InputError(f"there is no feature {name!r}{near}; {_listed(known)}")
+            raise InputError(f"no feature {name!r}{near}; {_listed(known)}")
         found += some
     return tuple(dict.fromkeys(found))
 
@@ -171,7 +171,7 @@ def _label(known: Mapping[str, Leaf], usual: Any) -> Leaf:
     some = [leaf for leaf in known.values() if leaf.kind in ("class", "classes")]
     some = some or [leaf for leaf in known.values() if leaf.names is not None]
     if len(some) != 1:
-        raise InputError(f"label=FEATURE has to say what is learned; {_listed(known)}")
+        raise InputError(f"label=FEATURE must select the label; {_listed(known)}")
     return some[0]
 
 
@@ -187,9 +187,7 @@ def _image(known: Mapping[str, Leaf], usual: Any, labels: tuple[Leaf, ...]) -> L
     if len(some) > 1:
         some = {name: leaf for name, leaf in some.items() if leaf.channels == 3}
     if len(some) != 1:
-        raise InputError(
-            f"image=FEATURE has to say which is the image; {_listed(known)}"
-        )
+        raise InputError(f"image=FEATURE must select the image; {_listed(known)}")
     return next(iter(some.values()))
 
 

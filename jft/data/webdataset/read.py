@@ -266,7 +266,7 @@ def _in_json(text: str, key: str) -> Any:
             found = known or f"{str(value)[:60]!r} where {part!r} would be"
             raise InputError(
                 f"the JSON has no {key!r}, but {found}; "
-                f"label=json.KEY says which is meant{nearest(part, known)}"
+                f"label=json.KEY selects it{nearest(part, known)}"
             )
         value = value[part]
     return value

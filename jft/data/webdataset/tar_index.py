@@ -88,7 +88,9 @@ def read_members(path: Path) -> Iterator[Member | None]:
     ) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{str(path)!r} is no whole tar archive: {error}") from error
+        raise InputError(
+            f"{str(path)!r} is not a complete tar archive: {error}"
+        ) from error
 
 
 def _require_plain(path: Path, start: bytes) -> None:
@@ -119,8 +121,8 @@ def _require_end(path: Path, file: Any, offset: int) -> None:
         if not (end := file.read(2**20)):
             return
     raise InputError(
-        f"{str(path)!r} does not end at byte {offset:,}, where an empty block says so: "
-        "a header is damaged, or it is several archives one behind the other; give "
+        f"{str(path)!r} does not end at byte {offset:,}, where an empty block ends it: "
+        "a header is damaged, or it is several archives, one after the other; give "
         "each a file of its own"
     )
 
