@@ -102,3 +102,16 @@ def require_choice(options: Mapping[str, str], name: str, valid: Sequence[str]) 
     if given not in valid:
         near = nearest(given, valid)
         raise InputError(f"{name}={given}: valid are {', '.join(valid)}{near}")
+
+
+def absent_classes(counts: Mapping[str, float], split: str) -> tuple[str, list[str]]:
+    """Return the classes without an example, in words and by name; '' if none.
+
+    Args:
+        counts: How many examples each class has.
+        split: Of which split.
+    """
+    names = [name for name, n in counts.items() if not n]
+    if not names:
+        return "", []
+    return f"{len(names)} of {len(counts)} classes have no example in {split}", names

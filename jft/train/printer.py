@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,6 +19,8 @@ from rich.progress import (
 
 from jft.console.status import working
 from jft.console.text import epochs, outcome, shown
+from jft.data.describe import absent_classes
+from jft.data.sources import Splits
 from jft.runs.directory import RunDirectory
 from jft.tasks import TASKS
 from jft.train.callbacks import Callback
@@ -29,6 +32,7 @@ from jft.train.setup import Setup
 STARVING = 0.1  # fraction of an epoch spent waiting for images that is worth a remark
 HEADS = ("epoch", "train loss", "score", "test loss", "score", "time")
 WIDTHS = (7, 10, 8, 9, 8, 7)
+NAMED = 5  # classes that a line names
 
 
 class Printer(Callback):
@@ -196,7 +200,24 @@ def introduction(setup: Setup) -> list[str]:
     if rejected:
         text = f"{rejected} unreadable images left out, listed in data_report.json"
         lines.insert(4, ("", text))
+    lines[4:4] = [("", text) for text in absent_lines(splits)]
     return [f"{name:<10}{text}" for name, text in lines]
+
+
+def absent_lines(splits: Splits) -> list[str]:
+    """Return a line for each split that lacks a class, as `data check` finds them."""
+    lines: list[str] = []
+    if splits.task != "classification":
+        return lines
+    for split, source in (("train", splits.train), ("test", splits.test)):
+        labels = np.asarray(source.labels)
+        counts = np.bincount(labels, minlength=len(splits.class_names))
+        pairs = zip(splits.class_names, counts.tolist(), strict=True)
+        text, names = absent_classes(dict(pairs), split)
+        if names:
+            more = ", ..." if len(names) > NAMED else ""
+            lines.append(f"{text}: {', '.join(names[:NAMED])}{more}")
+    return lines
 
 
 def weights_line(setup: Setup) -> str:

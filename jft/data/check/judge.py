@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jft.data.describe import absent_classes
 from jft.data.sources import IN_MEMORY_BYTES, MAX_REJECTED_PERCENT
 
 SKEWED = 3.0  # times as many of the commonest class as of the rarest
@@ -192,9 +193,8 @@ def _contradiction(report: Mapping[str, Any]) -> Remark:
 def _missing(report: Mapping[str, Any]) -> list[Remark]:
     lines: list[Remark] = []
     for split, counts in report["labels"]["counts"].items():
-        absent = [name for name, n in counts.items() if not n]
+        text, absent = absent_classes(counts, split)
         if absent and report["splits"][split]:
-            text = f"{len(absent)} of {len(counts)} classes have no example in {split}"
             lines.append(_remark(text, _quoted(absent)))
     return lines
 
