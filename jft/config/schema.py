@@ -42,6 +42,7 @@ class ModelConfig:
             width=self.width if wanted.width is None else wanted.width,
             pooled_head=wanted.pooled_head or self.pooled_head,
             decoder=self.decoder if wanted.decoder == "auto" else wanted.decoder,
+            new_head=wanted.new_head,
         )
 
 

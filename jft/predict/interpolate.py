@@ -113,12 +113,12 @@ def pretrained_variables(
             f"sha256 is {opened.sha256}, and was {began['sha256']}"
         )
     spec = configured(opened.network(config.model))
-    # With a head for their own classes, which is left out if the run had another.
     built = build(
         opened,
         spec,
         opened.preprocess_for(spec, config.image_size),
-        opened.head_classes(spec) or spec.num_classes,
+        len(task.class_names),
+        class_names=task.class_names,
         task=task,
     )
     flat = tree.flatten(built.variables)

@@ -227,7 +227,7 @@ def weights_line(setup: Setup) -> str:
         frozen = any(count.frozen for count in setup.phases[0].counts)
         return "random" + (", also in the frozen part" if frozen else "")
     text = str(report)
-    if report.reinitialised:
+    if report.reinitialised and not report.rows:
         text += f"; a new head for {outputs_line(setup.splits)}"
     return text
 

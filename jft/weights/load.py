@@ -35,7 +35,9 @@ class LoadReport:
         ignored: Tensors of the checkpoint that the network has no use for.
         entry: Which of several state dicts in the file was loaded; empty if the file
             has only one.
-        prefix: What stands before the names of the network's tensors in the file.
+        prefix: What precedes the names of the network's tensors in the file.
+        rows: For each output of the head the one of the file it is, or None; empty if
+            they are in the same order, or the head is new.
     """
 
     source: str
@@ -45,6 +47,7 @@ class LoadReport:
     ignored: tuple[str, ...] = ()
     entry: str = ""
     prefix: str = ""
+    rows: tuple[int | None, ...] = ()
 
     def __str__(self) -> str:
         """Return in a line what was loaded from where, and what was not used."""
@@ -56,6 +59,9 @@ class LoadReport:
             parts.append(f"entry {self.entry!r}{averaged}")
         if self.prefix:
             parts.append(f"prefix {self.prefix!r}")
+        if self.rows:
+            kept = sum(row is not None for row in self.rows)
+            parts.append(f"{kept} of {len(self.rows)} outputs kept by name")
         if unused := [name for name in self.ignored if not IGNORED.fullmatch(name)]:
             more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
             parts.append(f"not used: {', '.join(unused[:3])}{more}")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,10 @@ from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
 from jft.tasks import Regression, Task, from_dict
 from jft.weights.find import DEFAULT, find_weights
+from jft.weights.heads import Rows, converted, picked, rows_by_name, with_outputs
 from jft.weights.images import batch_of
 from jft.weights.load import LoadReport, assign
+from jft.weights.names import head_names
 from jft.weights.opened import Opened, check_decoder, open_weights
 from jft.weights.published import other_network
 
@@ -39,6 +41,7 @@ class Pretrained:
         preprocess: How pixels become its input.
         report: Which variables were loaded and which are newly initialised.
         class_names: What the head's outputs are called; empty if unknown.
+        task: What the head is for; None if unknown.
         about: Where the weights are from: url, revision, licence, labels, if known.
     """
 
@@ -48,6 +51,7 @@ class Pretrained:
     preprocess: Preprocess
     report: LoadReport
     class_names: tuple[str, ...] = ()
+    task: Task | None = None
     about: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __repr__(self) -> str:
@@ -170,8 +174,8 @@ def build(
         spec: The network.
         preprocess: How pixels become its input, as `Opened.preprocess_for` returns it.
         num_classes: Outputs of the head.
-        class_names: What they mean. A head of the weights that is for other classes is
-            newly initialised, as one of another size is.
+        class_names: What they mean. Outputs of the weights' head are kept by name,
+            whatever their order; those of other names are new.
         task: What the outputs are for. A head that has learned another task is newly
             initialised; one for numbers is converted to this task's standardisation.
         new_head: Initialise the head's last layer anew in any case.
@@ -181,36 +185,32 @@ def build(
         InputError: The tensors do not fit the network.
     """
     model = spec.build(num_classes)
-    opened.head_classes(spec)
+    headless = opened.head_classes(spec) is None
     theirs = opened.class_names
-    new_head |= bool(class_names and theirs) and class_names != theirs
     before = from_dict(opened.task) if opened.task else None
     new_head |= before is not None and task is not None and before.name != task.name
-    variables, report = _fill(model, opened, spec, preprocess.size, seed, new_head)
+    rows = None if new_head or headless else rows_by_name(theirs, class_names)
+    # Numbers that are new would need a scale of their own.
+    least = len(rows or ()) if isinstance(task, Regression) else 1
+    if rows and sum(row is not None for row in rows) < least:
+        new_head, rows = True, None
+    variables, report = _fill(
+        model, opened, spec, preprocess.size, seed, new_head, rows
+    )
+    kept = not report.reinitialised
     if isinstance(task, Regression) and "params/head/kernel" in report.loaded:
-        variables = _converted(variables, task, cast(Regression | None, before))
-    known = class_names or (() if report.reinitialised else theirs)
+        scale = before if isinstance(before, Regression) else None
+        variables = converted(variables, task, scale, rows)
     return Pretrained(
         spec=spec,
         model=model,
         variables=variables,
         preprocess=preprocess,
         report=report,
-        class_names=known,
+        class_names=class_names or (theirs if kept else ()),
+        task=task or (before if kept else None),
         about=opened.about,
     )
-
-
-def _converted(
-    variables: FrozenDict[str, Any], task: Regression, before: Regression | None
-) -> FrozenDict[str, Any]:
-    """Return the variables with the head in the task's standardisation."""
-    head = {
-        name: np.asarray(leaf) for name, leaf in variables["params"]["head"].items()
-    }
-    kernel, bias = task.converted_head(head["kernel"], head["bias"], before)
-    new = jax.device_put({"params/head/kernel": kernel, "params/head/bias": bias})
-    return FrozenDict(tree.unflatten(tree.flatten(variables) | new))
 
 
 def _fill(
@@ -220,17 +220,19 @@ def _fill(
     size: int,
     seed: int,
     new_head: bool,
+    rows: Rows | None,
 ) -> tuple[FrozenDict[str, Any], LoadReport]:
     """Return all variables: the checkpoint's, and initial values for the others."""
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
+    wanted = with_outputs(shapes, spec, len(opened.class_names)) if rows else shapes
     part = opened.part(spec)
     loaded: dict[str, np.ndarray] = {}
     ignored: tuple[str, ...] = ()
     if opened.tensors:
         try:
             loaded, ignored = assign(
-                shapes, part, opened.source, spec, new_head=new_head
+                wanted, part, opened.source, spec, new_head=new_head
             )
         except InputError as error:
             stated = opened.model.name if opened.model else spec.name
@@ -238,17 +240,23 @@ def _fill(
                 raise
             message = other_network(opened.source, stated, spec.name)
             raise InputError(f"{message}\n{error}") from None
-    new = sorted(set(shapes) - set(loaded))
+    new = set(shapes) - set(loaded)
+    if rows and None in rows:
+        new |= set(head_names(spec))
     report = LoadReport(
         source=opened.source,
         sha256=opened.sha256,
-        loaded=tuple(sorted(loaded)),
-        reinitialised=tuple(new),
+        loaded=tuple(sorted(set(loaded) - new)),
+        reinitialised=tuple(sorted(new)),
         ignored=(*ignored, *part.outside),
         entry=opened.entry,
         prefix=part.prefix,
+        rows=rows or (),
     )
-    values = jax.device_put(loaded) | _initial(model, image, new, seed)
+    initial = _initial(model, image, sorted(new), seed)
+    if rows:
+        loaded |= picked(loaded, initial, spec, rows)
+    values = initial | jax.device_put(loaded)
     flat = {name: values[name] for name in shapes}
     return FrozenDict(tree.unflatten(flat)), report
 

@@ -236,10 +236,46 @@ def test_class_names_that_differ_make_the_head_fresh(tiny: ModelSpec, save: Save
     opened = open_weights(find_weights(path))
     same = build(opened, tiny, tiny.preprocess, 10, class_names=names)
     assert same.report.reinitialised == ()
-    others = tuple(reversed(names))
+    others = tuple(f"other{i}" for i in range(10))
     other = build(opened, tiny, tiny.preprocess, 10, class_names=others)
     assert other.report.reinitialised == ("params/head/bias", "params/head/kernel")
     assert other.class_names == others
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        ([9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "10 of 10"),
+        ([7, 2], "2 of 2"),
+        ([7, None, 2], "2 of 3"),
+    ],
+)
+def test_outputs_of_the_head_are_kept_by_name(
+    wanted: list[int | None], kept: str, tiny: ModelSpec, save: Save
+):
+    names = [f"class{i}" for i in range(10)]
+    tensors = torch_tensors()
+    opened = open_weights(find_weights(save(tensors, class_names=json.dumps(names))))
+    ours = tuple("new" if i is None else names[i] for i in wanted)
+    built = build(opened, tiny, tiny.preprocess, len(ours), class_names=ours)
+    head = built.variables["params"]["head"]
+    for output, index in enumerate(wanted):
+        if index is None:
+            assert head["bias"][output] == 0
+            continue
+        kernel = np.asarray(head["kernel"])[:, output]
+        np.testing.assert_array_equal(kernel, tensors["linear.weight"][index])
+        assert head["bias"][output] == tensors["linear.bias"][index]
+    # What is new in part must not be frozen or averaged as if it were pretrained.
+    new = ("params/head/bias", "params/head/kernel") if None in wanted else ()
+    assert built.report.reinitialised == new
+    assert not set(new) & set(built.report.loaded)
+    assert f"{kept} outputs kept by name" in str(built.report)
+    fresh = build(
+        opened, tiny, tiny.preprocess, len(ours), class_names=ours, new_head=True
+    )
+    assert fresh.report.rows == ()
+    assert len(fresh.report.reinitialised) == 2
 
 
 @pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float64])
