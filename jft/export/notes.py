@@ -22,7 +22,7 @@ from jft.weights.pretrained import Pretrained
 def metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]:
     """Return the network and its task, as `open_weights` reads them."""
     model = config_of(network.spec)
-    task = network.task if isinstance(network, Predictor) else None
+    task = network.task
     return {
         "model": network.spec.name,
         **({"width": str(model.width)} if model.width else {}),

@@ -1,6 +1,7 @@
 """A run's network, or any other, as a file for another library."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ import numpy as np
 
 from jft import tree
 from jft.config import ModelConfig
-from jft.errors import InputError
+from jft.errors import InputError, nearest
 from jft.export.exported import Exported
 from jft.export.notes import metadata, origin
 from jft.export.timm_config import timm_config
@@ -96,7 +97,7 @@ def _write(
     """Write a network in a layout; a path without suffix is a folder."""
     spec = network.spec
     layout = layout_in(path, find_layout(to, spec), spec)
-    folder = None if path.suffix in FILES else path
+    folder = _folder(path)
     if folder:
         path = folder / "model.safetensors"
     config = timm_config(network) if folder and to == "timm" else None
@@ -116,8 +117,26 @@ def _write(
         preprocess=network.preprocess,
         num_classes=network.model.num_classes,
         class_names=network.class_names,
-        task=network.task if isinstance(network, Predictor) else None,
+        task=network.task,
     )
+
+
+def _folder(path: Path) -> Path | None:
+    """Return the folder that a path names; None for a file.
+
+    Raises:
+        InputError: It is named like a file of a kind that is not written.
+    """
+    if path.suffix in FILES:
+        return None
+    # A version or a tag, as in resnet50.a1_in1k, is no suffix.
+    if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]{1,9}", path.suffix) and not path.is_dir():
+        raise InputError(
+            f"{path}: {path.suffix} files are not written"
+            f"{nearest(path.suffix, SUFFIXES)} (files: {', '.join(SUFFIXES)}; a name "
+            "without suffix is a folder)"
+        )
+    return path
 
 
 def _default(

@@ -195,6 +195,8 @@ def test_only_a_file_of_jft_is_said_to_load_into_jft(run: Path, tmp_path: Path):
         ([], "name the weights to read and the file to write, or give --list"),
         (["none", "x.pth"], "nothing to convert in random weights"),
         (["resnet20-cifar10", "x.keras"], "not .keras"),
+        (["resnet20-cifar10", "x.onnx", "--to", "timm"], ".onnx files are not written"),
+        (["resnet20-cifar10", "x.phh"], "not written; did you mean '.pth'"),
         (["resnet20-cifar10", "x.h5"], ".h5 files are Keras's, in the layout keras"),
         (
             ["resnet20-cifar10", "x.pth", "--to", "torchvison"],
@@ -208,6 +210,20 @@ def test_mistakes_in_converting_are_answered(
 ):
     assert convert.main(args) == 2
     assert answer in capsys.readouterr().err
+
+
+def test_a_converted_file_keeps_the_task(tmp_path: Path):
+    names = tuple("abcdefghij")
+    task = tasks.Regression(class_names=names, mean=(1.5,) * 10, std=(0.5,) * 10)
+    notes = {"jft": "0", "model": "resnet20", "class_names": json.dumps(names)}
+    notes["task"] = json.dumps(tasks.to_dict(task))
+    source = load_pretrained()
+    flat = {n: np.asarray(a) for n, a in tree.flatten(source.variables).items()}
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    write_weights(first, flat, notes)
+    exported = convert_weights(str(first), str(second), "safetensors")
+    assert exported.task == task
+    assert json.loads(read_tensors(second).metadata["task"]) == tasks.to_dict(task)
 
 
 def test_the_list_names_what_is_published(capsys: pytest.CaptureFixture[str]):
