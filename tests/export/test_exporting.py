@@ -195,7 +195,7 @@ def test_only_a_file_of_jft_is_said_to_load_into_jft(run: Path, tmp_path: Path):
         ([], "name the weights to read and the file to write, or give --list"),
         (["none", "x.pth"], "nothing to convert in random weights"),
         (["resnet20-cifar10", "x.keras"], "not .keras"),
-        (["resnet20-cifar10", "x.onnx", "--to", "timm"], ".onnx files are not written"),
+        (["resnet20-cifar10", "x.onnx"], ".onnx files are not written"),
         (["resnet20-cifar10", "x.phh"], "not written; did you mean '.pth'"),
         (["resnet20-cifar10", "x.h5"], ".h5 files are Keras's, in the layout keras"),
         (
