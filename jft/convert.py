@@ -12,17 +12,18 @@ from jft.errors import InputError
 
 @dataclass(frozen=True)
 class Flags:
-    """Rewrite weights in another library's names and layout, or list published ones.
+    """Convert weights to another library's names and layout, or list published ones.
 
     Attributes:
-        source: Weights as --weights takes them: a file, or a name from --list.
-        destination: The file to write: .safetensors, .pth, .pt or .npz; in the layout
-            keras also .weights.h5, or legacy .h5, for Keras's load_weights.
-        to: Names and layout: torchvision, timm, transformers, keras, bit, akamaster,
-            or safetensors for jft's own. Not every network has all of them.
+        source: Weights as for --weights: a file, or a name from --list.
+        destination: The file to write: .safetensors, .pth, .pt or .npz; with --to
+            keras also .weights.h5 or legacy .h5, for load_weights of Keras.
+        to: Names and layout of the tensors: torchvision, timm, transformers, keras,
+            bit, akamaster, or safetensors for those of jft. Not every network has all
+            of them.
         model: The network, if the weights do not name it.
-        list: Show the published weights that jft knows by name, and stop.
-        match: With --list, only names that contain this.
+        list: Print the table of published weights.
+        match: With --list, print only names that contain this text.
     """
 
     source: Annotated[str, Positional("SOURCE")] = ""
@@ -76,7 +77,8 @@ def convert(flags: Flags) -> int:
     """Read, rewrite, write."""
     if not flags.source or not flags.destination:
         raise InputError(
-            "name the weights to read and the file to write, or give --list"
+            "give SOURCE, the weights to read, and DESTINATION, the file to write; "
+            "or --list"
         )
     from jft.export.write import convert_weights
 

@@ -16,16 +16,16 @@ from jft.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Flags:
-    """Look at a data set before training on it: every image is read once.
+    """Check a data set before training on it. Every image is read once.
 
-    The exit status is 0 if nothing is wrong, 1 if training would refuse the data or its
-    results would be wrong, 2 if there is no such data.
+    The exit status is 0 if no problem is found, 1 if training would refuse the data or
+    give wrong results, 2 if the data cannot be found.
 
     Attributes:
-        source: The data, as --data of jft.train takes it: folder:PATH, csv:FILE, ...
-        size: Side of the square that the network will see, in pixels.
-        workdir: Folder for data_report.json and contact_sheet.png; by default one in
-            data_check/ with the name of the data.
+        source: Data set, as for --data of python -m jft.train: folder:PATH, ...
+        size: Side of the square input of the network, in pixels.
+        workdir: Folder for data_report.json and contact_sheet.png. By default one in
+            data_check/, named after the data.
         json: Print the report as JSON.
     """
 

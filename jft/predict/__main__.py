@@ -28,8 +28,8 @@ class Flags:
         output: Folder for the predicted masks, if the run was trained on masks: one
             PNG per image, of the image's size, whose pixels are class indices. No file
             is replaced.
-        top: Show the TOP classes or labels with the highest probabilities. By default
-            the table has the best class, or the labels above 50 %.
+        top: Show this many classes or labels, those with the highest probabilities.
+            By default the table has the best class, or the labels above 50 %.
         tta: Test-time augmentation, averaged over views: flip is the image and its
             mirror image, flips adds both upside down, d4 is all eight rotations and
             reflections.

@@ -132,7 +132,7 @@ OPTIONS: list[tuple[str, str]] = [
     ("export run net.pth extra", "unexpected argument: extra"),
     ("export run --to torchvison", "did you mean 'torchvision'?"),
     ("export run --format timm", "did you mean --to?"),
-    ("convert", "name the weights to read and the file to write"),
+    ("convert", "give SOURCE, the weights to read, and DESTINATION"),
     ("convert --lst", "did you mean '--list'?"),
     ("convert --list --match nothing", "no published weights have 'nothing'"),
     ("data chekc", "unknown command 'chekc'; did you mean 'check'?"),

@@ -192,7 +192,7 @@ def test_only_a_file_of_jft_is_said_to_load_into_jft(run: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("args", "answer"),
     [
-        ([], "name the weights to read and the file to write, or give --list"),
+        ([], "give SOURCE, the weights to read, and DESTINATION, the file to write"),
         (["none", "x.pth"], "nothing to convert in random weights"),
         (["resnet20-cifar10", "x.keras"], "not .keras"),
         (["resnet20-cifar10", "x.onnx"], ".onnx files are not written"),
