@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from flax.core import FrozenDict
 
 from jft import tree
 from jft.config import ModelConfig
+from jft.console.text import size
 from jft.errors import InputError
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
@@ -45,10 +47,32 @@ class ModelCard:
     digest: str
 
 
+def require_space(folder: Path, saved: Any) -> None:
+    """Check that the disk has space for a tree of arrays before Orbax writes it.
+
+    Orbax itself ends a full disk with hundreds of lines from its threads.
+
+    Args:
+        folder: An existing folder on the disk.
+        saved: The arrays. Orbax adds less than a megabyte of metadata.
+
+    Raises:
+        InputError: There is too little space.
+    """
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(saved)) + 2**20
+    free = disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"the disk of {folder} is full: saving needs {size(needed)}, and "
+            f"{size(free)} are free. Make room; the same command then resumes"
+        )
+
+
 def save_model(folder: Path, variables: FrozenDict[str, Any], card: ModelCard) -> None:
     """Save parameters and statistics with their card; a kill leaves the old or new."""
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    require_space(folder.parent, variables)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save((part / "variables").absolute(), variables)
     (part / "model.json").write_text(json.dumps(asdict(card), indent=2) + "\n")

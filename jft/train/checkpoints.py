@@ -10,7 +10,7 @@ from flax import serialization
 
 from jft import tree
 from jft.errors import InputError
-from jft.runs.saved import CHANGED
+from jft.runs.saved import CHANGED, require_space
 from jft.step import TrainState
 
 KEEP = 2  # the newest, and one to fall back on should that be damaged
@@ -38,12 +38,16 @@ class Checkpoints:
         )
 
     def save(self, state: TrainState, progress: dict[str, Any]) -> None:
-        """Start saving a state that lies on the host, and return while it goes on.
+        """Start saving a state that lies on the host, and return before it is saved.
 
         Args:
             state: The state, as NumPy arrays.
             progress: What the loop needs beside it; JSON.
+
+        Raises:
+            InputError: The disk has no space for it.
         """
+        require_space(Path(self._manager.directory), state)
         record = {**progress, "digest": state_digest(state)}
         saved = self._manager.save(
             int(state.step),

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from jft.__main__ import COMMANDS, main
 from jft.config import ModelConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
+Usage = namedtuple("Usage", "total used free")
 # A command line, and what its answer contains. JAX is imported for none of them.
 OPTIONS: list[tuple[str, str]] = [
     ("trian", "unknown command 'trian'; did you mean 'train'?"),
@@ -315,6 +317,21 @@ def test_a_damaged_file_of_a_run_is_named(
     assert len(shown.err) < 600 + 2 * len(str(tmp_path))
     names = (Path(name).name, "final", "is not empty and holds no run")
     assert any(word in shown.err for word in names)
+
+
+def test_a_full_disk_is_one_line(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr("jft.runs.saved.disk_usage", lambda path: Usage(10, 9, 1))
+    config = str(run / "config.json")
+    assert main(["train", "--config", config, "-o", str(tmp_path / "new")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: the disk of ")
+    assert "1 B are free. Make room; the same command then resumes" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("which", ["final", "best"])
