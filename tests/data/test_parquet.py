@@ -283,7 +283,7 @@ def test_files_are_told_apart_by_name_or_by_pattern(tmp_path: Path):
         ),
         ({"word": ["a", "b", "a"]}, {}, "label=COLUMN or mask=COLUMN .*'word'"),
         ({"label": [1, 2, 1]}, {"label": "labl"}, "no column 'labl'.*'label'"),
-        ({"label": [1, 2, 1]}, {"image": "label"}, "holds no image files"),
+        ({"label": [1, 2, 1]}, {"image": "label"}, "holds no image files or paths"),
         (
             {"label": [1, 2, 1]},
             {"label": "label", "mask": "image"},
@@ -343,7 +343,7 @@ def test_labels_of_a_hidden_test_split_and_unknown_classes_are_told(tmp_path: Pa
 def test_files_of_other_columns_and_files_that_are_none_are_told(tmp_path: Path):
     write(tmp_path / "train.parquet", {"image": images(range(2)), "label": [0, 1]})
     write(tmp_path / "test.parquet", {"image": images(range(2)), "class": [0, 1]})
-    with pytest.raises(InputError, match="differ in their columns"):
+    with pytest.raises(InputError, match="differ in their column 'label'"):
         load(tmp_path)
     (tmp_path / "test.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(InputError, match=r"cannot read .*test\.parquet"):
@@ -529,4 +529,31 @@ def test_damaged_labels_and_columns_of_one_name_are_told(tmp_path: Path):
     )
     pq.write_table(table, file)
     with pytest.raises(InputError, match="2 columns are called 'label'"):
+        load(tmp_path)
+
+
+def test_structs_of_bytes_alone_and_paths_as_text_are_images(tmp_path: Path):
+    files = [png(noise(i)) for i in range(4)]
+    columns = {"image": [{"bytes": file} for file in files], "label": [0, 1, 0, 1]}
+    write(tmp_path / "x.parquet", columns)
+    assert load(tmp_path / "x.parquet").splits["train"].images[2] == files[2]
+    (tmp_path / "in").mkdir()
+    for i, file in enumerate(files):
+        (tmp_path / "in" / f"{i}.png").write_bytes(file)
+    paths = [f"in/{i}.png" for i in range(4)]
+    write(tmp_path / "y.parquet", {"where": paths, "label": [0, 1, 0, 1]})
+    images = load(tmp_path / "y.parquet", image="where").splits["train"].images
+    assert images[3] == tmp_path / "in/3.png"
+    before = stamp(images, 3)
+    (tmp_path / "in/3.png").write_bytes(files[0])
+    assert stamp(images, 3) != before
+
+
+def test_columns_that_nobody_uses_may_differ(tmp_path: Path):
+    some = {"image": images(range(2)), "label": ["a", "b"]}
+    write(tmp_path / "train.parquet", {**some, "score": [1.5, 2]})
+    write(tmp_path / "test.parquet", {**some, "note": ["x", "y"]})
+    assert [*load(tmp_path).splits] == ["train", "test"]
+    write(tmp_path / "test.parquet", {"image": images(range(2)), "label": [1.5, 2]})
+    with pytest.raises(InputError, match="differ in their column 'label'"):
         load(tmp_path)

@@ -21,19 +21,34 @@ class Schema:
         images: Columns of image files.
         others: The other columns.
         names: What Hugging Face's metadata calls the classes of a column.
+        texts: Those of the other columns that may hold paths.
     """
 
     images: tuple[str, ...]
     others: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]]
+    texts: tuple[str, ...] = ()
+
+    def of(self, name: str) -> tuple[object, ...]:
+        """Return what a column holds, to compare it with that of another file."""
+        kinds = (self.images, self.others, self.texts)
+        return *(kind.count(name) for kind in kinds), self.names.get(name)
 
 
-def same_schema(shards: Shards) -> Schema:
-    """Return what the columns of the files hold; all must have the same ones."""
+def same_columns(
+    shards: Shards, options: Mapping[str, str]
+) -> tuple[Schema, str, tuple[str, ...]]:
+    """Return what the columns hold, the one of images, and those of labels.
+
+    These must be the same in all files; others may differ.
+
+    Raises:
+        InputError: A file is not Parquet, or has other columns than the first.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    first: tuple[str, Schema] | None = None
+    first: tuple[str, Schema, str, tuple[str, ...]] | None = None
     for _, name in shards.files():
         try:
             schema = read_schema(pq.read_schema(shards.root / name))
@@ -42,14 +57,15 @@ def same_schema(shards: Shards) -> Schema:
                 f"cannot read {str(shards.root / name)!r}: {error}"
             ) from error
         if first is None:
-            first = name, schema
-        elif schema != first[1]:
-            raise InputError(
-                f"{first[0]!r} and {name!r} differ in their columns or class names; "
-                "train=PATTERN and test=PATTERN select the files"
-            )
+            first = name, schema, *choose_columns(schema, options)
+        for column in (first[2], *first[3]):
+            if schema.of(column) != first[1].of(column):
+                raise InputError(
+                    f"{first[0]!r} and {name!r} differ in their column {column!r} or "
+                    "its class names; train=PATTERN and test=PATTERN select the files"
+                )
     assert first is not None
-    return first[1]
+    return first[1:]
 
 
 def read_schema(schema: Any) -> Schema:
@@ -59,17 +75,23 @@ def read_schema(schema: Any) -> Schema:
     features = _features(schema)
     images: list[str] = []
     others: list[str] = []
+    texts: list[str] = []
     for field in schema:
         kind = field.type
         if pa.types.is_struct(kind):
             inner = {kind.field(i).name for i in range(kind.num_fields)}
-            holds = inner == {"bytes", "path"}
+            holds = bool(inner) and inner <= {"bytes", "path"}
         else:
             holds = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
         (images if holds else others).append(field.name)
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            texts.append(field.name)
     names = {name: _names(features.get(name)) for name in (*others, *images)}
     return Schema(
-        tuple(images), tuple(others), {k: v for k, v in names.items() if v is not None}
+        tuple(images),
+        tuple(others),
+        {k: v for k, v in names.items() if v is not None},
+        tuple(texts),
     )
 
 
@@ -121,8 +143,8 @@ def _choose(schema: Schema, options: Mapping[str, str]) -> tuple[str, tuple[str,
         labels = (_one("label", schema, LABEL_NAMES, MASK_NAMES),)
     if image := options.get("image"):
         _require_column(schema, image)
-        if image not in schema.images:
-            raise InputError(f"column {image!r} holds no image files")
+        if image not in (*schema.images, *schema.texts):
+            raise InputError(f"column {image!r} holds no image files or paths")
         return image, labels
     rest = [name for name in schema.images if name not in labels]
     usual = [name for name in IMAGE_NAMES if name in rest]

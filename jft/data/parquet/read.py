@@ -9,7 +9,7 @@ from jft.data.decode import DecodeError
 from jft.data.describe import require_choice
 from jft.data.labels import short
 from jft.data.listing import Dataset, Encoded, File, Split, stamp
-from jft.data.parquet.columns import Schema, choose_columns, same_schema
+from jft.data.parquet.columns import Schema, same_columns
 from jft.data.parquet.rows import Groups, find_groups
 from jft.data.parts import (
     Parts,
@@ -31,10 +31,12 @@ class Column:
     Attributes:
         groups: The rows.
         name: The column.
+        paths: Whether it holds paths as text, relative to the Parquet file.
     """
 
     groups: Groups
     name: str
+    paths: bool = False
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -44,7 +46,9 @@ class Column:
         """Return one file, as its bytes or its path."""
         value = self.groups.value(index, self.name)
         path = None
-        if isinstance(value, dict):
+        if self.paths:
+            value, path = None, value
+        elif isinstance(value, dict):
             value, path = value.get("bytes"), value.get("path")
         if value is not None:
             return value
@@ -55,7 +59,7 @@ class Column:
     def stamp(self, index: int) -> str:
         """Return what changes with one file; read only if it may be a path."""
         leaves = f"{self.name}.bytes", self.name
-        if any(self.groups.full(index, leaf) for leaf in leaves):
+        if not self.paths and any(self.groups.full(index, leaf) for leaf in leaves):
             return f"{self.name} {self.groups.stamp(index)}"
         try:
             return stamp([self[index]], 0)
@@ -80,15 +84,17 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     """
     check(place, options)
     shards = find_shards(place, options, _SUFFIXES)
-    schema = same_schema(shards)
-    image, labels = choose_columns(schema, options)
+    schema, image, labels = same_columns(shards, options)
     groups: dict[Split, Groups] = {
         split: find_groups(shards.root, n) for split, n in shards.names.items()
     }
     parts = Parts(
         name=shards.name,
         keys={split: some.keys() for split, some in groups.items()},
-        images={split: Column(some, image) for split, some in groups.items()},
+        images={
+            split: Column(some, image, image in schema.texts)
+            for split, some in groups.items()
+        },
         checks={split: some.row_checks() for split, some in groups.items()},
         skipped=shards.skipped,
     )
