@@ -1,59 +1,59 @@
-"""A training loop of your own, out of the pieces of jft: two stages stay frozen."""
+"""A training loop of your own: load, freeze, train, evaluate, save on one page.
+
+python examples/loop.py
+"""
 
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax.core import FrozenDict
 from sklearn.datasets import load_digits
 
 import jft
 from jft.freeze import norms
-from jft.models import TrainMode, config_of
+from jft.models import config_of
+from jft.models.training import TrainMode
 from jft.tasks import Classification, to_dict
 from jft.tree import digest
 
-EPOCHS, BATCH, COUNT = 2, 32, 1024
+EPOCHS, BATCH = 2, 64
 
-digits = load_digits()
-pixels = np.kron(np.minimum(digits.images * 16, 255), np.ones((4, 4)))
-images = np.repeat(pixels[..., None], 3, axis=-1).astype(np.uint8)  # [N, 32, 32, 3]
-labels, steps = digits.target.astype(np.int32), COUNT // BATCH
-task = Classification(class_names=tuple("0123456789"), label_smoothing=0.1)
+# Data: uint8 images [N, 32, 32, 3] and their classes.
+pixels, labels = load_digits(return_X_y=True)
+images = np.kron(pixels.reshape(-1, 8, 8) * 15.9, np.ones((4, 4))).astype(np.uint8)
+images = np.repeat(images[..., None], 3, axis=-1)
+labels, names = labels.astype(np.int32), tuple("0123456789")
+train, test = np.split(np.random.default_rng(0).permutation(len(labels)), [1437])
 
-# Network: pretrained, with a new head; what is frozen uses its stored statistics.
-net = jft.load_pretrained("resnet20", num_classes=10)
+# Network: pretrained weights, a new head, the first two parts frozen.
+net = jft.load_pretrained("resnet20", num_classes=len(names))
 params, stats = net.variables["params"], net.variables["batch_stats"]
-rule = jft.FreezeSpec.parse("until:stage2", net.spec)
-lr_mults = FrozenDict(rule.lr_mults(params, net.spec))
+lr_mults = jft.FreezeSpec.parse("until:stage1", net.spec).lr_mults(params, net.spec)
 modes = norms.choose({}, lr_mults, norms.with_statistics(stats))
-model = net.spec.build(10, mode=TrainMode(stored=norms.in_mode(modes, "stored")))
+model = net.model.clone(mode=TrainMode(stored=norms.in_mode(modes, "stored")))
 
-# Optimizer and step: compiled once, and the loss is differentiated by what is trained.
-schedule = optax.cosine_decay_schedule(0.05, EPOCHS * steps)
-tx = jft.make_optimizer(jft.OptimConfig(), schedule, lr_mults)
-spec = jft.StepSpec(model, task, tx, lr_mults, net.preprocess, steps_per_epoch=steps)
-train_step = jax.jit(jft.make_train_step(spec), donate_argnums=0)
-key = jax.random.key_data(jax.random.key(0))
-copies = jax.tree.map(jnp.array, (params, FrozenDict(stats)))  # the step reuses memory
-state = jft.TrainState(jnp.int32(0), *copies, tx.init(params), key)
+# Step: one compiled function of (state, batch).
+task = Classification(class_names=names)
+tx = jft.make_optimizer(jft.OptimConfig(name="adamw"), 1e-3, lr_mults)
+spec = jft.StepSpec(model, task, tx, lr_mults, net.preprocess)
+step = jax.jit(jft.make_train_step(spec), donate_argnums=0)
+state = jax.device_put(jft.TrainState.create(net.variables, tx), may_alias=False)
 
-rng = np.random.default_rng(0)
 for epoch in range(EPOCHS):
-    loss = 0.0
-    for ids in rng.permutation(COUNT).astype(np.int32).reshape(steps, BATCH):
-        batch = {"image": images[ids], "label": labels[ids], "id": ids}
-        state, sums = train_step(state, batch | {"weight": np.ones(BATCH, np.float32)})
-        loss += float(sums["loss"]) / COUNT
-    print(f"epoch {epoch + 1}: training loss {loss:.3f}")
+    order, loss = np.random.default_rng(epoch).permutation(train), 0.0
+    for ids in np.split(order[: len(order) // BATCH * BATCH], len(order) // BATCH):
+        batch = {"image": images[ids], "label": labels[ids], "id": ids.astype(np.int32)}
+        state, sums = step(state, batch | {"weight": np.ones(BATCH, np.float32)})
+        loss += float(sums["loss"] / sums["weight"]) / (len(order) // BATCH)
+    predict = jft.Predictor(net.spec, net.model, state.variables, net.preprocess, task)
+    accuracy = np.mean(predict(images[test]).argmax(axis=1) == labels[test])
+    print(f"epoch {epoch + 1}: loss {loss:.3f}, accuracy {accuracy:.1%}")
 
 card = jft.ModelCard(
-    model=config_of(net.spec), task=to_dict(task), class_names=task.class_names,
-    preprocess=net.preprocess, digest=digest(state.variables),
-)  # fmt: skip
-jft.save_model(Path("digits_loop"), state.variables, card)
-predictor = jft.Predictor(net.spec, net.model, state.variables, net.preprocess, task)
-found = predictor(images[COUNT:]).argmax(axis=1)
-print(f"test accuracy {(found == labels[COUNT:]).mean():.1%}")
+    model=config_of(net.spec),
+    task=to_dict(task),
+    class_names=names,
+    preprocess=net.preprocess,
+    digest=digest(state.variables),
+)
+jft.save_model(Path("digits_model"), state.variables, card)

@@ -65,3 +65,22 @@ def test_a_loop_of_ones_own_trains_the_last_stage_only(
     for name, leaf in saved.items():
         frozen = any(f"/{s}/" in name for s in ("stem", "stage1", "stage2"))
         assert np.array_equal(leaf, before[name]) == frozen, name
+
+
+@pytest.mark.thorough
+def test_the_loop_of_ones_own_trains_freezes_and_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = EXAMPLES / "loop.py"
+    assert len(path.read_text().splitlines()) <= 60
+    names = runpy.run_path(str(path))
+    assert names["accuracy"] > 0.8
+    before, after = names["net"].variables, names["state"].variables
+    digest = names["digest"]
+    for part in ("stem", "stage1"):
+        for kind in ("params", "batch_stats"):
+            assert digest(before[kind][part]) == digest(after[kind][part])
+    assert digest(before["params"]["stage2"]) != digest(after["params"]["stage2"])
+    saved = load_model(tmp_path / "digits_model")
+    assert digest(saved.variables) == digest(after)

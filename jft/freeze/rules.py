@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jft import tree
 from jft.errors import InputError, nearest
@@ -96,7 +96,8 @@ class FreezeSpec:
         }
         if not any(mults.values()):
             raise InputError(nothing_left(",".join(p for p, _ in self.rules)))
-        return tree.unflatten(mults)
+        # Of the same type, as optax takes no dict beside a FrozenDict.
+        return cast(Any, type(params))(tree.unflatten(mults))
 
 
 def frozen(lr_mults: Params) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 from flax.core import FrozenDict
@@ -37,6 +38,28 @@ class TrainState(struct.PyTreeNode):
     key: jax.Array
     ema: FrozenDict[str, Any] = FrozenDict()
     best_candidate: FrozenDict[str, Any] = FrozenDict()
+
+    @classmethod
+    def create(
+        cls,
+        variables: Mapping[str, Any],
+        tx: optax.GradientTransformation,
+        seed: int = 0,
+    ) -> "TrainState":
+        """Return the state before the first step.
+
+        Args:
+            variables: {"params": ...}, and "batch_stats" where batches are normalised.
+            tx: The optimizer.
+            seed: Fixes augmentation, dropout and all else that is random.
+        """
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            params=variables["params"],
+            batch_stats=FrozenDict(variables.get("batch_stats") or {}),
+            opt_state=tx.init(variables["params"]),
+            key=jax.random.key_data(jax.random.key(seed)),
+        )
 
     @property
     def variables(self) -> FrozenDict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax.core import FrozenDict
 
@@ -180,14 +179,7 @@ def first_state(pretrained: Pretrained, phase: TrainPhase, seed: int) -> TrainSt
         phase: The first phase.
         seed: Of the run's random key.
     """
-    params = pretrained.variables["params"]
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=FrozenDict(pretrained.variables.get("batch_stats") or {}),
-        opt_state=phase.step_spec.tx.init(params),
-        key=jax.random.key_data(jax.random.key(seed)),
-    )
+    state = TrainState.create(pretrained.variables, phase.step_spec.tx, seed)
     return jax.device_get(state.replace(ema=averages(state, phase)))
 
 
