@@ -22,7 +22,7 @@ CPU_FLAG_VERSIONS = ("0.10.", "0.12.")
 def tune_cpu() -> None:
     """Choose XLA's faster convolutions on CPU; call it before any backend starts.
 
-    Leaves `XLA_FLAGS` alone if it already says something about YNNPACK.
+    Leaves `XLA_FLAGS` alone if it already has an option for YNNPACK.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "ynn" not in flags and version("jaxlib").startswith(CPU_FLAG_VERSIONS):

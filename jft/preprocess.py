@@ -28,7 +28,7 @@ class Preprocess:
     Attributes:
         size: Side of the square the network sees, in pixels.
         interpolation: Resampling filter of the resize (Pillow's, with antialiasing).
-        crop_fraction: Share of the resized shorter side that the crop keeps, in (0, 1].
+        crop_fraction: Fraction of the resized shorter side that is kept, in (0, 1].
         mean: Per-channel mean, in the order of `channels` and scaled as `pixel_max`.
         std: Per-channel standard deviation, same order and scale.
         pixel_max: What the brightest pixel, 255, is scaled to: 1, or 255 for Keras's

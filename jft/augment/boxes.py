@@ -30,7 +30,7 @@ def random_box(
     Returns:
         [4] int32: top, left, height, width; the latter two are 0 where none fits.
     """
-    areas, ratios, place = jax.random.uniform(key, (3, ATTEMPTS))
+    areas, ratios, position = jax.random.uniform(key, (3, ATTEMPTS))
     pixels = (area[0] + (area[1] - area[0]) * areas) * (size[0] * size[1])
     low, high = math.log(ratio[0]), math.log(ratio[1])
     ratios = jnp.exp(low + (high - low) * ratios)
@@ -38,7 +38,7 @@ def random_box(
     fits = jnp.all(sides <= jnp.array([largest], jnp.float32), axis=1)
     first = jnp.argmax(fits)
     chosen = jnp.where(fits[first], sides[first], 0)
-    corner = jnp.floor(place[:2] * (jnp.array(size, jnp.float32) - chosen + 1))
+    corner = jnp.floor(position[:2] * (jnp.array(size, jnp.float32) - chosen + 1))
     return jnp.concatenate([corner, chosen]).astype(jnp.int32)
 
 

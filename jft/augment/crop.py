@@ -53,8 +53,8 @@ def random_flip(picture: Picture, key: jax.Array, axis: int) -> Picture:
     def move(array: jax.Array, _: int) -> jax.Array:
         # Not a choice of two arrays: XLA would work out both, with all that came
         # before, in the loop that chooses.
-        places = jnp.arange(array.shape[axis], dtype=jnp.int32)
-        places = jnp.where(mirrored, places[::-1], places)
-        return jnp.take(array, places, axis)
+        indices = jnp.arange(array.shape[axis], dtype=jnp.int32)
+        indices = jnp.where(mirrored, indices[::-1], indices)
+        return jnp.take(array, indices, axis)
 
     return picture.moved(move)

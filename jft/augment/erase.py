@@ -38,8 +38,8 @@ def random_erase(image: jax.Array, key: jax.Array, probability: float) -> jax.Ar
         probability: Of erasing, in [0, 1].
     """
     height, width, _ = image.shape
-    whether_key, place_key, noise_key = jax.random.split(key, 3)
-    erased = inside(rectangle(place_key, height, width), height, width)
+    whether_key, box_key, noise_key = jax.random.split(key, 3)
+    erased = inside(rectangle(box_key, height, width), height, width)
     erased &= jax.random.bernoulli(whether_key, probability)
     # One random word has room for the three bytes of a pixel.
     words = jax.random.bits(noise_key, (height, width, 1), jnp.uint32)

@@ -43,7 +43,7 @@ def inverse_matrix(operation: str, magnitude: float, height: int, width: int) ->
 
 
 def _rotation(degrees: float, y: float, x: float) -> Matrix:
-    # Pillow rounds to 15 places too: 90 degrees would else miss a pixel's edge.
+    # Pillow rounds to 15 decimals too: 90 degrees would else miss a pixel's edge.
     cos = round(math.cos(math.radians(degrees)), 15)
     sin = round(math.sin(math.radians(degrees)), 15)
     return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
@@ -106,6 +106,6 @@ def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
     cos, sin = jnp.cos(jnp.radians(degrees)), jnp.sin(jnp.radians(degrees))
     # From the first pixel's centre to the image's.
     x, y = (width - 1) / 2, (height - 1) / 2
-    places = width / 2 - cos * x + sin * y, height / 2 - sin * x - cos * y
-    matrix = jnp.stack([cos, -sin, places[0], sin, cos, places[1]])
+    shift = width / 2 - cos * x + sin * y, height / 2 - sin * x - cos * y
+    matrix = jnp.stack([cos, -sin, shift[0], sin, cos, shift[1]])
     return jnp.round(matrix * 65536).astype(jnp.int32)

@@ -40,7 +40,7 @@ def draw(key: jax.Array, jitter: float) -> tuple[jax.Array, jax.Array]:
 
     Returns:
         Factors [3] float32 of brightness, contrast and saturation; order [3] int32 of
-        places in these.
+        indices of these.
     """
     # One draw for both: each that a program makes takes a while to compile.
     drawn = jax.random.uniform(key, (len(BASES) + 1,))

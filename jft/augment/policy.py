@@ -128,16 +128,16 @@ def apply_operation(
     """
     image, mask = picture.moved(lambda a, fill: geometry.warp(a, matrix, fill))
     bases = (*colour.BLENDS.values(), lambda image: image)
-    base = jax.lax.switch(_place(operation, colour.BLENDS), bases, image)
+    base = jax.lax.switch(_index(operation, colour.BLENDS), bases, image)
     image = colour.blend(base, image, 1 + magnitude)
     tables = (*colour.TABLES.values(), colour.unchanged)
-    place, counts = _place(operation, colour.TABLES), colour.histogram(image)
-    table = jax.lax.switch(place, tables, counts, magnitude)
+    index, counts = _index(operation, colour.TABLES), colour.histogram(image)
+    table = jax.lax.switch(index, tables, counts, magnitude)
     return Picture(colour.look_up(image, table), mask)
 
 
-def _place(operation: jax.Array, names: Iterable[str]) -> jax.Array:
+def _index(operation: jax.Array, names: Iterable[str]) -> jax.Array:
     """Return where an operation is in `names`, or how many there are if it is not."""
-    places = {name: place for place, name in enumerate(names)}
-    table = [places.get(name, len(places)) for name in OPERATIONS]
+    indices = {name: index for index, name in enumerate(names)}
+    table = [indices.get(name, len(indices)) for name in OPERATIONS]
     return jnp.asarray(table)[operation]

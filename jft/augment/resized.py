@@ -22,7 +22,7 @@ def random_resized_crop(
     Args:
         picture: image [R, R, 3], mask [R, R] or None.
         key: Random key of this picture.
-        smallest: Share of the image's area that the box has at least, in (0, 1].
+        smallest: Least area of the box as a fraction of the image's, in (0, 1].
         size: Side of the result, in pixels.
 
     Returns:
@@ -72,7 +72,7 @@ def crop_box(key: jax.Array, height: int, width: int, smallest: float) -> jax.Ar
     size = height, width
     box = random_box(key, size, size, (smallest, 1.0), RATIO)
     box = jnp.where(jnp.all(box[2:] > 0), box, jnp.array([0, 0, *size], jnp.int32))
-    # Sorted by their places, which changes nothing, but ends a fusion: XLA would work
+    # Sorted by index, which changes nothing, but ends a fusion: XLA would work
     # the box out anew for every pixel, which doubles the time on CPU. Its CPU backend
     # drops optimization barriers.
     return jax.lax.sort((jnp.arange(4, dtype=jnp.int32), box), num_keys=1)[1]

@@ -70,7 +70,9 @@ def full_backward(
     return expected_backward(costs, dict.fromkeys(tree.flatten(params), False), model)
 
 
-def alive(costs: Mapping[str, Cost], expected: Mapping[str, int]) -> list[str]:
+def unneeded_backward(
+    costs: Mapping[str, Cost], expected: Mapping[str, int]
+) -> list[str]:
     """Return the modules with a compiled backward pass that nothing trained needs.
 
     That is what freezing is to save: the gradient of a frozen kernel, or of an input

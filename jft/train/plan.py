@@ -107,7 +107,7 @@ class Plan:
     largest_batch: int
 
     @property
-    def alive(self) -> tuple[str, ...]:
+    def unneeded_backward(self) -> tuple[str, ...]:
         """Frozen modules whose backward pass is computed, in any phase."""
         return tuple(dict.fromkeys(m for phase in self.phases for m in phase.alive))
 
@@ -191,7 +191,7 @@ def _phase_plan(
         flops=sum(operation.flops for operation in found),
         full_flops=sum(c.forward for c in spent.values()) + sum(whole.values()),
         memory=_memory(setup, index, train_step),
-        alive=tuple(costs.alive(spent, needed)),
+        alive=tuple(costs.unneeded_backward(spent, needed)),
     )
 
 

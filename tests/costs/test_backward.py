@@ -1,4 +1,4 @@
-"""What training a part needs, and a frozen part whose backward pass is alive."""
+"""What training a part needs, and frozen modules with an unneeded backward pass."""
 
 import functools
 from typing import Any
@@ -21,7 +21,7 @@ from steps import (
 )
 
 from jft import tree
-from jft.costs import Cost, alive, expected_backward, full_backward
+from jft.costs import Cost, expected_backward, full_backward, unneeded_backward
 
 pytestmark = pytest.mark.thorough
 
@@ -113,7 +113,7 @@ def expected_of(name: str, rule: str) -> dict[str, int]:
 def test_a_compiled_step_computes_what_is_needed_and_nothing_else(name: str, rule: str):
     costs, expected = costs_of(name, rule), expected_of(name, rule)
     assert {module: cost.backward for module, cost in costs.items()} == expected
-    assert alive(costs, expected) == []
+    assert unneeded_backward(costs, expected) == []
 
 
 @pytest.mark.parametrize(("name", "rule"), HELD)
@@ -125,14 +125,14 @@ def test_without_hold_the_logged_norm_brings_the_backward_pass_back(
     unheld, held = costs_of(name), costs_of(name, rule)
     saved = {m for m, cost in held.items() if cost.backward < unheld[m].backward}
     assert saved
-    assert set(alive(unheld, expected_of(name, rule))) == saved
+    assert set(unneeded_backward(unheld, expected_of(name, rule))) == saved
 
 
 @pytest.mark.parametrize("name", [n for n in SPECS if n != "grouped"])
-def test_where_all_is_trained_nothing_is_alive(name: str):
+def test_where_all_is_trained_no_backward_pass_is_unneeded(name: str):
     costs, expected = costs_of(name), expected_of(name, "none")
     assert {module: cost.backward for module, cost in costs.items()} == expected
-    assert alive(costs, expected) == []
+    assert unneeded_backward(costs, expected) == []
 
 
 @pytest.mark.parametrize(("name", "rule"), HELD)
@@ -142,15 +142,15 @@ def test_full_fine_tuning_is_known_without_compiling_it(name: str, rule: str):
     assert full == {m: cost.backward for m, cost in costs_of(name).items()}
 
 
-def test_a_depthwise_convolution_takes_more_than_it_needs_but_is_not_alive():
+def test_a_depthwise_convolution_takes_more_than_it_needs_but_is_not_named():
     spec, costs = SPECS["grouped"], costs_of("grouped")
     full = full_backward(costs, variables_of(spec)["params"], spec)
     assert {m for m, cost in costs.items() if cost.backward != full[m]} == {
         "stage1/block0/conv2"
     }
-    assert alive(costs, full) == []
+    assert unneeded_backward(costs, full) == []
 
 
 def test_a_hundredth_more_is_no_living_gradient():
     costs = {"a": Cost(1000, 0, 1009), "b": Cost(1000, 0, 1011), "c": Cost(1000, 0, 1)}
-    assert alive(costs, {"a": 1000, "b": 1000, "c": 0}) == ["b", "c"]
+    assert unneeded_backward(costs, {"a": 1000, "b": 1000, "c": 0}) == ["b", "c"]
