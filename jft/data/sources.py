@@ -29,12 +29,14 @@ class DataReport:
         rejected: The name within the data and the reason, of each that did not.
         skipped: Other entries met: not named like an image, hidden, linked folders, or
             of a split that is not used.
+        notes: Sentences about the files that a person has to know.
     """
 
     found: int
     used: int
     rejected: tuple[tuple[str, str], ...] = ()
     skipped: int = 0
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the report as JSON; ASCII, so that any file name can be written."""
@@ -142,7 +144,7 @@ def open_splits(
     return Splits(
         train=read["train"],
         test=read["test"],
-        report=DataReport(found, used, tuple(rejected), dataset.skipped),
+        report=DataReport(found, used, tuple(rejected), dataset.skipped, dataset.notes),
         fingerprint=dataset.fingerprint,
         name=dataset.name,
     )

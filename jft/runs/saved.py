@@ -111,8 +111,7 @@ def load_card(folder: Path) -> ModelCard:
         )
     except FileNotFoundError:
         raise InputError(
-            f"{folder} holds no saved model: finish the run with the "
-            "same command"
+            f"{folder} holds no saved model: finish the run with the same command"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'model.json'} is damaged: {error}") from None

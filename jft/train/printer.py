@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -201,6 +202,9 @@ def introduction(setup: Setup) -> list[str]:
         text = f"{rejected} unreadable images left out, listed in data_report.json"
         lines.insert(4, ("", text))
     lines[4:4] = [("", text) for text in absent_lines(splits)]
+    for note in splits.report.notes:
+        wrapped = textwrap.wrap(note, 69, break_on_hyphens=False)
+        lines[4:4] = [("", line) for line in wrapped]
     return [f"{name:<10}{text}" for name, text in lines]
 
 

@@ -31,7 +31,8 @@ from jft.data.check.similar import near, same
 from jft.data.decode import DecodeError, decode
 from jft.data.digits import Pixels
 from jft.data.listing import Dataset, Listing, TaskName
-from jft.data.sources import list_data
+from jft.data.sources import list_data, open_splits
+from jft.preprocess import Preprocess
 from jft.types import VOID
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -271,6 +272,15 @@ def test_a_class_missing_in_a_split_is_a_problem():
     report = checked(dataset("classification", ("ab", "cd", "ef"), train, test))
     assert said(report, "problems") == "1 of 3 classes have no example in test"
     assert report["problems"][0]["examples"] == ["'cd'"]
+
+
+def test_notes_on_the_files_are_told_by_check_and_by_training():
+    labels = np.array([0, 1, 0, 1], np.int32)
+    made = dataset("classification", ("ab", "cd"), labels, labels)
+    made = replace(made, notes=("3 objects cover no pixel",))
+    report = open_splits(made, Preprocess(size=32)).report
+    assert json.loads(report.to_json())["notes"] == ["3 objects cover no pixel"]
+    assert said(checked(made), "notes") == "3 objects cover no pixel"
 
 
 def test_small_pictures_and_letters_bring_flags_to_mind():
