@@ -171,7 +171,9 @@ def test_equal_values_and_signs_of_zero_survive(alpha: float):
 
 
 def test_a_head_that_was_pretrained_is_interpolated_too(run: Path, again: Path):
-    assert set(pretrained_variables(again)) == set(between(again, None))
+    assert set(pretrained_variables(again, Predictor.from_run(again).task)) == set(
+        between(again, None)
+    )
     start, end = between(run, None), between(again, None)
     middle = between(again, 0.5)["params/head/kernel"]
     expected = (start["params/head/kernel"] + end["params/head/kernel"]) / 2
@@ -206,7 +208,7 @@ def test_weights_that_are_gone_are_named(copy: Path):
     (copy.parent / "began.safetensors").unlink()
     answer = r"cannot be read again: no weights .*/began\.safetensors'"
     with pytest.raises(InputError, match=answer):
-        pretrained_variables(copy)
+        pretrained_variables(copy, Predictor.from_run(copy).task)
     assert Predictor.from_run(copy).class_names == ("dark", "light")
 
 
