@@ -7,7 +7,7 @@ import optax
 from jft.config import OptimConfig
 
 # One-cycle as fastai and optax have it: the peak over the first value, the first over
-# the last, and the share of the run in which it rises.
+# the last, and the fraction of the run in which it rises.
 _START, _END, _RISE = 25.0, 1e4, 0.3
 
 
