@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
+import flax.linen as nn
 import jax
 
 from jft.config import TrainConfig
@@ -125,6 +127,7 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
     )
     images = min(config.batch_size // config.optim.accumulate, len(splits.train))
     for phase in phases:
-        require_two_values(phase.step_spec.model, pretrained.preprocess.size, images)
+        model = cast(nn.Module, phase.step_spec.model)
+        require_two_values(model, pretrained.preprocess.size, images)
     state = first_state(pretrained, phases[0], config.seed)
     return Setup(rules, splits, batches, pretrained, task, builtin, phases, state)
