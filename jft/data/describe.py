@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from jft.data.listing import Listing, Split, fingerprint
 from jft.errors import InputError, nearest
@@ -78,6 +78,16 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except (OSError, ValueError):
         return -1
+
+
+def with_slashes(path: str, root: Path) -> str:
+    """Return a path in which backslashes divide folders, as Windows writes them.
+
+    A file below `root` that has backslashes in its name keeps them.
+    """
+    if "\\" not in path or size_of(root / path) >= 0:
+        return path
+    return PureWindowsPath(path).as_posix()
 
 
 def identity(

@@ -557,3 +557,15 @@ def test_columns_that_nobody_uses_may_differ(tmp_path: Path):
     write(tmp_path / "test.parquet", {"image": images(range(2)), "label": [1.5, 2]})
     with pytest.raises(InputError, match="differ in their column 'label'"):
         load(tmp_path)
+
+
+def test_backslashes_in_paths_divide_folders(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    for i in range(2):
+        (tmp_path / "images" / f"{i}.png").write_bytes(png(noise(i)))
+    cells = [{"bytes": None, "path": f"images\\{i}.png"} for i in range(2)]
+    write(tmp_path / "x.parquet", {"image": cells, "label": ["a", "b"]})
+    splits = open_splits(
+        load(tmp_path / "x.parquet"), Preprocess(size=5, crop_fraction=1.0)
+    )
+    assert splits.report.used == 2

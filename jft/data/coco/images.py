@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from jft.data.coco.file import CocoFile, refuse
-from jft.data.describe import few, size_of
+from jft.data.describe import few, size_of, with_slashes
 from jft.errors import InputError
 
 
@@ -38,9 +38,7 @@ def _relative(name: str, folder: Path) -> str:
     """Return a path with slashes; an absolute one is empty."""
     if PureWindowsPath(name).anchor:
         return ""
-    if "\\" in name and size_of(folder / name) < 0:
-        return PureWindowsPath(name).as_posix()
-    return str(PurePosixPath(name))
+    return str(PurePosixPath(with_slashes(name, folder)))
 
 
 def _distinct(file: CocoFile, names: list[str]) -> list[str]:

@@ -2,14 +2,21 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from jft.data.csv.labels import read_labels
 from jft.data.csv.rows import Rows, read_rows
-from jft.data.describe import few, identity, require_choice, require_file, size_of
+from jft.data.describe import (
+    few,
+    identity,
+    require_choice,
+    require_file,
+    size_of,
+    with_slashes,
+)
 from jft.data.listing import Dataset, Listing, Paths, Split
 from jft.data.names import TEST_WORDS, TRAIN_WORDS, split_of, split_word
 from jft.data.values import TASKS
@@ -231,7 +238,7 @@ def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
     cells = [row[column] for row in rows.cells]
     if empty := [f"line {rows.lines[i]}" for i, cell in enumerate(cells) if not cell]:
         raise InputError(f"{rows.file!r}: {len(empty)} rows have no path{few(empty)}")
-    names = [os.path.normpath(_posix(cell + suffix, root)) for cell in cells]
+    names = [os.path.normpath(with_slashes(cell + suffix, root)) for cell in cells]
     whole = os.path.realpath(root)
     places = [os.path.normpath(os.path.join(whole, name)) for name in names]
     first: dict[str, int] = {}
@@ -250,13 +257,6 @@ def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
     if not any(size_of(root / name) >= 0 for name in names):
         raise InputError(_nowhere(rows.file, root, names))
     return names
-
-
-def _posix(path: str, root: Path) -> str:
-    """Take backslashes for what divides folders, unless a file has them in its name."""
-    if "\\" not in path or size_of(root / path) >= 0:
-        return path
-    return PureWindowsPath(path).as_posix()
 
 
 def _nowhere(file: str, root: Path, names: Sequence[str]) -> str:

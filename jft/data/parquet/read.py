@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jft.data.decode import DecodeError
-from jft.data.describe import require_choice
+from jft.data.describe import require_choice, with_slashes
 from jft.data.labels import short
 from jft.data.listing import Dataset, Encoded, File, Split, stamp
 from jft.data.parquet.columns import Schema, same_columns
@@ -54,7 +54,8 @@ class Column:
             return value
         if path is None:
             raise DecodeError("the cell is empty")
-        return self.groups.root / Path(self.groups.locate(index)[0]).parent / path
+        folder = self.groups.root / Path(self.groups.locate(index)[0]).parent
+        return folder / with_slashes(path, folder)
 
     def stamp(self, index: int) -> str:
         """Return what changes with one file; read only if it may be a path."""
