@@ -144,7 +144,7 @@ def dry_run(config: TrainConfig) -> int:
         with enough_memory(setup):
             plan = make_plan(setup, compile_train_steps(setup))
     print_plan(setup, plan)
-    return 1 if plan.alive else 0
+    return 1 if plan.unneeded_backward else 0
 
 
 def lr_find(config: TrainConfig) -> int:
