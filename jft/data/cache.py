@@ -25,7 +25,7 @@ FORMAT = 1  # raised whenever the same files would give other pixels, or other f
 DECODERS = ("pillow", "simplejpeg")
 
 Put = Callable[[int, npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None], None]
-"""Takes the place of an example in the listing, its square, and that of its mask."""
+"""Takes the index of an example in the listing, its square, and that of its mask."""
 
 
 Shapes = dict[str, tuple[int, ...]]  # of each array
@@ -38,7 +38,7 @@ class Stored:
     Attributes:
         images: Those that could be read.
         masks: Theirs, if there are any.
-        bad: Of each other one, its place in the listing, and the reason.
+        bad: Of each other one, its index in the listing, and the reason.
     """
 
     images: Mapped
@@ -51,7 +51,7 @@ class Cache:
     """A folder of decoded splits, each in a folder named by what it was made of.
 
     Attributes:
-        folder: Where they lie; made when it is needed.
+        folder: Their folder; made when it is needed.
         own: Whether it is there for worker processes alone, and the user named none.
     """
 
@@ -152,7 +152,7 @@ def _version(package: str) -> str:
 
 
 def _open(path: Path, shapes: Shapes) -> Stored | None:
-    """Return what lies there, or None if it is not there whole."""
+    """Return what is in the folder, or None if it is not complete."""
     try:
         # A zip file: it has a checksum of its own for each array. Opened here, as
         # NumPy leaves a damaged one open.
@@ -198,7 +198,7 @@ def _write(
     shapes: Shapes,
     fill: Callable[[Put], dict[int, str]],
 ) -> None:
-    """Write the files of a split, and last of all what says that they are complete."""
+    """Write the files of a split, and last of all the file that marks them complete."""
     with ExitStack() as stack:
         with written(part.parent):
             files = {
@@ -215,7 +215,7 @@ def _write(
         with written(part.parent):
             for file in files.values():
                 file.flush()
-    places, why = np.array(list(bad), np.int64), np.array(list(bad.values()), np.str_)
+    indices, why = np.array(list(bad), np.int64), np.array(list(bad.values()), np.str_)
     arrays: dict[str, Any] = {name: file.sums for name, file in files.items()}
     with written(part.parent):
-        np.savez(part / INDEX, bad=places, why=why, **arrays)
+        np.savez(part / INDEX, bad=indices, why=why, **arrays)

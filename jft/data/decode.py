@@ -24,7 +24,7 @@ from jft.data.rgb import rgb, upright
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 
 # 134 Mpx admits 100-Mpx photographs (402 MB as RGB). It must stay below twice Pillow's
-# own limit (179 Mpx), where Pillow refuses whatever we say here. OpenJPEG needs 20
+# own limit (179 Mpx), where Pillow refuses in any case. OpenJPEG needs 20
 # bytes a pixel, so there the same memory holds less.
 MAX_PIXELS = 2**27
 _MOST_PIXELS = {"JPEG2000": 2**25}
@@ -76,8 +76,8 @@ def decode(
         The image [H, W, 3], R, G, B in 0..255; the array may be read-only.
 
     Raises:
-        DecodeError: The file cannot be opened, is no image, is damaged, has more than
-            `MAX_PIXELS` pixels, or holds numbers without an agreed range (float).
+        DecodeError: The file cannot be opened, is not an image, is damaged, has more
+            than `MAX_PIXELS` pixels, or holds numbers without an agreed range (float).
     """
     if isinstance(source, np.ndarray):
         return source
@@ -209,7 +209,7 @@ def _require_size(image: Image.Image) -> None:
 
 
 def _reason(source: Path | bytes, error: Exception) -> str:
-    """Say in a few words, without the path, why a file could not be read."""
+    """Return in a few words, without the path, why a file could not be read."""
     if isinstance(error, UnidentifiedImageError):
         with open_file(source) as file:
             start = file.read(64)

@@ -1,4 +1,4 @@
-"""What the forms share: files that describe data, and lists of what is wrong."""
+"""What all data forms use: files that describe data, and lists of what is wrong."""
 
 import hashlib
 import os
@@ -73,7 +73,7 @@ def few(lines: Sequence[str], count: int = 5) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Return the size of a file in bytes; -1 if it cannot be told."""
+    """Return the size of a file in bytes; -1 if it is unknown."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):

@@ -28,11 +28,11 @@ class Pixels:
         return self.array[index]
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Find nothing wrong: they come with scikit-learn."""
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the digits; the label is the digit. There is one split, and it is fixed."""
     try:
         from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]

@@ -28,23 +28,23 @@ _SHOWN = 20  # classes that an error names
 Entries = list[tuple[str, int]]  # the path relative to the data folder, and the label
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless there is a folder that can be listed."""
-    require_folder(Path(place))
+    require_folder(Path(path))
     if "test" in options and "train" not in options:
         raise InputError(f"test={options['test']} needs train=FOLDER as well")
     for folder in options.values():
-        require_folder(Path(place) / folder)
+        require_folder(Path(path) / folder)
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the images of a folder of class folders.
 
     Raises:
         InputError: The folder is not laid out as above.
     """
-    check(place, options)
-    root, skipped = Path(place), Counter[str]()
+    check(path, options)
+    root, skipped = Path(path), Counter[str]()
     entries, names = list_splits(root, options, skipped)
     splits: dict[Split, Listing] = {
         split: Listing(
@@ -207,7 +207,7 @@ def _list_classes(
 
 
 def _too_few(folder: Path, names: list[str]) -> str:
-    """Say what to do about a folder without class folders."""
+    """Return the error about a folder without class folders."""
     direct = [f for f in os.listdir(folder) if f.lower().endswith(EXTENSIONS)]
     hint = ""
     if direct:

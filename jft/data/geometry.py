@@ -88,7 +88,7 @@ def letterbox(
 
 
 def inner(shape: tuple[int, ...], size: int) -> tuple[int, int, int, int]:
-    """Return where an image lies in its square: top, left, height, width, in pixels.
+    """Return where an image is in its square: top, left, height, width, in pixels.
 
     Args:
         shape: Height and width of the image.
@@ -120,8 +120,8 @@ def most_probable(
     best = np.zeros(shape, np.uint8)
     columns = list(_tiles(width, shape[1]))
     for down, rows, vertical in _tiles(height, shape[0]):
-        for across, places, horizontal in columns:
-            part, tile = cut[rows, places], best[down, across]
+        for across, used, horizontal in columns:
+            part, tile = cut[rows, used], best[down, across]
             able = np.flatnonzero(part.max((0, 1)) >= part.min((0, 1)).max())
             if len(able) == 1:
                 tile[:] = able[0]
@@ -139,8 +139,8 @@ def _tiles(
 ) -> Iterator[tuple[slice, slice, npt.NDArray[np.float32]]]:
     """Yield the tiles of a side of `here` pixels that becomes one of `there`.
 
-    Each is the place of the tile, that of the pixels it is made of, and what they
-    weigh in it, [tile, pixels].
+    Each is the slice of the tile, the slice of the pixels it is made of, and their
+    weights in it, [tile, pixels].
     """
     reach = max(here / there, 1.0)  # where it becomes shorter, all its pixels count
     for start in range(0, there, _TILE):

@@ -76,7 +76,7 @@ class Images:
         """Return a path, a file's bytes, or pixels [H, W, 3].
 
         Raises:
-            DecodeError: The data set raises an error, or its image is no picture.
+            DecodeError: The data set raises an error, or its image cannot be read.
         """
         return _file(_item(self.items, self.indices[index])[self.name])
 
@@ -120,7 +120,7 @@ def read_items(data: Any, split: str) -> Items:
     for i in range(count):
         try:
             item = _item(items, i)
-            if item is None:  # what Grain has in place of what a filter leaves out
+            if item is None:  # Grain's value for what a filter leaves out
                 continue
             if found is None:
                 image, label = _names_in(item)

@@ -255,7 +255,7 @@ def _indices(
 
 
 def _known(value: Any) -> Any:
-    """Return None instead of a text or a number that stands for a missing label."""
+    """Return None instead of a text or a number that means a missing label."""
     if isinstance(value, str):
         return None if value.strip().lower() in UNKNOWN else value
     return None if isinstance(value, float) and value != value else value

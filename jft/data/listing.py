@@ -1,4 +1,4 @@
-"""Data as it lies there: what each example is called and where it is, not decoded."""
+"""The list of a data set: each example's name and where it is, not decoded."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ class Paths:
     """Files by their paths.
 
     Attributes:
-        root: Where they lie.
+        root: Their folder.
         names: Their paths within it.
     """
 
@@ -69,10 +69,10 @@ class ClassMaps(Protocol):
         ...
 
     def __getitem__(self, index: int, /) -> npt.NDArray[np.uint8]:
-        """Return one mask [H, W] of class places, `VOID` where nothing counts.
+        """Return one mask [H, W] of class indices, `VOID` where nothing counts.
 
         Raises:
-            DecodeError: Its file holds no mask, or one with a value that is no class.
+            DecodeError: Its file does not hold a mask, or a value is not a class.
         """
         ...
 
@@ -88,13 +88,13 @@ class Stamped(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """One split as it lies there.
+    """One split, not decoded.
 
     Attributes:
         keys: N names: what reports call an example, and what decides whether it is
-            held out. They do not depend on where the data lies.
+            held out. They do not depend on where the data is.
         images: The image files, N.
-        labels: int32 [N] class places; int32 [N, K] of 0, 1 or -1 (unknown); float64
+        labels: int32 [N] class indices; int32 [N, K] of 0, 1 or -1 (unknown); float64
             [N, K] (NaN is unknown); or masks, N.
         weights: float32 [N], how many examples each counts as; None counts each once.
     """
@@ -117,7 +117,7 @@ class Listing:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Splits as they lie there.
+    """Splits, not decoded.
 
     Attributes:
         name: For people, and for the names of runs.
@@ -125,7 +125,7 @@ class Dataset:
         class_names: Names of the K outputs: classes, labels, or numbers.
         splits: `train` and `test`; or `train` alone, of which a fifth is held out.
         fingerprint: Hex SHA-256 over what was listed: split, key, label and size of
-            each file; where the data lies does not matter.
+            each file; where the data is does not matter.
         skipped: Entries met that are no examples: hidden, or of other types.
         skipped_kinds: Of these, how many of each ending or kind, where that is known.
         framed: Whether the pictures fill their frames, so that nothing is cut off.
@@ -174,7 +174,7 @@ def _size(file: File) -> int:
 
 
 def stamp(part: Encoded | ClassMaps, index: int) -> str:
-    """Return what changes with a file or with what is no file.
+    """Return what changes with a file or with what is not a file.
 
     Of a file: its size, its time of change, and a hash of its first, middle and last
     4 KiB; of anything else, a hash of all of it.

@@ -128,7 +128,7 @@ def _with_masks(
     """Return the data set with masks, whose values are class indices.
 
     Raises:
-        InputError: A label is no mask, or a value is no class.
+        InputError: A label is not a mask, or a value is not a class.
     """
     labels: dict[Split, ClassMaps] = {}
     highest, wrong = 1, list[str]()

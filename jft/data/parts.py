@@ -17,7 +17,7 @@ from jft.errors import InputError
 
 @dataclass(frozen=True)
 class Parts:
-    """What is known of a data set but for its labels.
+    """What is known of a data set, except its labels.
 
     Attributes:
         name: As in `jft.data.listing.Dataset`.
@@ -54,10 +54,10 @@ class Parts:
         Args:
             files: Of each split, the mask files.
             options: May have `values`, `void` and `nearest`.
-            names: What the classes 0, 1, ... are called; None if nobody says.
+            names: What the classes 0, 1, ... are called; None if unknown.
 
         Raises:
-            InputError: It cannot be told which values are classes.
+            InputError: It is unclear which values are classes.
         """
         coding, names = find_coding([*files.values()], options, names)
         labels: dict[Split, ClassMaps] = {
@@ -99,7 +99,7 @@ def find_coding(
     Args:
         files: The masks of each split.
         options: May have `values`, `void` and `nearest`.
-        names: What the classes 0, 1, ... are called; None if nobody says.
+        names: What the classes 0, 1, ... are called; None if unknown.
 
     Raises:
         InputError: The values could be anything; they are listed.
@@ -117,7 +117,7 @@ def find_coding(
 
 
 def class_names(options: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the names that `classes` lists, or that stand in the file it names.
+    """Return the names that `classes` lists, or that are in the file it names.
 
     Raises:
         InputError: It is neither two names or more, separated by commas, nor a file
@@ -136,12 +136,12 @@ def class_names(options: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def require_mask_options(options: Mapping[str, str]) -> None:
-    """Raise `InputError` unless what the options say of masks makes sense."""
+    """Raise `InputError` unless the options for masks make sense."""
     class_names(options)
     read_options({name: text for name, text in options.items() if name != "classes"})
 
 
 def require_no_mask_options(options: Mapping[str, str]) -> None:
     """Raise `InputError` if an option is given that only masks have."""
-    if said := [name for name in ("values", "void", "nearest") if name in options]:
-        raise InputError(f"{said[0]}= is for masks, and the labels here are none")
+    if wrong := [name for name in ("values", "void", "nearest") if name in options]:
+        raise InputError(f"{wrong[0]}= is for masks, and the labels here are not masks")

@@ -83,7 +83,7 @@ class Batches:
     Attributes:
         source: The examples.
         batch_size: Examples per batch, B.
-        seed: Draws each epoch anew; None keeps the source's order.
+        seed: Draws a new order for each epoch; None keeps the source's order.
         epochs: Epochs in the run.
         sampling: With a seed: shuffle draws every example once an epoch; balanced
             draws as many, but of every class as often.
@@ -114,20 +114,20 @@ class Batches:
     def ids(self, index: int) -> list[int]:
         """Return the ids of batch `index`, at most `batch_size` of them.
 
-        Examples are numbered by place in the source. If one is drawn again in an
+        Examples are numbered by index in the source. If one is drawn again in an
         epoch, a multiple of a constant is added: it is augmented in another way.
         """
-        epoch, place = divmod(index, self.steps_per_epoch)
+        epoch, step = divmod(index, self.steps_per_epoch)
         n = len(self.source)
-        places = range(place * self.batch_size, min((place + 1) * self.batch_size, n))
+        positions = range(step * self.batch_size, min((step + 1) * self.batch_size, n))
         if self.seed is None:
-            return list(places)
+            return list(positions)
         if self.sampling == "balanced":
-            return self._balanced(epoch)[places.start : places.stop].tolist()
+            return self._balanced(epoch)[positions.start : positions.stop].tolist()
         # Grain's shuffle is a permutation with random access: no order is stored.
         words = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
         order = grain.MapDataset.range(n).shuffle(seed=int(words[0]))
-        return [cast(int, order[p]) for p in places]
+        return [cast(int, order[p]) for p in positions]
 
     def __getitem__(self, index: int) -> Batch:
         """Return batch `index`.
@@ -146,12 +146,12 @@ class Batches:
         batch["id"][: len(ids)] = ids
 
         def fill(first: int) -> None:
-            for place in range(first, len(ids), threads):
-                example = ids[place] % self._stride
+            for slot in range(first, len(ids), threads):
+                example = ids[slot] % self._stride
                 image, label = self.source[example]
-                batch["image"][place] = image
-                batch["label"][place] = label
-                batch["weight"][place] = self.source.weight(example)
+                batch["image"][slot] = image
+                batch["label"][slot] = label
+                batch["weight"][slot] = self.source.weight(example)
 
         if threads == 1:
             fill(0)
@@ -182,15 +182,15 @@ class Batches:
     def _stride(self) -> int:
         """What is added to the id of an example each time it is drawn again.
 
-        A multiple of `HELD_OUT`, so that a repeated example is held out as the first.
+        A multiple of `HELD_OUT`, so that a repeated example is held out like the first.
         """
         return math.ceil(len(self.source) / HELD_OUT) * HELD_OUT
 
     @cached_property
     def _members(self) -> list[npt.NDArray[np.intp]]:
         """The examples of each class that has any."""
-        places = self.source.class_indices()
-        return [np.flatnonzero(places == one) for one in np.unique(places)]
+        classes = self.source.class_indices()
+        return [np.flatnonzero(classes == one) for one in np.unique(classes)]
 
     def _balanced(self, epoch: int) -> npt.NDArray[np.int64]:
         order = self._orders.get(epoch)

@@ -70,7 +70,7 @@ def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Return the image in mode RGB, 16 bits scaled and transparency over white.
 
-    White, because it is the page that such pictures are made to lie on; dropping alpha
+    White, because it is the page that such pictures are made for; dropping alpha
     instead would uncover the colour stored under transparent pixels, often black or
     random, which no viewer ever shows.
     """

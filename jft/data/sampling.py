@@ -27,11 +27,11 @@ def balanced_order(
         int64 [N], as many as there are examples.
     """
     draw = np.random.RandomState(seed)  # its numbers never change, unlike a Generator's
-    share, rest = divmod(sum(map(len, members)), len(members))
+    number, rest = divmod(sum(map(len, members)), len(members))
     one_more = draw.permutation(len(members)) < rest
     drawn: list[npt.NDArray[np.int64]] = []
     for some, more in zip(members, one_more, strict=True):
-        count = np.arange(share + int(more))
+        count = np.arange(number + int(more))
         drawn.append(
             draw.permutation(some)[count % len(some)] + count // len(some) * stride
         )

@@ -106,7 +106,7 @@ def open_splits(
     Args:
         data: From `list_data`, or what that takes.
         preprocess: Gives the size S, and for files the resize and crop.
-        crop: Smallest share of a training image that a crop at random will keep, for
+        crop: Smallest fraction of a training image that a crop at random will keep, for
             which the images are larger than S: `preprocess.resized`; with masks, so
             large that such a crop has S pixels a side, but at most 2 S. 0: no crops.
         cache: Folder that keeps what was decoded, for later runs.

@@ -1,4 +1,4 @@
-"""The grammar of `--data`: SCHEME, or SCHEME:PLACE, or SCHEME:PLACE?KEY=VALUE&..."""
+"""The grammar of `--data`: SCHEME, or SCHEME:PATH, or SCHEME:PATH?KEY=VALUE&..."""
 
 import importlib
 import os
@@ -18,10 +18,10 @@ class Format:
     """One form that data comes in.
 
     Attributes:
-        module: What reads it; has `check(place, options)`, which is cheap, and
-            `load(place, options) -> Dataset`.
+        module: What reads it; has `check(path, options)`, which is cheap, and
+            `load(path, options) -> Dataset`.
         usage: How a user writes it.
-        options: The keys that may stand behind the question mark.
+        options: The keys that may follow the question mark.
         task: What there is to learn, where the form itself decides it.
     """
 
@@ -88,30 +88,30 @@ _MISTYPED = re.compile(r"\?([\w -]+=.*|[^?]*&.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What `--data` says.
+    """The parsed value of `--data`.
 
     Attributes:
         scheme: One of `FORMATS`.
-        place: A path or a name; empty for `digits`.
-        options: What stands behind the question mark, percent-decoded.
+        path: A path or a name; empty for `digits`.
+        options: What follows the question mark, percent-decoded.
     """
 
     scheme: str
-    place: str
+    path: str
     options: Mapping[str, str]
 
     @property
     def task(self) -> TaskName | None:
-        """What there is to learn; None if only the data tells."""
+        """What there is to learn; None if only the data shows it."""
         return FORMATS[self.scheme].task
 
     def check(self) -> None:
-        """Check what can be told at once, without reading the data.
+        """Check what can be checked at once, without reading the data.
 
         Raises:
             InputError: There is no such data.
         """
-        self._module().check(self.place, self.options)
+        self._module().check(self.path, self.options)
 
     def load(self) -> Dataset:
         """List the data.
@@ -119,7 +119,7 @@ class DataSpec:
         Raises:
             InputError: It is not laid out as its form asks.
         """
-        return self._module().load(self.place, self.options)
+        return self._module().load(self.path, self.options)
 
     def _module(self) -> Any:
         return importlib.import_module(FORMATS[self.scheme].module)
@@ -135,16 +135,16 @@ def parse_spec(text: str) -> DataSpec:
     'kind'
     """
     scheme, _, rest = text.partition(":")
-    place, options = _divide(rest)
-    place = os.path.expanduser(place)
+    path, options = _divide(rest)
+    path = os.path.expanduser(path)
     form = FORMATS.get(scheme)
-    if form is None or (form.usage == scheme) != (not place):
+    if form is None or (form.usage == scheme) != (not path):
         raise InputError(_unknown(text, scheme))
     if not options:
-        _require_no_options(text, place, form)
+        _require_no_options(text, path, form)
     pairs = [pair.split("=", 1) for pair in options.split("&") if pair]
     found = {name: unquote(value) for name, value in pairs}
-    if "\0" in "".join([place, *found.values()]):
+    if "\0" in "".join([path, *found.values()]):
         raise InputError(f"data {text!r}: no name holds the character NUL")
     if len(found) < len(pairs):
         raise InputError(f"data {text!r}: an option occurs twice")
@@ -155,11 +155,11 @@ def parse_spec(text: str) -> DataSpec:
             raise InputError(
                 f"data {text!r}: {scheme} has no option {name!r}; valid: {valid}{near}"
             )
-    return DataSpec(scheme, place, found)
+    return DataSpec(scheme, path, found)
 
 
 def _divide(rest: str) -> tuple[str, str]:
-    """Return the place and the options: what matches behind the last `?` that has any.
+    """Return the path and the options: what matches after the last `?` that has any.
 
     A question mark may be part of either.
     """
@@ -169,10 +169,10 @@ def _divide(rest: str) -> tuple[str, str]:
     return rest, ""
 
 
-def _require_no_options(text: str, place: str, form: Format) -> None:
-    """Raise `InputError` where the end of a place was meant as options."""
-    found = _MISTYPED.search(place)
-    if found and not os.path.lexists(place):
+def _require_no_options(text: str, path: str, form: Format) -> None:
+    """Raise `InputError` where the end of a path was meant as options."""
+    found = _MISTYPED.search(path)
+    if found and not os.path.lexists(path):
         key = found[1].partition("=")[0].strip().lower()
         mistyped = not found[1].startswith((*form.options, "&"))
         near = nearest(key, form.options) if mistyped else ""

@@ -1,4 +1,4 @@
-"""Which examples are held out for testing, where the data does not say."""
+"""Which examples are held out for testing, where the data does not show it."""
 
 import hashlib
 import os

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jft.errors import InputError
 
 INDEX = "index.npz"
-"""Lies beside the files of a folder that is complete."""
+"""Is beside the files of a folder that is complete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,35 +26,35 @@ class Mapped:
 
     Attributes:
         path: A `.npy` file, uint8 [M, S, S, 3] or [M, S, S].
-        places: int64 [N], where the N squares are among the M.
+        indices: int64 [N], where the N squares are among the M.
         sums: uint32 [M], the CRC-32 of each.
     """
 
     path: Path
-    places: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
     sums: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         """Return the number of squares N."""
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one square; `InputError` if the file is damaged, which is noted.
 
         Each square is checked when it is first read.
         """
-        place = int(self.places[index])
-        square = self._array[place]
-        if self._sound[place]:
+        row = int(self.indices[index])
+        square = self._array[row]
+        if self._sound[row]:
             return square
-        if zlib.crc32(square) != self.sums[place]:
-            with suppress(OSError):  # without its index the next run builds it anew
+        if zlib.crc32(square) != self.sums[row]:
+            with suppress(OSError):  # without its index the next run builds it again
                 (self.path.parent / INDEX).unlink()
             raise InputError(
                 f"the cache {str(self.path.parent)!r} is damaged; run again: it will "
-                "be built anew, and the run goes on from its last checkpoint"
+                "be built again, and the run goes on from its last checkpoint"
             )
-        self._sound[place] = True
+        self._sound[row] = True
         return square
 
     @cached_property
@@ -119,7 +119,7 @@ class SquareFile:
 
 @contextmanager
 def written(folder: Path) -> Iterator[None]:
-    """Say that the cache is what cannot be written."""
+    """Name the cache in the error if it cannot be written."""
     try:
         yield
     except OSError as error:

@@ -71,6 +71,6 @@ def _without_folders(data: str) -> str:
     if data == OBJECTS:
         return data
     spec = parse_spec(data)
-    name = f":{Path(spec.place).name}" if spec.place else ""
+    name = f":{Path(spec.path).name}" if spec.path else ""
     options = "&".join(f"{k}={Path(v).name or v}" for k, v in spec.options.items())
     return f"{spec.scheme}{name}{'?' if options else ''}{options}"

@@ -199,7 +199,7 @@ def _network(wanted: ModelConfig, found: Found, opened: Opened | None) -> ModelS
 def data_name(data: DataSpec | Dataset) -> str:
     """Return what a run of this data is called."""
     if isinstance(data, DataSpec):
-        return Path(data.place or data.scheme).name or "data"
+        return Path(data.path or data.scheme).name or "data"
     # No setting tells what objects hold.
     return f"{data.name}-{data.fingerprint[:8]}"
 

@@ -313,7 +313,7 @@ def test_masks_are_counted_pixel_by_pixel():
     assert labels["pixels"]["train"] == train
     assert labels["counts"]["train"] == {"road": 3, "crack": 1}
     assert labels["counts"]["test"] == {"road": 2, "crack": 2}
-    assert labels["void_share"]["train"] == (masks[:4] == VOID).mean()
+    assert labels["void_fraction"]["train"] == (masks[:4] == VOID).mean()
     assert labels["without_foreground"] == {"train": 2, "test": 0}
     assert labels["all_void"] == {"train": 1, "test": 0}
     assert "2 masks in train without any foreground" in said(report, "notes")

@@ -21,7 +21,7 @@ def test_a_value_that_is_no_class_is_told_with_its_place(tmp_path):
     shown = values(0, 1)
     shown[2, 3] = 9
     file = put(tmp_path / "a.png", shown)
-    with pytest.raises(DecodeError, match=r"value 9 at x=3, y=2 is no class \(1 such"):
+    with pytest.raises(DecodeError, match=r"value 9 at x=3, y=2 is not a class \(1"):
         Coding((0, 1)).indices(file)
     with pytest.raises(DecodeError, match="value 090909 at x=3"):
         Coding((0, 0x010101), colour=True).indices(file)

@@ -164,7 +164,7 @@ def test_an_image_without_a_mask_is_refused_unless_said(tmp_path):
 def test_what_does_not_tell_a_pair_is_refused(tmp_path):
     root = folder(tmp_path / "1", BINARY)
     image(root / "images" / "0.png")
-    with pytest.raises(InputError, match="differ in their type alone"):
+    with pytest.raises(InputError, match="differ only in their file type"):
         load(root)
     root = folder(tmp_path / "2", BINARY)
     put(root / "masks" / "0_mask.png", BINARY)

@@ -40,10 +40,10 @@ def test_palettes_in_another_order_are_read_by_their_colours(tmp_path):
 def test_palettes_that_differ_in_colours_of_no_table_are_refused(tmp_path):
     palette(tmp_path, HALVES, [BLACK, RED], "a")
     palette(tmp_path, 1 - HALVES, [RED, BLACK], "b")
-    match = r"palettes.*differ \(place 0 is 000000 and ff0000\).*values=000000,ff0000&"
+    match = r"palettes.*differ \(index 0 is 000000 and ff0000\).*values=000000,ff0000&"
     with pytest.raises(InputError, match=match) as caught:
         load(tmp_path)
-    assert "values=0,1,... takes places" in str(caught.value)
+    assert "values=0,1,... takes indices" in str(caught.value)
     data = load(tmp_path, "values=000000,ff0000&classes=road,crack")
     np.testing.assert_array_equal(mask(data, 1), HALVES)
     data = load(tmp_path, "values=0,1")
@@ -71,14 +71,14 @@ def test_one_palette_beside_greys_of_its_places_is_numbers(tmp_path, colours):
 
 def test_greys_that_palettes_have_elsewhere_are_told(tmp_path):
     palette(folder(tmp_path / "1", values(0, 255)), HALVES, [BLACK, WHITE])
-    with pytest.raises(InputError, match="ffffff is place 1 in palettes and 255 in"):
+    with pytest.raises(InputError, match="ffffff is index 1 in palettes and 255 in"):
         load(tmp_path / "1")
     data = load(tmp_path / "1", "values=000000,ffffff")
     np.testing.assert_array_equal(mask(data, 0), HALVES)
     np.testing.assert_array_equal(mask(data, 1), HALVES)
     palette(tmp_path / "2", HALVES, [WHITE, BLACK])
     one_bit(tmp_path / "2", HALVES)
-    with pytest.raises(InputError, match="ffffff is place 0 in palettes and 1 in"):
+    with pytest.raises(InputError, match="ffffff is index 0 in palettes and 1 in"):
         load(tmp_path / "2")
 
 

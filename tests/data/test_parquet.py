@@ -314,7 +314,7 @@ def test_files_are_told_apart_by_name_or_by_pattern(tmp_path: Path):
         (
             {"label": [1, 2, 1]},
             {"test": "{0..999999999}"},
-            "stands for 1000000000 files",
+            "expands to 1000000000 files",
         ),
     ],
 )
@@ -370,8 +370,8 @@ def test_row_groups_are_read_once_and_kept_within_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     listing = load(write_small(tmp_path)).splits["train"]
-    kept = parquet_rows._Kept()
-    monkeypatch.setattr(parquet_rows, "_kept", kept)
+    kept = parquet_rows._ChunkCache()
+    monkeypatch.setattr(parquet_rows, "_cache", kept)
     read: list[int] = []
     real = parquet_rows._read
     monkeypatch.setattr(

@@ -22,13 +22,13 @@ from jft.errors import InputError
         ("masks:d?values=0,255&void=", "masks", "d", {"values": "0,255", "void": ""}),
     ],
 )
-def test_data_is_scheme_place_and_options(text, scheme, place, options):
+def test_data_is_scheme_path_and_options(text, scheme, path, options):
     spec = parse_spec(text)
-    assert (spec.scheme, spec.place, dict(spec.options)) == (scheme, place, options)
+    assert (spec.scheme, spec.path, dict(spec.options)) == (scheme, path, options)
 
 
 def test_a_tilde_is_the_home_folder():
-    assert parse_spec("folder:~/x").place == str(Path.home() / "x")
+    assert parse_spec("folder:~/x").path == str(Path.home() / "x")
 
 
 @pytest.mark.parametrize("text", ["", "pictures", "csvs:a", "folder:", "digits:x"])
@@ -70,9 +70,9 @@ def test_mistyped_options_are_not_taken_for_a_name(text, match):
 
 
 def test_a_file_that_is_there_may_be_called_like_options(tmp_path):
-    place = str(tmp_path / "a.csv?Label=x")
-    Path(place).touch()
-    assert parse_spec(f"csv:{place}").place == place
+    path = str(tmp_path / "a.csv?Label=x")
+    Path(path).touch()
+    assert parse_spec(f"csv:{path}").path == path
 
 
 @pytest.mark.parametrize("scheme", FORMATS)

@@ -57,7 +57,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch):
 def load(text: str, home: Path, **options: str) -> Dataset:
     pairs = "&".join(f"{name}={value}" for name, value in options.items())
     spec = parse_spec(f"tfds:{text}" + (f"?{pairs}" if pairs else ""))
-    return form.load(spec.place, {**spec.options, "dir": str(home)})
+    return form.load(spec.path, {**spec.options, "dir": str(home)})
 
 
 def numbers(dataset: Dataset, split: str, kind: type[made.Written]) -> list[int]:

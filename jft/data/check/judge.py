@@ -119,11 +119,13 @@ def _for_balance(report: Mapping[str, Any]) -> list[Remark]:
     if task == "regression" or len(some) < 2:
         return []
     rare, common = min(some, key=some.__getitem__), max(some, key=some.__getitem__)
-    ratio, share = some[common] / some[rare], some[rare] / sum(some.values())
+    ratio, fraction = some[common] / some[rare], some[rare] / sum(some.values())
     unit = {"segmentation": "pixels"}.get(task, "images")
     why = f"{ratio:.3g} times as many {unit} of {common!r} as of {rare!r}"
-    if task == "segmentation" and share < RARE_PIXELS:
-        why = f"{share:.1%} of the pixels are {rare!r}: cross-entropy may ignore them"
+    if task == "segmentation" and fraction < RARE_PIXELS:
+        why = (
+            f"{fraction:.1%} of the pixels are {rare!r}: cross-entropy may ignore them"
+        )
         return [{"flags": "--task.loss cross-entropy+dice", "why": why}]
     if ratio < SKEWED:
         return []

@@ -15,7 +15,7 @@ OUTLIER = 6.0  # robust standard deviations from the median
 
 
 def spread(dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]) -> dict[str, Any]:
-    """Return what the report says of the labels of the examples that can be read.
+    """Return the report's part on the labels of the examples that can be read.
 
     Returns:
         `counts`: for each split and class, examples (multilabel: that have it;
@@ -122,7 +122,7 @@ def _of_masks(
     names: Sequence[str], masks: Mapping[str, Sequence[npt.NDArray[np.int64]]]
 ) -> dict[str, Any]:
     """Count pixels and images of each class, void, and images of one class alone."""
-    report: dict[str, Any] = {"counts": {}, "pixels": {}, "void_share": {}}
+    report: dict[str, Any] = {"counts": {}, "pixels": {}, "void_fraction": {}}
     report |= {"without_foreground": {}, "all_void": {}}
     for split, some in masks.items():
         table = np.array(some, np.int64).reshape(-1, VOID + 1)
@@ -130,7 +130,7 @@ def _of_masks(
         report["counts"][split] = _named(names, (shown > 0).sum(0))
         report["pixels"][split] = _named(names, shown.sum(0))
         void = table[:, VOID].sum() / max(1, table.sum())
-        report["void_share"][split] = float(void)
+        report["void_fraction"][split] = float(void)
         ground = shown[:, background(names)]
         none = (shown.sum(1) == ground) & (ground > 0)
         report["without_foreground"][split] = int(none.sum())

@@ -75,21 +75,21 @@ def look_at_all(listing: Listing, workers: int | None = None) -> list[Seen]:
     n = len(listing.keys)
 
     def some(start: int) -> list[Seen]:
-        places = range(start, min(start + _CHUNK, n))
-        return [_look_or_say(listing, i) for i in places]
+        indices = range(start, min(start + _CHUNK, n))
+        return [_look_or_reason(listing, i) for i in indices]
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         return [seen for part in pool.map(some, range(0, n, _CHUNK)) for seen in part]
 
 
-def _look_or_say(listing: Listing, place: int) -> Seen:
+def _look_or_reason(listing: Listing, index: int) -> Seen:
     labels = listing.masks
     try:
-        image = listing.images[place]
+        image = listing.images[index]
         if labels is None:
             return look(image)
-        seen = look(image, labels[place])
-        file = _mask_file(labels, place)
+        seen = look(image, labels[index])
+        file = _mask_file(labels, index)
         mask = Header() if file is None else read_header(file)
         pages = (*seen.pages, *(["mask"] if mask.pages > 1 else []))
         return replace(seen, turned=seen.turned and not mask.turned, pages=pages)
@@ -97,13 +97,13 @@ def _look_or_say(listing: Listing, place: int) -> Seen:
         return Seen(reason=str(error))
 
 
-def _mask_file(masks: ClassMaps, place: int) -> File | None:
+def _mask_file(masks: ClassMaps, index: int) -> File | None:
     """Return the file that a mask is read from, None for one that is drawn."""
     if isinstance(masks, Some):
-        return _mask_file(masks.parts, int(masks.indices[place]))
+        return _mask_file(masks.parts, int(masks.indices[index]))
     if isinstance(masks, MergedMasks):
-        return _mask_file(masks.masks, masks.parts(place)[0])
-    return masks.files[place] if isinstance(masks, CodedMasks) else None
+        return _mask_file(masks.masks, masks.parts(index)[0])
+    return masks.files[index] if isinstance(masks, CodedMasks) else None
 
 
 def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
@@ -146,7 +146,7 @@ def _counts(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 class Header(NamedTuple):
-    """What a file says of its pixels.
+    """What a file's header gives about its pixels.
 
     Attributes:
         format: Such as JPEG.

@@ -110,29 +110,29 @@ def _duplicates(
     dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
 ) -> dict[str, list[dict[str, Any]]]:
     """Return groups of identical images, and of those that look the same."""
-    places: list[tuple[Split, int]] = [
+    indices: list[tuple[Split, int]] = [
         (split, i) for split, some in seen.items() for i in range(len(some))
     ]
     every = [one for some in seen.values() for one in some]
     groups = {"identical": same(every), "near": near(every)}
     return {
-        kind: [_group(dataset, [places[i] for i in group]) for group in some]
+        kind: [_group(dataset, [indices[i] for i in group]) for group in some]
         for kind, some in groups.items()
     }
 
 
-def _group(dataset: Dataset, places: Sequence[tuple[Split, int]]) -> dict[str, Any]:
-    """Name the images of a group, and tell whether splits or labels differ within."""
+def _group(dataset: Dataset, indices: Sequence[tuple[Split, int]]) -> dict[str, Any]:
+    """Name the images of a group, and whether splits or labels differ within."""
     paths = [
-        {"path": dataset.splits[split].keys[i], "split": split} for split, i in places
+        {"path": dataset.splits[split].keys[i], "split": split} for split, i in indices
     ]
     labels: set[str] = set()
     if dataset.task != "segmentation":
         labels = {
-            str(known_labels(dataset.splits[split])[i].tolist()) for split, i in places
+            str(known_labels(dataset.splits[split])[i].tolist()) for split, i in indices
         }
     return {
         "images": paths,
-        "across_splits": len({split for split, _ in places}) > 1,
+        "across_splits": len({split for split, _ in indices}) > 1,
         "labels_differ": len(labels) > 1,
     }

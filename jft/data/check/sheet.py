@@ -19,7 +19,7 @@ COLUMNS = 6
 _MOST_ROWS = 40
 _TILE, _GAP, _NAMES, _TOP = 120, 6, 190, 46
 _PAPER, _INK, _PALE = (250, 250, 248), (30, 30, 30), (130, 130, 130)
-# Wong's colours, told apart by the colour-blind; further classes repeat them.
+# Wong's colours, which the colour-blind can tell apart; further classes repeat them.
 _COLOURS = np.array(
     [
         (230, 159, 0),
@@ -33,7 +33,7 @@ _COLOURS = np.array(
     np.uint8,
 )
 
-Row = tuple[str, str, list[int]]  # a name, what stands below it, places in the split
+Row = tuple[str, str, list[int]]  # a name, the text below it, indices in the split
 
 
 def contact_sheet(
@@ -59,10 +59,10 @@ def contact_sheet(
     more = ", void in white" if dataset.task == "segmentation" else ""
     more += f", {left_out} more rows left out" if left_out > 0 else ""
     _write(draw, (_GAP * 2, 14), f"{dataset.name}, training images{more}", 18, _INK)
-    for i, (name, below, places) in enumerate(rows):
+    for i, (name, below, indices) in enumerate(rows):
         top = _TOP + i * (_TILE + _GAP)
         _name(draw, top, name, below, _colour(dataset, i))
-        for column, tile in enumerate(_tiles(listing, places, ground)):
+        for column, tile in enumerate(_tiles(listing, indices, ground)):
             left = _NAMES + column * (_TILE + _GAP)
             sheet.paste(Image.fromarray(tile), (left, top))
     return sheet
@@ -111,23 +111,23 @@ def _images(count: int) -> str:
     return f"{count:,} image" + ("s" if count != 1 else "")
 
 
-def _some(places: npt.NDArray[np.int_], count: int = COLUMNS) -> list[int]:
-    """Choose places spread evenly, for the first ones are often alike."""
-    chosen = np.linspace(0, len(places) - 1, min(count, len(places)))
-    return places[chosen.round().astype(int)].tolist()
+def _some(indices: npt.NDArray[np.int_], count: int = COLUMNS) -> list[int]:
+    """Choose indices spread evenly, because the first ones are often alike."""
+    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices)))
+    return indices[chosen.round().astype(int)].tolist()
 
 
 def _tiles(
-    listing: Listing, places: Sequence[int], ground: int
+    listing: Listing, indices: Sequence[int], ground: int
 ) -> list[npt.NDArray[np.uint8]]:
     tiles: list[npt.NDArray[np.uint8]] = []
     masks = listing.masks
-    for place in places:
-        image = decode(listing.images[place], at_least=_TILE)
+    for index in indices:
+        image = decode(listing.images[index], at_least=_TILE)
         tile = letterbox(image, _TILE, _filter(image), _PAPER)
         tiles.append(tile)
         if masks is not None:
-            tiles.append(_overlay(tile, masks[place], ground))
+            tiles.append(_overlay(tile, masks[index], ground))
     return tiles
 
 
@@ -188,11 +188,11 @@ def _name(
 
 def _write(
     draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
+    position: tuple[int, int],
     text: str,
     size: int,
     colour: tuple[int, int, int],
 ) -> None:
     # Pillow's own font; a lone surrogate out of a file name cannot be drawn.
     text = text.encode("utf-8", "replace").decode()
-    draw.text(place, text, colour, ImageFont.load_default(size))
+    draw.text(position, text, colour, ImageFont.load_default(size))

@@ -1,4 +1,4 @@
-"""The same picture twice: to the pixel, or but for another size or compression."""
+"""The same picture twice: to the pixel, or in another size or compression."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -17,48 +17,48 @@ _ROWS = 512
 
 
 def same(seen: Sequence[Seen]) -> list[list[int]]:
-    """Return the groups of places of images whose pixels are identical."""
+    """Return the groups of indices of images whose pixels are identical."""
     groups: dict[bytes, list[int]] = {}
-    for place, one in enumerate(seen):
+    for index, one in enumerate(seen):
         if not one.reason:
-            groups.setdefault(one.content, []).append(place)
+            groups.setdefault(one.content, []).append(index)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def near(seen: Sequence[Seen]) -> list[list[int]]:
-    """Return the groups of places of images that look the same and are not identical.
+    """Return the groups of indices of images that look the same and are not identical.
 
     Each image of a group looks like another one of it. Of identical images the first
-    stands for all, and so does one for all of the same hash when these are compared
-    with others. Images of one colour are left out.
+    represents all, and one image represents all of the same hash when these are
+    compared with others. Images of one colour are left out.
     """
     by_hash: dict[int, list[int]] = {}
     contents: set[bytes] = set()
-    for place, one in enumerate(seen):
+    for index, one in enumerate(seen):
         if one.reason or one.content in contents or is_flat(one):
             continue
         contents.add(one.content)
-        by_hash.setdefault(one.waves, []).append(place)
+        by_hash.setdefault(one.waves, []).append(index)
     pairs: list[tuple[int, int]] = []
-    for places in by_hash.values():
-        pairs += _walk(seen, np.array(places))
+    for indices in by_hash.values():
+        pairs += _walk(seen, np.array(indices))
     hashes = np.array(list(by_hash), np.uint64)
-    stands_for = np.array([places[0] for places in by_hash.values()], int)
+    first_of = np.array([indices[0] for indices in by_hash.values()], int)
     for bucket in _buckets(hashes):
-        pairs += _walk(seen, stands_for[_close(hashes, bucket)])
+        pairs += _walk(seen, first_of[_close(hashes, bucket)])
     return _joined(pairs)
 
 
 def is_flat(one: Seen) -> bool:
-    """Tell whether an image is of one colour, or nearly."""
+    """Return whether an image is of one colour, or nearly."""
     return float(_thumbnail(one).std()) < FLAT_LEVELS
 
 
 def _buckets(hashes: npt.NDArray[np.uint64]) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield places of hashes that may be close, most places more than once.
+    """Yield indices of hashes that may be close, most more than once.
 
     Of two hashes within `NEAR_BITS` bits, at least one of `NEAR_BITS + 1` bands of bits
-    is the same: only those which share one have to be compared.
+    is the same: only those with a common band have to be compared.
     """
     edges = np.linspace(0, 64, NEAR_BITS + 2).astype(int)
     for low, high in pairwise(edges):
@@ -81,18 +81,18 @@ def _close(
 
 
 def _walk(
-    seen: Sequence[Seen], places: npt.NDArray[np.int_]
+    seen: Sequence[Seen], indices: npt.NDArray[np.int_]
 ) -> Iterator[tuple[int, int]]:
     """Yield pairs of images that look the same, enough to connect all that do.
 
     Each image is compared with those that no other was found to look like, so a
     thousand copies of a picture take a thousand comparisons, not half a million.
     """
-    if len(places) < 2:
+    if len(indices) < 2:
         return
-    hashes = np.array([seen[place].waves for place in places], np.uint64)
-    shown = np.stack([_thumbnail(seen[place]) for place in places])
-    left = np.arange(len(places))
+    hashes = np.array([seen[index].waves for index in indices], np.uint64)
+    shown = np.stack([_thumbnail(seen[index]) for index in indices])
+    left = np.arange(len(indices))
     while len(left):
         reached, left = [int(left[0])], left[1:]
         while reached and len(left):
@@ -102,7 +102,7 @@ def _walk(
             found[found] = apart <= NEAR_LEVELS
             for other in left[found].tolist():
                 reached.append(other)
-                yield int(places[one]), int(places[other])
+                yield int(indices[one]), int(indices[other])
             left = left[~found]
 
 
@@ -110,7 +110,7 @@ def _joined(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Return the groups that pairs connect, sorted, by their first members."""
     group_of: dict[int, list[int]] = {}
     for pair in pairs:
-        one, other = (group_of.setdefault(place, [place]) for place in pair)
+        one, other = (group_of.setdefault(index, [index]) for index in pair)
         if one is other:
             continue
         small, large = sorted((one, other), key=len)

@@ -102,8 +102,10 @@ def _facts(report: Mapping[str, Any]) -> list[str]:
         kinds = report["skipped_kinds"]
         which = f": {listed(kinds)}" if kinds else " that are no examples"
         facts.append(("skipped", f"{report['skipped']:,} entries{which}"))
-    if shares := labels.get("void_share"):
-        text = ", ".join(f"{share:.2%} of {split}" for split, share in shares.items())
+    if fractions := labels.get("void_fraction"):
+        text = ", ".join(
+            f"{fraction:.2%} of {split}" for split, fraction in fractions.items()
+        )
         facts.append(("void", text))
     if "most_together" in labels:
         facts += _sets(labels)

@@ -56,7 +56,7 @@ def read_coco(path: Path) -> CocoFile:
     """Read a file.
 
     Raises:
-        InputError: It is no JSON, or not of COCO's form.
+        InputError: It is not JSON, or not of COCO's form.
     """
     text = read_text(path)
     try:

@@ -62,16 +62,16 @@ class Outlines:
         return digest.hexdigest()
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the files and the folder of images exist."""
     require_choice(options, "crowd", ("void", "use"))
-    for file in _files(place, options).values():
+    for file in _files(path, options).values():
         require_file(file)
     if "images" in options:
         require_folder(Path(options["images"]).expanduser())
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the images of one file, or of one for training and one for testing.
 
     Class 0 is the background, the others are the categories in the order of their
@@ -80,9 +80,9 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     Raises:
         InputError: A file is not of COCO's form, or the test file has other categories.
     """
-    check(place, options)
-    files = _files(place, options)
-    read: dict[Split, CocoFile] = {s: read_coco(path) for s, path in files.items()}
+    check(path, options)
+    files = _files(path, options)
+    read: dict[Split, CocoFile] = {s: read_coco(file) for s, file in files.items()}
     names = _class_names(read["train"])
     crowds = options.get("crowd") == "use"
     splits: dict[Split, Listing] = {}
@@ -100,7 +100,7 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
         notes += found
     meaning = (names, [file.digest for file in read.values()], *["use"] * crowds)
     return Dataset(
-        name=Path(place).resolve().stem,
+        name=Path(path).resolve().stem,
         task="segmentation",
         class_names=names,
         splits=splits,
@@ -109,8 +109,8 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     )
 
 
-def _files(place: str, options: Mapping[str, str]) -> dict[Split, Path]:
-    files: dict[Split, Path] = {"train": Path(place)}
+def _files(path: str, options: Mapping[str, str]) -> dict[Split, Path]:
+    files: dict[Split, Path] = {"train": Path(path)}
     if "test" in options:
         files["test"] = Path(options["test"]).expanduser()
     return files

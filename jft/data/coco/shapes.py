@@ -95,7 +95,7 @@ def _read_polygon(numbers: Any) -> Polygon | None:
 
 
 def covers_nothing(shape: Shape, height: int, width: int) -> bool:
-    """Tell whether a shape has no area, or lies between pixels or outside the image."""
+    """Return whether a shape has no area, or is between pixels or outside the image."""
     outline = shape.outline
     if isinstance(outline, str):
         return False
@@ -111,7 +111,7 @@ def covers_nothing(shape: Shape, height: int, width: int) -> bool:
 
 
 def _misses(polygon: Polygon, size: tuple[int, int]) -> bool:
-    """Tell whether no pixel centre lies in the rectangle around a polygon."""
+    """Return whether no pixel centre is in the rectangle around a polygon."""
     low, high = np.ceil([polygon.min(axis=0) - 0.5, polygon.max(axis=0) - 0.5])
     return bool((low.clip(0, size) >= high.clip(0, size)).any())
 
@@ -138,11 +138,11 @@ def decode_counts(text: str) -> list[int]:
     """Return the run lengths in COCO's text for them.
 
     A number is in groups of five bits, the lowest first, each a character from '0' on
-    whose sixth bit says whether more follow; from the fourth number on it is the
+    whose sixth bit tells whether more follow; from the fourth number on it is the
     difference to the number two before. Source: `rleFrString` in COCO's `maskApi.c`.
 
     Raises:
-        DecodeError: It is no such text.
+        DecodeError: It is not such a text.
     """
     counts: list[int] = []
     value = shift = 0
@@ -166,7 +166,7 @@ def decode_counts(text: str) -> list[int]:
 def paint(shapes: Sequence[Shape], height: int, width: int) -> npt.NDArray[np.uint8]:
     """Return the mask [H, W] of class indices: 0, and the shapes over it.
 
-    Crowds lie below, then the larger shapes, so that small ones are seen whole.
+    Crowds are below, then the larger shapes, so that small ones are seen whole.
 
     Raises:
         DecodeError: A shape is none, or runs are of another size than the image.
@@ -194,8 +194,8 @@ def _area(
     lengths = decode_counts(counts) if isinstance(counts, str) else list(counts)
     if (outline.height, outline.width) != (height, width):
         raise DecodeError(
-            f"run lengths are of {outline.width} x {outline.height} pixels, the image "
-            f"is said to have {width} x {height}"
+            f"run lengths are of {outline.width} x {outline.height} pixels, and "
+            f"the file gives {width} x {height} for the image"
         )
     if sum(lengths) != height * width:
         raise DecodeError("run lengths do not add up to the pixels of the image")
@@ -223,7 +223,7 @@ def _draw(
 def _fill(
     mask: npt.NDArray[np.uint8], polygon: npt.NDArray[np.float64], label: int
 ) -> None:
-    """Set the pixels whose centres lie within a polygon, by the even-odd rule.
+    """Set the pixels whose centres are within a polygon, by the even-odd rule.
 
     pycocotools rounds outlines to fifths of a pixel first: over 300 polygons it
     decided otherwise for 1 % of the pixels, whose centres were all within 0.26 pixels
@@ -237,7 +237,7 @@ def _fill(
     top, bottom = (_inside(edge, height) for edge in (low[1], high[1] + 1))
     if left >= right or top >= bottom:
         return
-    # A crossing switches between outside and inside for all pixels to its right.
+    # An edge switches between outside and inside for all pixels to its right.
     switches = np.zeros((bottom - top, right - left + 1), np.uint8)
     origin = np.array([left, top])
     for rows, columns in _crossings(polygon - origin, *switches.shape):

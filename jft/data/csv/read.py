@@ -40,9 +40,9 @@ WEIGHT_NAMES = ("weight", "sample_weight")
 SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".tif")
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the table exists and the options make sense."""
-    require_file(Path(place))
+    require_file(Path(path))
     require_choice(options, "task", TASKS)
     require_choice(options, "decimal", (".", ","))
     try:
@@ -59,40 +59,40 @@ def check(place: str, options: Mapping[str, str]) -> None:
         "multilabel",
     ):
         raise InputError("separator= makes several labels: it is task=multilabel")
-    require_folder(_root(place, options))
+    require_folder(_root(path, options))
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the images of a CSV or TSV file.
 
     Raises:
         InputError: A column is missing, or rows are wrong: the first few are listed.
     """
-    check(place, options)
+    check(path, options)
     encoding, decimal = options.get("encoding", "utf-8"), options.get("decimal", "")
-    rows = read_rows(Path(place), encoding, decimal)
-    root = _root(place, options)
-    path = _required(rows, options, "path", PATH_NAMES)
+    rows = read_rows(Path(path), encoding, decimal)
+    root = _root(path, options)
+    path_column = _required(rows, options, "path", PATH_NAMES)
     labels = _label_columns(rows, options)
     column = _column(rows, options, "split", SPLIT_NAMES)
     members, skipped = _members(rows, column, options)
-    names = _paths(rows, path, root, options.get("suffix", ""))
+    names = _paths(rows, path_column, root, options.get("suffix", ""))
     task, separator = options.get("task", "auto"), options.get("separator")
     found = read_labels(rows, labels, members, task, separator)
     weights = _weights(rows, _column(rows, options, "weight", WEIGHT_NAMES))
     splits: dict[Split, Listing] = {}
     sizes: dict[Split, list[int]] = {}
-    for split, places in members.items():
-        chosen = tuple(names[i] for i in places.tolist())
+    for split, indices in members.items():
+        chosen = tuple(names[i] for i in indices.tolist())
         splits[split] = Listing(
             keys=tuple(_key(name, root) for name in chosen),
             images=Paths(root, chosen),
             labels=found.labels[split],
-            weights=None if weights is None else weights[places],
+            weights=None if weights is None else weights[indices],
         )
         sizes[split] = [size_of(root / name) for name in chosen]
     return Dataset(
-        name=Path(place).resolve().stem,
+        name=Path(path).resolve().stem,
         task=found.task,
         class_names=found.class_names,
         splits=splits,
@@ -101,13 +101,13 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
     )
 
 
-def _root(place: str, options: Mapping[str, str]) -> Path:
+def _root(path: str, options: Mapping[str, str]) -> Path:
     given = options.get("root")
-    return Path(place).parent if given is None else Path(given).expanduser()
+    return Path(path).parent if given is None else Path(given).expanduser()
 
 
 def _key(name: str, root: Path) -> str:
-    """Return what an image is called: never an absolute path, which says where."""
+    """Return the name of an image: never an absolute path."""
     if os.path.isabs(name):
         name = os.path.relpath(name, root.absolute())
     return name
@@ -116,7 +116,7 @@ def _key(name: str, root: Path) -> str:
 def _column(
     rows: Rows, options: Mapping[str, str], option: str, usual: Sequence[str]
 ) -> int | None:
-    """Return the place of a column that an option names, or a usual name finds."""
+    """Return the index of a column that an option names, or a usual name finds."""
     if option in options:
         return rows.column(options[option])
     found = [i for i, name in enumerate(rows.header) if name.lower() in usual]
@@ -129,7 +129,7 @@ def _column(
 def _required(
     rows: Rows, options: Mapping[str, str], option: str, usual: Sequence[str]
 ) -> int:
-    """Return the place of a column, without which the table cannot be used."""
+    """Return the index of a column, without which the table cannot be used."""
     column = _column(rows, options, option, usual)
     if column is None:
         raise InputError(
@@ -141,7 +141,7 @@ def _required(
 
 
 def _label_columns(rows: Rows, options: Mapping[str, str]) -> list[int]:
-    """Return the places of the label columns, as many as there are."""
+    """Return the indices of all label columns."""
     given = options.get("label", "")
     if "," not in given or given in rows.header:
         return [_required(rows, options, "label", LABEL_NAMES)]
@@ -231,22 +231,22 @@ def _by_word(words: set[str], header: str, where: str) -> dict[str, Split | None
 
 
 def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
-    """Return the paths of all rows, as written but for '.' and backslashes.
+    """Return the paths of all rows, as written except for '.' and backslashes.
 
-    Rows are of one image if their paths lead to one place, however they are written.
+    Rows are of one image if their paths lead to one file, however they are written.
     """
     cells = [row[column] for row in rows.cells]
     if empty := [f"line {rows.lines[i]}" for i, cell in enumerate(cells) if not cell]:
         raise InputError(f"{rows.file!r}: {len(empty)} rows have no path{few(empty)}")
     names = [os.path.normpath(with_slashes(cell + suffix, root)) for cell in cells]
     whole = os.path.realpath(root)
-    places = [os.path.normpath(os.path.join(whole, name)) for name in names]
+    whole_paths = [os.path.normpath(os.path.join(whole, name)) for name in names]
     first: dict[str, int] = {}
     again = [
         f"line {rows.lines[i]}: {_key(names[i], root)!r} is in line "
-        f"{rows.lines[first[place]]} already"
-        for i, place in enumerate(places)
-        if first.setdefault(place, i) != i
+        f"{rows.lines[first[path]]} already"
+        for i, path in enumerate(whole_paths)
+        if first.setdefault(path, i) != i
     ]
     if again:
         raise InputError(
@@ -260,7 +260,7 @@ def _paths(rows: Rows, column: int, root: Path, suffix: str) -> list[str]:
 
 
 def _nowhere(file: str, root: Path, names: Sequence[str]) -> str:
-    hint = "root=FOLDER says where they are"
+    hint = "root=FOLDER sets their folder"
     for suffix in SUFFIXES:
         if size_of(root / (names[0] + suffix)) >= 0:
             hint = f"did you mean suffix={suffix}?"

@@ -42,7 +42,7 @@ _LINES = [
         r"(?P<name>.*[^\d\s])\s*[,;\t]\s*(?P<id>\d+)",
     )
 ]
-_IGNORE = "__ignore__"  # labelme's first line, which stands for -1
+_IGNORE = "__ignore__"  # labelme's first line, which means -1
 _VOID = ("void", _IGNORE)
 
 
@@ -57,7 +57,7 @@ class _Class:
 
 @dataclass(frozen=True)
 class ClassList:
-    """What a file says of classes; one called void or __ignore__ does not count.
+    """The classes that a file lists; one called void or __ignore__ does not count.
 
     Attributes:
         names: The classes in the order of the file.
@@ -83,9 +83,9 @@ class ClassList:
         return [name for _, name in sorted(zip(values, self.names, strict=True))]
 
     def wanted(self, *, colour: bool) -> Wanted:
-        """Return what it says of masks of colours, or of numbers.
+        """Return the options for masks of colours, or of numbers.
 
-        Without numbers, its lines stand for 0, 1, ...; a first __ignore__ for 255.
+        Without numbers, its lines mean 0, 1, ...; a first __ignore__ for 255.
         """
         first = self.names[:1] == (_IGNORE,) and not colour and not self.values
         names = self.names[1:] if first else self.names
@@ -109,7 +109,7 @@ def find_class_file(folders: Sequence[Path]) -> ClassList | None:
     """Read the first class file in some folders; None if there is none.
 
     Raises:
-        InputError: It is no list of classes.
+        InputError: It is not a list of classes.
     """
     paths = (folder / name for folder in folders for name in CLASS_FILES)
     path = next((path for path in paths if path.is_file()), None)
@@ -123,7 +123,7 @@ def read_class_file(path: Path) -> ClassList:
     semicolons, tabs or spaces; further columns do not count.
 
     Raises:
-        InputError: It is no list of classes; the message has file and line.
+        InputError: It is not a list of classes; the message has file and line.
     """
     text = read_text(path)
     found = _from_json(path, text) if path.suffix == ".json" else _from_text(path, text)

@@ -38,7 +38,7 @@ class Coding:
         """Return the class indices [H, W] of a mask file, `VOID` where none counts.
 
         Raises:
-            DecodeError: It holds no mask, or one with a value that is no class.
+            DecodeError: It does not hold a mask, or a value is not a class.
         """
         read = read_pixels(file, transparent=self.transparent != "no")
         pixels = read.colours() if self.colour else read.numbers(white(self.values))
@@ -64,7 +64,7 @@ class Coding:
             result[read.clear] = VOID
             codes = result
         if (codes == _NONE).any():
-            refuse_pixels(pixels, result == _NONE, "is no class", self.colour)
+            refuse_pixels(pixels, result == _NONE, "is not a class", self.colour)
         return result
 
 
@@ -113,7 +113,7 @@ class MergedMasks:
     Attributes:
         masks: All files, those of one image one after another.
         counts: How many files each image has.
-        background: The class that lies below all others.
+        background: The class that is below all others.
     """
 
     masks: CodedMasks
@@ -130,7 +130,7 @@ class MergedMasks:
         return range(start, start + self.counts[index])
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
-        """Return one mask [H, W]; void lies on top, and the background below.
+        """Return one mask [H, W]; void is on top, and the background below.
 
         Raises:
             DecodeError: A file cannot be used, or two have different classes or sizes.

@@ -58,7 +58,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Search:
-    """Looks for pairs in a folder, with what the options say.
+    """Looks for pairs in a folder, with what the options give.
 
     Attributes:
         root: The folder of the data.
@@ -78,7 +78,7 @@ class _Search:
         if "images" in self.options:
             whole = self.options["images"], self.options["masks"]
         else:
-            whole = self.place("")
+            whole = self.image_and_mask_folders("")
         if whole:
             matched = self.two_folders(*whole)
             voc = Path(whole[1]).name.lower().startswith("segmentationclass")
@@ -102,17 +102,17 @@ class _Search:
         return Layout(chosen, self.skipped)
 
     def splits(self, names: Sequence[str], where: str) -> dict[Split, str]:
-        """Return the folders of the splits: as the options say, or by their names."""
+        """Return the folders of the splits: as the options give, or by their names."""
         both: tuple[Split, ...] = ("train", "test")
         given: dict[Split, str] = {
             s: self.options[s] for s in both if s in self.options
         }
         return given or split_folders(names, where)
 
-    def place(self, inside: str) -> tuple[str, str] | None:
+    def image_and_mask_folders(self, inside: str) -> tuple[str, str] | None:
         """Return the folders of images and of masks in `root/inside`, if there are.
 
-        A folder without any image, such as VOC's Annotations/, is none of masks.
+        A folder without any image, such as VOC's Annotations/, is not one of masks.
         """
         folders = _folders(self.root / inside)
         images, masks = (
@@ -151,8 +151,8 @@ class _Search:
 
     def in_split(self, name: str) -> Matched:
         """Match the images and masks of one split's folder."""
-        place = self.place(name) or self.siblings(name)
-        return self.two_folders(*place) if place else self.side_by_side(name)
+        folders = self.image_and_mask_folders(name) or self.siblings(name)
+        return self.two_folders(*folders) if folders else self.side_by_side(name)
 
     def siblings(self, name: str) -> tuple[str, str] | None:
         """Return a split's folder and that of its masks beside it, if there is one."""
@@ -189,7 +189,7 @@ class _Search:
         """Return the pairs, unless there are none, or others that are in none.
 
         Raises:
-            InputError: So it is, and `unpaired=skip` is not said.
+            InputError: There are some, and `unpaired=skip` is not given.
         """
         lone = [f"image without mask: {name!r}" for name in matched.lone_images]
         lone += [f"mask without image: {name!r}" for name in matched.lone_masks]

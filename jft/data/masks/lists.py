@@ -18,7 +18,7 @@ FOLDER = ("ImageSets", "Segmentation")
 
 
 def read_lists(root: Path, options: Mapping[str, str]) -> Lists:
-    """Return the lines of the lists of each split: as options say, or VOC's.
+    """Return the lines of the lists of each split: as the options give, or VOC's.
 
     Without a list of training images there are none; such a list alone is enough.
     """

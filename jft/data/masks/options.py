@@ -1,4 +1,4 @@
-"""What the options of masks say of their values."""
+"""The options for the values of masks."""
 
 import re
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ _NUMBER = re.compile(r"[0-9]{1,5}")
 
 
 def read_options(options: Mapping[str, str]) -> Wanted:
-    """Return what the options `classes`, `values`, `void` and `nearest` say.
+    """Read the options `classes`, `values`, `void` and `nearest`.
 
     Raises:
-        InputError: A value is neither a number nor a colour, or is there twice.
+        InputError: A value is neither a number nor a colour, or is given twice.
     """
     require_choice(options, "nearest", ("no", "yes"))
     nearest = options.get("nearest") == "yes"

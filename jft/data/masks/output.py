@@ -45,7 +45,7 @@ def make_way(names: Sequence[Path], output: str) -> list[Path]:
 
 
 def mask_paths(names: Sequence[Path], folder: Path) -> Iterator[Path]:
-    """Yield where each image's mask goes: into a folder as the image lies in its own.
+    """Yield where each image's mask goes: into a folder at the image's path in its own.
 
     Of images whose masks would be one file, also on a disk that takes A and a for the
     same, the second and further ones get numbers, which make no name of another's.
@@ -76,9 +76,9 @@ def _key(path: Path) -> str:
 
 
 def save_mask(found: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write class places [H, W] as an indexed PNG in the colours of VOC.
+    """Write class indices [H, W] as an indexed PNG in the colours of VOC.
 
-    The file is there whole or not at all, and never in the place of another.
+    The file is there whole or not at all, and never replaces another.
 
     Raises:
         InputError: There is a file of that name.
@@ -97,4 +97,4 @@ def save_mask(found: npt.NDArray[np.uint8], path: Path) -> None:
 
 @cache
 def _palette() -> bytes:
-    return b"".join(voc_colour(place).to_bytes(3, "big") for place in range(256))
+    return b"".join(voc_colour(index).to_bytes(3, "big") for index in range(256))

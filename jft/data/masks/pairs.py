@@ -69,7 +69,7 @@ class Naming:
 
 
 def read_naming(options: Mapping[str, str]) -> Naming:
-    """Return what the options `suffix`, `prefix` and `several` say."""
+    """Return the naming that `suffix`, `prefix` and `several` give."""
     several = options.get("several") == "merge"
     if "suffix" not in options and "prefix" not in options:
         return Naming(several=several)
@@ -82,7 +82,7 @@ def read_naming(options: Mapping[str, str]) -> Naming:
 
 @dataclass(frozen=True)
 class Matched:
-    """The pairs in a place, and what is in none."""
+    """The pairs in a folder, and what is in no pair."""
 
     pairs: Pairs
     lone_images: list[str]

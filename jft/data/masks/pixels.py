@@ -63,7 +63,7 @@ class Pixels:
         return values
 
     def colours(self) -> npt.NDArray[np.uint32]:
-        """Return the values as colours; `DecodeError` where one stands for none."""
+        """Return the values as colours; `DecodeError` if one has none."""
         values, table = self.values, self.table
         if self.kind == "rgb":
             return values
@@ -73,7 +73,7 @@ class Pixels:
             table = _GREYS
         wrong = values >= len(table)
         if wrong.any():
-            refuse_pixels(values, wrong, "is no colour", False)
+            refuse_pixels(values, wrong, "is not a colour", False)
         return table[values]
 
 
@@ -83,7 +83,7 @@ def grey(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
 
 
 def white(numbers: Collection[int]) -> int:
-    """Return what white in a file of one bit stands for beside such numbers."""
+    """Return what white in a file of one bit means beside such numbers."""
     return next((top for top in (*SATURATED, 1) if top in numbers), SATURATED[0])
 
 
@@ -112,7 +112,7 @@ def read_pixels(file: File, *, transparent: bool = False) -> Pixels:
         raise DecodeError(_reason(file, error)) from error
     if pixels.clear is not None and not transparent:
         raise DecodeError(
-            f"the mask is transparent in part ({int(pixels.clear.sum())} pixels); say "
+            f"the mask is transparent in part ({int(pixels.clear.sum())} pixels); give "
             "transparent=void or transparent=background"
         )
     return pixels
@@ -136,7 +136,7 @@ def _step(image: ImageFile.ImageFile) -> int:
 
 
 def _pixels(image: Image.Image, step: int) -> Pixels:
-    """Return the pixels of a loaded mask, turned as its EXIF says."""
+    """Return the pixels of a loaded mask, turned as its EXIF asks."""
     table, lossy = np.zeros(0, np.uint32), image.format == "JPEG"
     upright, clear = _opaque(ImageOps.exif_transpose(image), image.format == "BMP")
     pixels = np.asarray(upright)

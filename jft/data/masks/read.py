@@ -13,8 +13,8 @@ from jft.data.masks.options import read_options
 from jft.data.masks.pixels import written
 from jft.data.masks.tally import Found
 from jft.data.masks.values import (
+    VOC_INDICES,
     VOC_NAMES,
-    VOC_PLACES,
     VOID_VALUE,
     Wanted,
     background,
@@ -27,9 +27,9 @@ from jft.data.walk import require_folder
 from jft.errors import InputError
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the folder exists and the options make sense."""
-    require_folder(Path(place))
+    require_folder(Path(path))
     require_choice(options, "unpaired", ("no", "skip"))
     require_choice(options, "several", ("no", "merge"))
     require_choice(options, "transparent", ("no", "void", "background"))
@@ -38,20 +38,20 @@ def check(place: str, options: Mapping[str, str]) -> None:
     if ("images" in options) != ("masks" in options):
         raise InputError("images=FOLDER and masks=FOLDER need each other")
     for name in ("images", "masks"):
-        require_folder(Path(place, options.get(name, "")))
+        require_folder(Path(path, options.get(name, "")))
     wanted = read_options(options)
     if wanted.values is not None:
         given(wanted)
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
-    """List the pairs of a folder; every mask is read once unless `values` are said.
+def load(path: str, options: Mapping[str, str]) -> Dataset:
+    """List the pairs of a folder; every mask is read once unless `values` are given.
 
     Raises:
-        InputError: There are no pairs, or it cannot be told which values are classes.
+        InputError: There are no pairs, or it is unclear which values are classes.
     """
-    check(place, options)
-    root = Path(place)
+    check(path, options)
+    root = Path(path)
     layout = find_layout(root, options)
     coding, names, notes = _coding(root, layout, read_options(options))
     splits: dict[Split, Listing] = {}
@@ -129,20 +129,22 @@ def _by_list(
             "masks have others. values=0,1,... takes the indices in the palettes, "
             f"values=RRGGBB,... the colours:{few(strange, 24)}"
         )
-    said = listed.wanted(colour=found.colour and bool(listed.colours))
-    said = replace(said, transparent=wanted.transparent)
+    chosen = listed.wanted(colour=found.colour and bool(listed.colours))
+    chosen = replace(chosen, transparent=wanted.transparent)
     if wanted.void is not None:
-        said = replace(said, void=wanted.void)
-    colours = sorted({*found.masks} - {*(said.void or ()), voc_colour(VOID_VALUE)})
+        chosen = replace(chosen, void=wanted.void)
+    colours = sorted({*found.masks} - {*(chosen.void or ()), voc_colour(VOID_VALUE)})
     if found.colour and not listed.colours:
-        if said.values is None or {*colours} <= {*VOC_PLACES}:
-            return *inferred(found, replace(said, values=None)), ()
+        if chosen.values is None or {*colours} <= {*VOC_INDICES}:
+            return *inferred(found, replace(chosen, values=None)), ()
         if colours[0] == 0 and len(colours) == len(listed.names):
-            said = replace(said, values=tuple(colours), void=wanted.void, colour=True)
-            return *given(said), (_in_order(listed, colours),)
-    if said.values is None:
-        return *inferred(found, said), ()
-    coding, names = given(said)
+            chosen = replace(
+                chosen, values=tuple(colours), void=wanted.void, colour=True
+            )
+            return *given(chosen), (_in_order(listed, colours),)
+    if chosen.values is None:
+        return *inferred(found, chosen), ()
+    coding, names = given(chosen)
     if strange := sorted({*found.masks} - {*coding.values, *coding.void}):
         values = [written(value, found.colour) for value in strange]
         raise InputError(
@@ -164,6 +166,6 @@ def _in_order(listed: ClassList, colours: Sequence[int]) -> str:
 
 def _is_voc(found: Found) -> bool:
     """Tell whether the values are VOC's classes, and not only two."""
-    numbers = {VOC_PLACES.get(v, v) if found.colour else v for v in found.masks}
+    numbers = {VOC_INDICES.get(v, v) if found.colour else v for v in found.masks}
     classes = numbers - {VOID_VALUE}
     return len(classes) > 1 and max(classes) < len(VOC_NAMES)

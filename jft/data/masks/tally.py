@@ -11,7 +11,7 @@ from jft.data.describe import few
 from jft.data.masks.pixels import SATURATED, WHITE, Pixels, grey, white, written
 from jft.errors import InputError
 
-MANY = 1024  # more values than this are no classes, whatever somebody says of them
+MANY = 1024  # more values than this are not classes, whatever the options are
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Found:
         masks: How many masks hold each value; of more than `MANY`, those met first.
         colour: Whether they are colours.
         lossy: Whether a mask is a JPEG, which changes values.
-        palette: The colours of palettes, of which only the places were taken.
-        why: Why the colours of palettes were taken, if that has to be said.
+        palette: The colours of palettes, of which only the indices were taken.
+        why: Why the colours of palettes were taken, if that has to be reported.
         step: As in `Pixels`, the largest.
     """
 
@@ -64,7 +64,7 @@ class Tally:
     Attributes:
         counts: Of each kind of `Pixels`, in how many masks its values are.
         colours: In how many masks each colour of a palette is.
-        tables: Of each place in palettes, the colours that it has.
+        tables: Of each index into palettes, the colours that it has.
         lossy: Whether a mask is a JPEG.
         step: The largest of `Pixels`.
     """
@@ -81,11 +81,11 @@ class Tally:
         self.lossy |= pixels.lossy
         self.step = max(self.step, pixels.step)
         if pixels.kind == "palette":
-            places = pixels.values[pixels.values < len(pixels.table)]
-            colours = pixels.table[places]
+            indices = pixels.values[pixels.values < len(pixels.table)]
+            colours = pixels.table[indices]
             self.colours.update({*colours.tolist()})
-            for place, colour in zip(places.tolist(), colours.tolist(), strict=True):
-                self.tables.setdefault(place, set()).add(colour)
+            for index, colour in zip(indices.tolist(), colours.tolist(), strict=True):
+                self.tables.setdefault(index, set()).add(colour)
 
     @property
     def full(self) -> bool:
@@ -96,13 +96,13 @@ class Tally:
         """Return the values, all of them numbers or all of them colours.
 
         They are colours if a mask has colours without a palette; if palettes differ, so
-        that their places mean nothing; or if a list of classes has them all.
+        that their indices mean nothing; or if a list of classes has them all.
 
         Args:
             listed: The colours that a list of classes has.
 
         Raises:
-            InputError: It cannot be told what white means in files of one bit.
+            InputError: It is unclear what white means in files of one bit.
         """
         coloured = not grey(np.array([*self._count("rgb")], np.uint32)).all()
         why = "" if coloured else self._difference()
@@ -112,9 +112,9 @@ class Tally:
         # A palette of greys in their order is as good as none.
         shown = frozenset(
             colour
-            for place, some in self.tables.items()
+            for index, some in self.tables.items()
             for colour in some
-            if colour != _grey(place)
+            if colour != _grey(index)
         )
         return Found(
             self._as_numbers(), False, self.lossy, palette=shown, step=self.step
@@ -124,7 +124,7 @@ class Tally:
         return self.counts.get(kind, Counter())
 
     def _are_all_in(self, listed: Collection[int]) -> bool:
-        """Tell whether all values are listed colours; numbers above 255 are none."""
+        """Return whether all values are listed colours; numbers above 255 are none."""
         high = max(self._count("grey"), default=0) > 255
         return not high and {*self._as_colours()} <= {*listed}
 
@@ -147,29 +147,29 @@ class Tally:
         top = self._white()
         if self._count("bits")[1] and top in SATURATED and 1 in others:
             raise InputError(
-                f"some masks have one bit, and others hold both 1 and {top}: which of "
-                "them white is cannot be told. Best save all with 8 bits; else "
+                f"some masks have one bit, and others hold both 1 and {top}: it is "
+                "unclear which of them white is. Best save all with 8 bits; else "
                 f"values=0,1 takes it for 1, and values=0,1,{top} for {top}"
             )
         return others + Counter({v * top: n for v, n in self._count("bits").items()})
 
     def _difference(self) -> str:
-        """Say where a place in a palette has another colour in another file, if any."""
-        for place, colours in sorted(self.tables.items()):
+        """Return which index has several colours in the files, if any."""
+        for index, colours in sorted(self.tables.items()):
             if len(colours) > 1:
                 some = " and ".join(written(v, True) for v in sorted(colours)[:2])
                 return (
-                    f"the palettes of the masks differ (place {place} is {some}), so "
+                    f"the palettes of the masks differ (index {index} is {some}), so "
                     "that their colours count"
                 )
         numbers = {_grey(v): v for v in self._greys() if v < 256}
         if bits := self._count("bits"):
             numbers |= {v * WHITE: v * self._white() for v in bits}
-        for place, (colour,) in sorted(self.tables.items()):
-            number = numbers.get(colour, place)
-            if number != place and colour not in self.tables.get(number, ()):
+        for index, (colour,) in sorted(self.tables.items()):
+            number = numbers.get(colour, index)
+            if number != index and colour not in self.tables.get(number, ()):
                 return (
-                    f"{written(colour, True)} is place {place} in palettes and "
+                    f"{written(colour, True)} is index {index} in palettes and "
                     f"{number} in masks without one, so that the colours count"
                 )
         return ""

@@ -1,4 +1,4 @@
-"""Which values of masks are which class: as somebody says, or as the masks show."""
+"""Which values of masks are which class: as the options give, or as the masks show."""
 
 import os
 from collections import Counter
@@ -26,10 +26,10 @@ BACKGROUND = ("background", "bg")
 _BLURRED = 32  # more values than this, with gaps between them, are no classes
 
 
-def voc_colour(place: int) -> int:
+def voc_colour(index: int) -> int:
     """Return the colour 0xRRGGBB of a class in VOC's table; that of 255 is void's.
 
-    Bits of the place, three at a time, fill the channels from the highest bit down.
+    Bits of the index, three at a time, fill the channels from the highest bit down.
     Source: VOC2012's development kit, `VOClabelcolormap.m`.
 
     >>> [f"{voc_colour(i):06x}" for i in (0, 1, 2, 20, 255)]
@@ -37,19 +37,19 @@ def voc_colour(place: int) -> int:
     """
     red = green = blue = 0
     for bit in range(7, -1, -1):
-        red |= (place & 1) << bit
-        green |= (place >> 1 & 1) << bit
-        blue |= (place >> 2 & 1) << bit
-        place >>= 3
+        red |= (index & 1) << bit
+        green |= (index >> 1 & 1) << bit
+        blue |= (index >> 2 & 1) << bit
+        index >>= 3
     return red << 16 | green << 8 | blue
 
 
-VOC_PLACES = {voc_colour(i): i for i in (*range(len(VOC_NAMES)), VOID_VALUE)}
+VOC_INDICES = {voc_colour(i): i for i in (*range(len(VOC_NAMES)), VOID_VALUE)}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody says of the masks' values; None where nothing.
+    """The options for the masks' values; None where not given.
 
     Attributes:
         names: Class names, in the order of their values.
@@ -58,7 +58,7 @@ class Wanted:
         colour: Whether values are colours.
         nearest: As in `Coding`.
         transparent: As in `Coding`.
-        source: Where this stands, for messages.
+        source: Where this is written, for messages.
     """
 
     names: tuple[str, ...] | None = None
@@ -124,16 +124,16 @@ def _distinct(
             return f"{name}{error}"
         return replace(pixels, values=distinct(pixels))
 
-    places = [(some, i) for some in masks for i in range(len(some))]
+    encoded = [(some, i) for some in masks for i in range(len(some))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(read, places)
+        yield from pool.map(read, encoded)
 
 
 def given(wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
-    """Return the coding and the class names where the values are said.
+    """Return the coding and the class names where the values are given.
 
     Raises:
-        InputError: What is said does not fit together.
+        InputError: The options contradict each other.
     """
     values = wanted.values or ()
     names = wanted.names or tuple(written(v, wanted.colour) for v in values)
@@ -167,9 +167,9 @@ def inferred(found: Found, wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
     if found.lossy and not any(numbers <= {0, top} for top in (1, *SATURATED)):
         _blurred(found)
     if found.colour:
-        if strange := sorted(numbers - {*VOC_PLACES}):
+        if strange := sorted(numbers - {*VOC_INDICES}):
             _strange(found, len(strange))
-        numbers = {VOC_PLACES[value] for value in numbers}
+        numbers = {VOC_INDICES[value] for value in numbers}
     values, void = _choose(found, numbers, wanted)
     names = wanted.names or _names(values)
     _require_count(names)
@@ -189,10 +189,10 @@ def _choose(
             if numbers == {0, top} and count in (None, 2) and not found.colour:
                 return (0, top), ()
         void = (VOID_VALUE,)
-        places = numbers - {VOID_VALUE}
-        if places != numbers and count == len(numbers) and max(places) < len(numbers):
+        classes = numbers - {VOID_VALUE}
+        if classes != numbers and count == len(numbers) and max(classes) < len(numbers):
             _refuse(
-                found, wanted, "255 may be void or a class: say void=255 or values="
+                found, wanted, "255 may be void or a class: give void=255 or values="
             )
     rest = sorted(numbers - {*void})
     if len(rest) < 2:
@@ -240,12 +240,12 @@ def _refuse(found: Found, wanted: Wanted, why: str) -> NoReturn:
 def _strange(found: Found, count: int) -> NoReturn:
     """Raise `InputError` for colours that are not in VOC's table."""
     copy = ",".join(written(v, True) for v in sorted(found.masks)[:24])
-    places = ". values=0,1,... takes places in the palettes instead"
+    indices = ". values=0,1,... takes indices into the palettes instead"
     raise InputError(
         f"{found.why or 'the masks are coloured'}, and {count} of their "
         f"{len(found.masks)} colours are not in VOC's table; give the class of each, "
         f"such as values={copy}&classes=NAME,NAME,..."
-        f"{places if found.why else ''}{found.listed()}"
+        f"{indices if found.why else ''}{found.listed()}"
     )
 
 

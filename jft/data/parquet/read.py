@@ -68,23 +68,23 @@ class Column:
             return str(error)
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless there are such files and the options make sense."""
-    find_shards(place, options, _SUFFIXES)
+    find_shards(path, options, _SUFFIXES)
     require_choice(options, "task", TASKS)
     require_mask_options(options)
     if "label" in options and "mask" in options:
         raise InputError("label= and mask= exclude each other")
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the rows; only their labels are read, and all masks once.
 
     Raises:
         InputError: The files or their columns are not as they must be.
     """
-    check(place, options)
-    shards = find_shards(place, options, _SUFFIXES)
+    check(path, options)
+    shards = find_shards(path, options, _SUFFIXES)
     schema, image, labels = same_columns(shards, options)
     groups: dict[Split, Groups] = {
         split: find_groups(shards.root, n) for split, n in shards.names.items()

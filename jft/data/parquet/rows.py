@@ -20,7 +20,7 @@ _KEPT_BYTES = 2**28
 MAX_GROUP_BYTES = 2**30
 
 
-class _Kept:
+class _ChunkCache:
     """What this process read last of row groups, up to `_KEPT_BYTES` and one more."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Kept:
         return sum(chunk.nbytes for chunk in self._chunks.values())
 
 
-_kept = _Kept()
+_cache = _ChunkCache()
 
 
 def _read(file: str, check: int, group: int, column: str) -> Any:
@@ -78,7 +78,7 @@ class Groups:
 
     Attributes:
         root: The folder that the files' names are relative to.
-        groups: Name of the file, place of the row group in it, for each row group.
+        groups: Name of the file, index of the row group in it, for each row group.
         starts: The first row of each row group, and the number of all rows.
         checks: A checksum of each file's footer, for each row group.
     """
@@ -93,10 +93,10 @@ class Groups:
         return self.starts[-1]
 
     def locate(self, row: int) -> tuple[str, int, int]:
-        """Return the file's name, the row group and the row's place in that."""
-        place = bisect.bisect_right(self.starts, row) - 1
-        name, group = self.groups[place]
-        return name, group, row - self.starts[place]
+        """Return the file's name, the row group and the row's index in that."""
+        index = bisect.bisect_right(self.starts, row) - 1
+        name, group = self.groups[index]
+        return name, group, row - self.starts[index]
 
     def _check(self, row: int) -> int:
         return self.checks[bisect.bisect_right(self.starts, row) - 1]
@@ -128,18 +128,18 @@ class Groups:
         Raises:
             DecodeError: It can no longer be read.
         """
-        name, group, place = self.locate(row)
-        chunk = _kept.chunk(str(self.root / name), self._check(row), group, column)
+        name, group, index = self.locate(row)
+        chunk = _cache.chunk(str(self.root / name), self._check(row), group, column)
         try:
-            return chunk[place].as_py()
+            return chunk[index].as_py()
         except (LookupError, ValueError) as error:
             raise DecodeError(f"its cell cannot be read: {error}") from error
 
     def stamp(self, row: int) -> str:
-        """Return what changes with a row, which is not read: file, footer, place."""
-        name, group, place = self.locate(row)
+        """Return what changes with a row, which is not read: file, footer, index."""
+        name, group, index = self.locate(row)
         file = file_stamp(self.root / name)
-        return f"{file} {self._check(row)} {group} {place}"
+        return f"{file} {self._check(row)} {group} {index}"
 
     def full(self, row: int, leaf: str) -> bool:
         """Return whether no row around this one lacks a value, as the footer has it.
@@ -169,18 +169,18 @@ def find_groups(root: Path, names: tuple[str, ...]) -> Groups:
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"cannot read {str(root / name)!r}: {error}") from error
         check = _footer_check(root / name, metadata)
-        for place in range(metadata.num_row_groups):
-            group = metadata.row_group(place)
+        for index in range(metadata.num_row_groups):
+            group = metadata.row_group(index)
             if group.total_byte_size > MAX_GROUP_BYTES:
-                raise InputError(_too_large(root / name, place, group.total_byte_size))
-            groups.append((name, place))
+                raise InputError(_too_large(root / name, index, group.total_byte_size))
+            groups.append((name, index))
             starts.append(starts[-1] + group.num_rows)
             checks.append(check)
     return Groups(root, tuple(groups), tuple(starts), tuple(checks))
 
 
 def _footer_check(path: Path, metadata: Any) -> int:
-    """Return a checksum of a file's end: places, sizes and bounds of its columns."""
+    """Return a checksum of a file's end: offsets, sizes and bounds of its columns."""
     with path.open("rb") as file:
         file.seek(-min(metadata.serialized_size + 8, path.stat().st_size), 2)
         return zlib.crc32(file.read())
@@ -196,9 +196,9 @@ def _full_groups(path: Path, check: int, leaf: str) -> frozenset[int]:
     try:
         metadata = pq.read_metadata(path)
         leaves = range(metadata.num_columns)
-        places = [i for i in leaves if metadata.schema.column(i).path == leaf]
-        for group in range(metadata.num_row_groups if places else 0):
-            counts = metadata.row_group(group).column(places[0]).statistics
+        columns = [i for i in leaves if metadata.schema.column(i).path == leaf]
+        for group in range(metadata.num_row_groups if columns else 0):
+            counts = metadata.row_group(group).column(columns[0]).statistics
             if counts is not None and counts.has_null_count and not counts.null_count:
                 full.add(group)
     except (OSError, pa.ArrowException):
@@ -206,9 +206,9 @@ def _full_groups(path: Path, check: int, leaf: str) -> frozenset[int]:
     return frozenset(full)
 
 
-def _too_large(path: Path, place: int, size: int) -> str:
+def _too_large(path: Path, index: int, size: int) -> str:
     return (
-        f"row group {place} of {str(path)!r} has {size:,} bytes, and at most "
+        f"row group {index} of {str(path)!r} has {size:,} bytes, and at most "
         f"{MAX_GROUP_BYTES:,} are read at once. Write the file again in smaller ones: "
         "pyarrow.parquet.write_table(table, FILE, row_group_size=100)"
     )

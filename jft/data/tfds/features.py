@@ -18,7 +18,7 @@ class Leaf:
     Attributes:
         name: Its name, with '/' between those of its parents and its own.
         kind: What its values are; `classes` and `numbers` are lists of them.
-        names: What its classes are called; None if nobody says.
+        names: What its classes are called; None if unknown.
         channels: Of an image.
     """
 
@@ -109,7 +109,7 @@ def choose_features(
     Args:
         features: Those of the data set.
         supervised: TFDS's `supervised_keys`: what its authors mean to be learned.
-        options: `image` and `label` may name features; one with parts stands for all
+        options: `image` and `label` may name features; one with parts means all
             of them.
 
     Raises:

@@ -33,11 +33,11 @@ class Prepared:
     splits: tuple[str, ...]
 
 
-def find_prepared(place: str, options: Mapping[str, str]) -> Prepared:
+def find_prepared(path: str, options: Mapping[str, str]) -> Prepared:
     """Find a data set by its name.
 
     Args:
-        place: `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, and a version may follow.
+        path: `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, and a version may follow.
         options: `dir` is where TFDS keeps its data; else `TFDS_DATA_DIR` or
             `~/tensorflow_datasets`.
 
@@ -46,17 +46,17 @@ def find_prepared(place: str, options: Mapping[str, str]) -> Prepared:
     """
     usual = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     root = Path(options.get("dir", usual)).expanduser()
-    parts = [part for part in re.split(r"[:/]", place) if part]
+    parts = [part for part in re.split(r"[:/]", path) if part]
     version = parts.pop() if len(parts) > 1 and _VERSION.fullmatch(parts[-1]) else None
     if not 1 <= len(parts) <= 2 or any(part.startswith(".") for part in parts):
-        raise InputError(f"tfds:{place}: valid is NAME, NAME:CONFIG, NAME:CONFIG:1.2.3")
+        raise InputError(f"tfds:{path}: valid is NAME, NAME:CONFIG, NAME:CONFIG:1.2.3")
     folder = root.joinpath(*parts)
     versions = _versions(folder)
     if not versions and len(parts) == 1:
         configs = sorted(c.name for c in _folders(folder) if _versions(c))
         if len(configs) > 1:
             listed = few([f"tfds:{parts[0]}:{config}" for config in configs], 20)
-            raise InputError(f"tfds:{place} has several configurations:{listed}")
+            raise InputError(f"tfds:{path} has several configurations:{listed}")
         folder = folder.joinpath(*configs)
         versions = _versions(folder)
     if not versions or (version and version not in versions):
@@ -95,12 +95,12 @@ def _missing(
         "not):\n  pip install tensorflow-cpu\n"
         f"  python -c \"import tensorflow_datasets as tfds; tfds.builder('{full}', "
         f"data_dir='{root}', file_format='array_record').download_and_prepare()\"\n"
-        "dir=FOLDER says where else it is"
+        "dir=FOLDER sets another folder"
     )
 
 
 def _read(root: Path, folder: Path) -> Prepared:
-    """Read what TFDS says of the files."""
+    """Read TFDS's description of the files."""
     name = folder.relative_to(root).as_posix()
     try:
         info: Any = json.loads((folder / _INFO).read_bytes())
@@ -115,7 +115,7 @@ def _read(root: Path, folder: Path) -> Prepared:
     if not good:
         raise InputError(
             f"tfds:{name} is stored as {formats[0]}, which can be read only from front "
-            "to back. This converts it in its place; some packages that the command "
+            "to back. This converts it in place; some packages that the command "
             "needs are old, so give it an environment of its own:\n"
             "  pip install tensorflow-datasets tensorflow-cpu apache-beam mlcroissant\n"
             f"  tfds convert_format --dataset_version_dir='{folder}' "

@@ -29,20 +29,20 @@ from jft.data.values import Values
 from jft.errors import InputError
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless the data set is prepared; TFDS is not imported."""
-    find_prepared(place, options)
+    find_prepared(path, options)
     require_mask_options(options)
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the examples; each is read once for its labels, and no image decoded.
 
     Raises:
         InputError: There are no such splits or features.
     """
-    check(place, options)
-    prepared = find_prepared(place, options)
+    check(path, options)
+    prepared = find_prepared(path, options)
     builder = open_builder(prepared)
     chosen = choose_features(
         builder.info.features, builder.info.supervised_keys, options
@@ -86,7 +86,7 @@ def load(place: str, options: Mapping[str, str]) -> Dataset:
 
 
 def split_names(prepared: Prepared, options: Mapping[str, str]) -> dict[Split, str]:
-    """Return which of TFDS's splits is which: as said, or `train` and `test`.
+    """Return TFDS's names of the splits: as the options give, or `train` and `test`.
 
     Where there is no `test`, it is `validation`; where neither is, none.
     """
@@ -98,7 +98,7 @@ def split_names(prepared: Prepared, options: Mapping[str, str]) -> dict[Split, s
 
 
 def _task(chosen: Chosen) -> str:
-    """Return what the features say of a single label; of others `auto`."""
+    """Return the task that the feature of a single label implies; else `auto`."""
     kind = chosen.labels[0].kind
     if len(chosen.labels) > 1 or kind == "classes":
         return "auto"

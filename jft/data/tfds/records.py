@@ -53,7 +53,7 @@ def find_pieces(prepared: Prepared, builder: Any, split: str) -> tuple[Piece, ..
     """Return where the records of a split are, which may have TFDS's slicing syntax.
 
     Raises:
-        InputError: There is no such split, or nothing in it.
+        InputError: There is no such split, or it is empty.
     """
     try:
         instructions: Any = builder.info.splits[split].file_instructions
@@ -152,7 +152,7 @@ class Records:
         return {**self.__dict__, "_source": None}
 
     def keys(self) -> tuple[str, ...]:
-        """Return the name of each example: that of its file, and its place in that."""
+        """Return the name of each example: that of its file, and its index in that."""
         form = f".{self.prepared.file_format}"  # the same names in either form
         return tuple(
             f"{piece.file.replace(form, '')}/{i}"
@@ -164,8 +164,8 @@ class Records:
         """Return what changes with one example, which is not read."""
         number = bisect.bisect_right(self._ends, index)
         piece = self.pieces[number]
-        place = piece.skip + piece.take - (self._ends[number] - index)
-        return f"{file_stamp(self.prepared.folder / piece.file)} {place}"
+        position = piece.skip + piece.take - (self._ends[number] - index)
+        return f"{file_stamp(self.prepared.folder / piece.file)} {position}"
 
     def _open(self) -> Any:
         if self.prepared.file_format == "parquet":
@@ -227,7 +227,7 @@ class Features:
         record = self.records[index]
         try:
             found = parser.deserialize_example_np(record, decoders=skip)
-        except Exception as error:  # what a record that is no proto raises varies
+        except Exception as error:  # what a record that is not a proto raises varies
             raise DecodeError(f"its record cannot be understood: {error}") from error
         for name in skip:
             if not isinstance(found[name], bytes):
@@ -235,7 +235,7 @@ class Features:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs: TFDS's own objects are made anew."""
+        """Return what another process needs: TFDS's own objects are made again."""
         return {**self.__dict__, "_parser": None}
 
 

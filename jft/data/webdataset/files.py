@@ -17,7 +17,7 @@ from jft.errors import InputError, nearest
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
-_MAX_NAMES = 100_000  # what one pattern may stand for
+_MAX_NAMES = 100_000  # what one pattern may expand to
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Shards:
 
 
 def find_shards(
-    place: str, options: Mapping[str, str], suffixes: Sequence[str]
+    path: str, options: Mapping[str, str], suffixes: Sequence[str]
 ) -> Shards:
     """Find the files of a data set.
 
     Args:
-        place: A file; a folder with files anywhere in it; or a pattern such as
+        path: A file; a folder with files anywhere in it; or a pattern such as
             `train-{000..003}.tar`.
         options: `train` and `test` may hold patterns of names in the folder. Without
             them the names decide: `train-0.tar`, `val/0.tar`.
@@ -58,28 +58,28 @@ def find_shards(
         InputError: There are no such files, a folder cannot be listed, or only one
             split of two has any.
     """
-    path = Path(place)
-    told = options.keys() & {"train", "test"}
-    if _is_pattern(place) and not path.exists():
-        parts = path.parts
+    given = Path(path)
+    chosen = options.keys() & {"train", "test"}
+    if _is_pattern(path) and not given.exists():
+        parts = given.parts
         magic = next(i for i, part in enumerate(parts) if _is_pattern(part))
         root, first = Path(*parts[:magic]), "/".join(parts[magic:])
         require_folder(root)
         everything, linked = _list(root, suffixes)
         train = _matching(root, everything, first)
-    elif path.is_dir():
-        root = path
+    elif given.is_dir():
+        root = given
         everything, linked = _list(root, suffixes)
         train = everything
-        if not (train or told):
-            raise InputError(f"{place!r} holds no file that ends in {_or(suffixes)}")
+        if not (train or chosen):
+            raise InputError(f"{path!r} holds no file that ends in {_or(suffixes)}")
     else:
-        require_file(path)
-        root, train = path.parent, [path.name]
-        everything, linked = _list(root, suffixes) if told else (train, 0)
-    name = path.stem if path.is_file() else root.resolve().name
-    if told:
-        shards = _as_told(name, root, train, everything, options)
+        require_file(given)
+        root, train = given.parent, [given.name]
+        everything, linked = _list(root, suffixes) if chosen else (train, 0)
+    name = given.stem if given.is_file() else root.resolve().name
+    if chosen:
+        shards = _as_chosen(name, root, train, everything, options)
     else:
         shards = _by_name(name, root, train)
     for _, one in shards.files():
@@ -102,7 +102,7 @@ def _list(root: Path, suffixes: Sequence[str]) -> tuple[list[str], int]:
     return [Path(name).as_posix() for name in names], skipped[LINKED]
 
 
-def _as_told(
+def _as_chosen(
     name: str,
     root: Path,
     names: list[str],
@@ -155,7 +155,7 @@ def _split_word(name: str) -> str | None:
 
 
 def _matching(root: Path, names: Sequence[str], pattern: str) -> list[str]:
-    """Return the names that a pattern stands for; `InputError` if one is missing."""
+    """Return the names that match a pattern; `InputError` if one is missing."""
     found: dict[str, None] = {}
     missing: list[str] = []
     for one in expand(pattern):
@@ -171,15 +171,15 @@ def _matching(root: Path, names: Sequence[str], pattern: str) -> list[str]:
 
 
 def expand(pattern: str) -> list[str]:
-    """Return what a pattern with braces stands for, as a shell does.
+    """Expand the braces of a pattern as a shell does.
 
     Raises:
-        InputError: It stands for more than 100,000 names.
+        InputError: It expands to more than 100,000 names.
 
     >>> expand("{train,val}-{08..10}.tar")[:4]
     ['train-08.tar', 'train-09.tar', 'train-10.tar', 'val-08.tar']
     """
-    pieces = _BRACES.split(pattern)  # text and what stands in braces, in turns
+    pieces = _BRACES.split(pattern)  # text and the content of braces, in turn
     choices: list[Sequence[str]] = []
     count = 1
     for i, piece in enumerate(pieces):
@@ -194,7 +194,7 @@ def expand(pattern: str) -> list[str]:
             choices.append(piece.split(",") if i % 2 else [piece])
             count *= len(choices[-1])
     if not 0 < count <= _MAX_NAMES:
-        raise InputError(f"{pattern!r} stands for {count} files")
+        raise InputError(f"{pattern!r} expands to {count} files")
     return ["".join(parts) for parts in itertools.product(*choices)]
 
 

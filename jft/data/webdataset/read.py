@@ -39,7 +39,7 @@ class Example:
 
     Attributes:
         key: Its name, after that of its archive.
-        archive: Place of the archive among those of its split.
+        archive: Index of the archive among those of its split.
         members: Its files, by the lower-case ends of their names.
     """
 
@@ -68,21 +68,21 @@ class Endings:
         return image.size << 40 | example.members[self.label].size
 
 
-def check(place: str, options: Mapping[str, str]) -> None:
+def check(path: str, options: Mapping[str, str]) -> None:
     """Raise `InputError` unless there are such archives and the options make sense."""
-    find_shards(place, options, (".tar",))
+    find_shards(path, options, (".tar",))
     require_choice(options, "task", TASKS)
     require_mask_options(options)
 
 
-def load(place: str, options: Mapping[str, str]) -> Dataset:
+def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the examples in tar archives; headers, labels and masks are read once.
 
     Raises:
         InputError: The archives do not hold examples as they must.
     """
-    check(place, options)
-    shards = find_shards(place, options, (".tar",))
+    check(path, options)
+    shards = find_shards(path, options, (".tar",))
     examples: dict[Split, list[Example]] = {}
     others = shards.skipped
     for split, names in shards.names.items():
@@ -130,7 +130,7 @@ def list_examples(root: Path, names: tuple[str, ...]) -> tuple[list[Example], in
     """
     examples: list[Example] = []
     skipped = 0
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         groups: dict[str, dict[str, Member]] = {}
         for member in read_members(root / name):
             match = _NAME.fullmatch(member.name) if member else None
@@ -142,7 +142,7 @@ def list_examples(root: Path, names: tuple[str, ...]) -> tuple[list[Example], in
             if ending in group:
                 raise InputError(f"{name!r} has {member.name!r} twice")
             group[ending] = member
-        examples += [Example(f"{name}/{key}", place, g) for key, g in groups.items()]
+        examples += [Example(f"{name}/{key}", index, g) for key, g in groups.items()]
     return examples, skipped
 
 
@@ -239,7 +239,7 @@ def _members(
 def _read_labels(
     files: Members, examples: list[Example], endings: Endings
 ) -> list[Any]:
-    """Return what the label files say: their text, or what their JSON holds."""
+    """Return the content of the label files: their text, or the value in their JSON."""
     values: list[Any] = []
     json_files = endings.label == "json"
     for i, example in enumerate(examples):
@@ -256,7 +256,7 @@ def _read_labels(
 
 
 def _in_json(text: str, key: str) -> Any:
-    """Return what a JSON text has at `a.b`; all of it if that is no object."""
+    """Return what a JSON text has at `a.b`; all of it if that is not an object."""
     value: Any = json.loads(text)
     if key == "label" and not isinstance(value, dict):
         return value

@@ -1,4 +1,4 @@
-"""Where the files in tar archives lie: read once from the headers, then any one."""
+"""The positions of files in tar archives: headers are read once, then any file."""
 
 import tarfile
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from jft.data.decode import DecodeError
 from jft.data.webdataset.files import file_stamp
 from jft.errors import InputError
 
-# A long name or the like is read into memory at once, as long as the header says.
+# A long name is read into memory at once, as many bytes as the header gives.
 _MAX_HEADER_BYTES = 2**20
 _MAX_MEMBER_BYTES = 2**29
 _COMPRESSED = {
@@ -40,14 +40,14 @@ class _Headers:
             raise tarfile.ReadError(f"a header declares {size:,} bytes")
         return self._file.read(size)
 
-    def seek(self, place: int) -> None:
-        """Go to a place further behind."""
-        if place < self._file.tell():
+    def seek(self, position: int) -> None:
+        """Move forward to a position."""
+        if position < self._file.tell():
             raise tarfile.ReadError("a header declares a negative size")
-        self._file.seek(place)
+        self._file.seek(position)
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._file.tell()
 
 
@@ -129,12 +129,12 @@ def _require_end(path: Path, file: Any, offset: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Files in archives, by their places.
+    """Files in archives, by their positions.
 
     Attributes:
         root: The folder that archives' names are relative to.
         archives: Their names.
-        which: Of each file, its place in `archives`, int32 [N].
+        which: Of each file, its index in `archives`, int32 [N].
         offsets: Where its bytes begin, int64 [N].
         sizes: How many they are, int64 [N].
     """
@@ -173,6 +173,6 @@ class Members:
         return data
 
     def stamp(self, index: int) -> str:
-        """Return what changes with one file: its archive, and its place in that."""
+        """Return what changes with one file: its archive, and its position in that."""
         archive = self.root / self.archives[int(self.which[index])]
         return f"{file_stamp(archive)} {self.offsets[index]} {self.sizes[index]}"
