@@ -52,7 +52,7 @@ class Cache:
 
     Attributes:
         folder: Their folder; made when it is needed.
-        own: Whether it is there for worker processes alone, and the user named none.
+        own: Whether it is only for worker processes, in a folder the user did not name.
     """
 
     folder: Path

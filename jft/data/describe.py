@@ -107,7 +107,7 @@ def identity(
 
 
 def require_choice(options: Mapping[str, str], name: str, valid: Sequence[str]) -> None:
-    """Raise `InputError` if an option is given and is none of its valid values."""
+    """Raise `InputError` if an option is given and is not one of its valid values."""
     given = options.get(name, valid[0])
     if given not in valid:
         near = nearest(given, valid)

@@ -179,12 +179,12 @@ def centre(
     top, left = round((new_height - size) / 2), round((new_width - size) / 2)
     if (new_height, new_width) == (height, width):
         return image[top : top + size, left : left + size]
-    sides, kept = (new_width, new_height), (left, top, left + size, top + size)
+    sides, box = (new_width, new_height), (left, top, left + size, top + size)
     how = _FILTERS[preprocess.interpolation]
     with one_at_a_time(new_height * new_width):
         picture = Image.fromarray(image)
         if exact:
-            return np.asarray(picture.resize(sides, how).crop(kept))
+            return np.asarray(picture.resize(sides, how).crop(box))
         x, y = width / new_width, height / new_height
         box = (left * x, top * y, (left + size) * x, (top + size) * y)
         return np.asarray(picture.resize((size, size), how, box=box))

@@ -1,4 +1,4 @@
-"""Images and masks of a listing: read once to see what is good, then kept or not."""
+"""Images and masks of a listing: read once, then held in memory or read again."""
 
 import os
 from collections.abc import Iterable, Mapping

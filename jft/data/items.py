@@ -130,7 +130,7 @@ def read_items(data: Any, split: str) -> Items:
             indices.append(i)
         except DecodeError as error:
             wrong.append(f"{split}[{i}]: {error}")
-            if found is None:  # no item tells what the others are
+            if found is None:  # no valid item shows the form of the others
                 raise InputError(f"{wrong[0]}; {_EXPECTED}") from error
     if wrong:
         raise InputError(
@@ -167,7 +167,7 @@ def _length(data: Any, split: str) -> int:
 
 
 def _add(found: Items, item: Any, label: Any) -> None:
-    """Take the label of an item, and what tells its image from others."""
+    """Take the label of an item, and what identifies its image."""
     try:
         assert isinstance(item, Mapping) or len(item) == 2
         image, value = _file(item[found.images.name]), _plain(item[label])

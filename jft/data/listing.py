@@ -79,7 +79,7 @@ class ClassMaps(Protocol):
 
 @runtime_checkable
 class Stamped(Protocol):
-    """What can tell whether it has changed without being read."""
+    """What shows, without reading it, whether it has changed."""
 
     def stamp(self, index: int, /) -> str:
         """Return what changes with the file behind `[index]`."""
@@ -126,7 +126,7 @@ class Dataset:
         splits: `train` and `test`; or `train` alone, of which a fifth is held out.
         fingerprint: Hex SHA-256 over what was listed: split, key, label and size of
             each file; where the data is does not matter.
-        skipped: Entries met that are no examples: hidden, or of other types.
+        skipped: Entries that are not examples: hidden, or of other types.
         skipped_kinds: Of these, how many of each ending or kind, where that is known.
         framed: Whether the pictures fill their frames, so that nothing is cut off.
         notes: Sentences about the files that a person has to know, for `data check`.

@@ -1,4 +1,4 @@
-"""What names mean: which are of a split, and which are no data of anybody's."""
+"""What names mean: which are of a split, and which are not data at all."""
 
 import re
 from collections.abc import Iterable

@@ -145,7 +145,7 @@ def _with_masks(
         labels[split] = Masks(masks)
     if wrong:
         raise InputError(
-            f"{len(wrong)} labels are no masks [H, W] of whole numbers in 0..254 and "
+            f"{len(wrong)} labels are not masks [H, W] of whole numbers in 0..254 and "
             f"255 (void), as others are:{few(wrong)}"
         )
     names = names or tuple(str(i) for i in range(highest + 1))

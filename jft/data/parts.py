@@ -24,7 +24,7 @@ class Parts:
         keys: Of each split, what its examples are called.
         images: Of each split, the image files.
         checks: Of each split, a number per example that changes with its files.
-        skipped: Entries met that are no examples.
+        skipped: Entries that are not examples.
     """
 
     name: str
@@ -92,7 +92,7 @@ def find_coding(
 ) -> tuple[Coding, tuple[str, ...]]:
     """Return which values are which class, and the class names.
 
-    All masks are read once, unless the options tell their `values`. Numbers without
+    All masks are read once, unless the options give their `values`. Numbers without
     gaps that begin at 1 or above are classes too, called by their numbers, since
     their file names none; 255 is void. All else is as `masks:PATH` has it.
 

@@ -124,12 +124,12 @@ def open_splits(
     size = squares["train"].preprocess.size
     keep = found * size**2 * channels <= IN_MEMORY_BYTES
     folder = Path(cache).expanduser() if cache else None
-    kept = Cache(folder) if folder else None
-    if kept is None and keep and processes:
-        kept = Cache(temporary(), own=True)
+    stored = Cache(folder) if folder else None
+    if stored is None and keep and processes:
+        stored = Cache(temporary(), own=True)
     read = {
         split: dataclasses.replace(
-            read_all(listing, squares[split], keep=keep, workers=workers, cache=kept),
+            read_all(listing, squares[split], keep=keep, workers=workers, cache=stored),
             class_names=dataset.class_names,
             task=dataset.task,
         )

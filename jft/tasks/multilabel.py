@@ -27,7 +27,7 @@ class MultiLabel:
 
     Attributes:
         class_names: What the K labels are called; () if unknown.
-        label_smoothing: Share of each target moved to 1/2, in [0, 1).
+        label_smoothing: Fraction of each target moved to 1/2, in [0, 1).
         loss_name: cross-entropy or focal.
         focal_gamma: How much the focal loss looks away from what is easy; at least 0.
         class_weights: What each label counts in the loss where it is there, torch's

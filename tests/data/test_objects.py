@@ -169,7 +169,7 @@ def test_masks_are_class_indices_and_255_is_void():
     with pytest.raises(InputError, match="class 2; there are 2 names"):
         list_objects((pictures(4), masks), class_names=NAMES)
     masks[2, 0, 0] = -1
-    with pytest.raises(InputError, match=r"1 labels are no masks(.|\n)*train\[2\]"):
+    with pytest.raises(InputError, match=r"1 labels are not masks(.|\n)*train\[2\]"):
         list_objects((pictures(4), masks))
 
 

@@ -7,7 +7,7 @@ from jft.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("text", "scheme", "place", "options"),
+    ("text", "scheme", "path", "options"),
     [
         ("digits", "digits", "", {}),
         ("folder:a/b", "folder", "a/b", {}),

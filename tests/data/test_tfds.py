@@ -342,7 +342,7 @@ def test_records_more_or_fewer_than_described_are_told(
 ):
     rewrite(home, tmp_path, lambda old: old + change if change else old[:-1])
     count = 41 if change else 39
-    message = rf"small-train.* has {count} records, and dataset_info.json says 40"
+    message = rf"small-train.* has {count} records, and dataset_info.json gives 40"
     for options in ({}, {"train": "train[:10]"}):
         with pytest.raises(InputError, match=message):
             load("small", tmp_path, **options)

@@ -100,7 +100,7 @@ def _facts(report: Mapping[str, Any]) -> list[str]:
     ]
     if report["skipped"]:
         kinds = report["skipped_kinds"]
-        which = f": {listed(kinds)}" if kinds else " that are no examples"
+        which = f": {listed(kinds)}" if kinds else " that are not examples"
         facts.append(("skipped", f"{report['skipped']:,} entries{which}"))
     if fractions := labels.get("void_fraction"):
         text = ", ".join(

@@ -110,7 +110,7 @@ def _whole(value: Any) -> int | None:
 
 
 def read_id(value: Any) -> Id:
-    """Return an id, "" if it is none; exporters mix numbers and text of numbers."""
+    """Return an id, "" if it is not one; exporters mix numbers and text of numbers."""
     number = _whole(value)
     return number if number is not None else value if isinstance(value, str) else ""
 

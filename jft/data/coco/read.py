@@ -42,7 +42,7 @@ class Outlines:
         """Return one mask [H, W] of class indices; crowds are `VOID`.
 
         Raises:
-            DecodeError: Its size is absurd, or an outline is none.
+            DecodeError: Its size is absurd, or an outline is damaged.
         """
         height, width = self.sizes[index]
         if height * width > MAX_PIXELS:

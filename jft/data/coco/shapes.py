@@ -53,7 +53,7 @@ class Shape:
 
 
 def read_shape(segmentation: Any, label: int) -> Shape:
-    """Read what an annotation has as `segmentation`; what is wrong is kept as text.
+    """Read what an annotation has as `segmentation`; what is wrong becomes a text.
 
     Polygons are lists [x, y, x, y, ...]; exporters also write one polygon without the
     list around it, and points as [x, y].
@@ -169,7 +169,7 @@ def paint(shapes: Sequence[Shape], height: int, width: int) -> npt.NDArray[np.ui
     Crowds are below, then the larger shapes, so that small ones are seen whole.
 
     Raises:
-        DecodeError: A shape is none, or runs are of another size than the image.
+        DecodeError: A shape is damaged, or runs are of another size than the image.
     """
     mask = np.zeros((height, width), np.uint8)
     drawn = [_area(shape, height, width) for shape in shapes]

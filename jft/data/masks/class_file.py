@@ -91,14 +91,16 @@ class ClassList:
         names = self.names[1:] if first else self.names
         values = self.colours if colour else self.values or range(len(names))
         pairs = [*zip(names, values, strict=True)]
-        kept = [pair for pair in pairs if pair[0].lower() not in _VOID]
-        void = tuple(value for pair in pairs if pair not in kept for value in pair[1:])
+        classes = [pair for pair in pairs if pair[0].lower() not in _VOID]
+        void = tuple(
+            value for pair in pairs if pair not in classes for value in pair[1:]
+        )
         if (void or first) and not colour and VOID_VALUE not in values:
             void = (*void, VOID_VALUE)
         given = colour or bool(self.values)
         return Wanted(
-            names=tuple(name for name, _ in kept),
-            values=tuple(value for _, value in kept) if given else None,
+            names=tuple(name for name, _ in classes),
+            values=tuple(value for _, value in classes) if given else None,
             void=void or None,
             colour=colour,
             source=self.source,
@@ -177,7 +179,7 @@ def _from_text(path: Path, text: str) -> list[_Class]:
 
 
 def _are_ids(lines: Mapping[int, str], values: Sequence[int]) -> bool:
-    """Tell whether numbers before names are ids, and not part of them (`2 euro`)."""
+    """Return whether numbers before names are ids, and not part of them (`2 euro`)."""
     divided = not any(re.match(r"\d+\s+[^\s:=,;]", line) for line in lines.values())
     return divided or [*values] in ([*range(n, n + len(values))] for n in (0, 1))
 
@@ -230,7 +232,7 @@ def _by_column(row: Sequence[str], columns: Mapping[str, int]) -> _Class:
 
 
 def _class(name: str, value: str, colour: str) -> _Class:
-    """Return a class of cells; a number or a colour that is none is left out."""
+    """Return a class of cells; an invalid number or colour is left out."""
     whole = re.fullmatch(r"(\d{1,5})(\.0+)?", value.strip())
     return _Class(name.strip(), int(whole[1]) if whole else None, _colour(colour))
 

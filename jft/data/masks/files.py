@@ -23,7 +23,7 @@ class Coding:
         void: Values that do not count.
         colour: Whether the values are colours; else they are numbers, of files with a
             palette the indices in it.
-        nearest: Take a value that is none of these for the nearest one.
+        nearest: Take a value that is not one of these for the nearest one.
         transparent: What transparent pixels are: `void`, `background` (the value 0), or
             no mask at all (`no`).
     """

@@ -186,7 +186,7 @@ class _Search:
         return match(images, masks, ("", ""), self.naming, self.skipped)
 
     def used(self, matched: Matched, split: str = "") -> Pairs:
-        """Return the pairs, unless there are none, or others that are in none.
+        """Return the pairs, unless there are none, or some files are in no pair.
 
         Raises:
             InputError: There are some, and `unpaired=skip` is not given.

@@ -34,7 +34,7 @@ class Naming:
     Attributes:
         suffixes: What may end their names, before the type.
         prefixes: What may begin their names; None for the usual ones.
-        only: Whether files called otherwise are no masks.
+        only: Whether files with other names are not masks.
         several: Whether an image may have several masks.
     """
 
@@ -137,7 +137,7 @@ def _image_keys(images: Sequence[str], folder: str) -> dict[str, str]:
     """Return images by what masks may call them: `1`, `1.jpg`, `1` of `image_1.jpg`.
 
     Raises:
-        InputError: Two images differ in their type alone.
+        InputError: Two images differ only in their file type.
     """
     names = {image: os.path.relpath(image, folder or ".") for image in images}
     keys: dict[str, str] = {}

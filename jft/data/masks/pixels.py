@@ -78,7 +78,7 @@ class Pixels:
 
 
 def grey(colours: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
-    """Tell which colours are greys."""
+    """Return which colours are greys."""
     return colours == (colours & np.uint32(0xFF)) * np.uint32(0x010101)
 
 
@@ -188,7 +188,7 @@ def refuse_pixels(
     why: str,
     colour: bool = True,
 ) -> NoReturn:
-    """Raise `DecodeError` that tells the first wrong pixel and how many there are."""
+    """Raise `DecodeError` that names the first wrong pixel and how many there are."""
     y, x = np.argwhere(wrong)[0]
     value = written(int(pixels[y, x]), colour)
     raise DecodeError(

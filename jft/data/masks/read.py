@@ -165,7 +165,7 @@ def _in_order(listed: ClassList, colours: Sequence[int]) -> str:
 
 
 def _is_voc(found: Found) -> bool:
-    """Tell whether the values are VOC's classes, and not only two."""
+    """Return whether the values are VOC's classes, and not only two."""
     numbers = {VOC_INDICES.get(v, v) if found.colour else v for v in found.masks}
     classes = numbers - {VOID_VALUE}
     return len(classes) > 1 and max(classes) < len(VOC_NAMES)

@@ -124,7 +124,7 @@ class Tally:
         return self.counts.get(kind, Counter())
 
     def _are_all_in(self, listed: Collection[int]) -> bool:
-        """Return whether all values are listed colours; numbers above 255 are none."""
+        """Return whether all values are listed colours; above 255 they are not."""
         high = max(self._count("grey"), default=0) > 255
         return not high and {*self._as_colours()} <= {*listed}
 

@@ -23,7 +23,7 @@ VOC_NAMES = (
 )
 VOID_VALUE = 255
 BACKGROUND = ("background", "bg")
-_BLURRED = 32  # more values than this, with gaps between them, are no classes
+_BLURRED = 32  # more values than this, with gaps between them, are not classes
 
 
 def voc_colour(index: int) -> int:

@@ -96,7 +96,7 @@ def _require_records(path: Path, file_format: str, total: int) -> None:
         raise InputError(f"cannot read {str(path)!r}: {why}") from error
     if count != total:
         raise InputError(
-            f"{str(path)!r} has {count:,} records, and dataset_info.json says "
+            f"{str(path)!r} has {count:,} records, and dataset_info.json gives "
             f"{total:,}; prepare the data set again"
         )
 
