@@ -75,8 +75,8 @@ class Hidden(nn.Module):
 
     Attributes:
         features: Channels of each.
-        dropout: Fraction of the first one's features that is dropped; the head drops the
-            second one's.
+        dropout: Fraction of the first one's features that is dropped; the head drops
+            the second one's.
         number: What dropout draws with, unlike any other layer's.
     """
 

@@ -26,7 +26,7 @@ class Classification:
 
     Attributes:
         class_names: What the K classes are called; () if unknown.
-        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1)
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1)
             (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
         loss_name: cross-entropy or focal.
         focal_gamma: How much the focal loss looks away from what is easy; at least 0.

@@ -30,7 +30,7 @@ class Segmentation:
 
     Attributes:
         class_names: What the K classes are called; () if unknown.
-        label_smoothing: Fraction of the target spread evenly over all classes, in [0, 1);
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1);
             dice knows none.
         loss_name: cross-entropy, dice, focal, or cross-entropy+dice, their sum (as in
             nnU-Net, Isensee et al. 2021, https://arxiv.org/abs/1809.10486).
