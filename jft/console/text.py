@@ -7,8 +7,9 @@ from typing import Any
 from rich.cells import cell_len
 
 FIXED = ("loss", "r2")  # metrics that are shown to four decimals
-NUMBERS = (*FIXED, "mae", "rmse", "weight")  # all others are fractions
+NUMBERS = (*FIXED, "mae", "rmse", "weight", "support")  # all others are fractions
 MOST_ROWS = 100  # that a person wants to read
+MOST_COLUMNS = 20
 
 
 def outcome(score: str, metrics: Mapping[str, Any]) -> str:
@@ -104,23 +105,47 @@ def duration(seconds: float) -> str:
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Return score and loss in words, then other metrics, then those of each class.
+    """Return score and loss in words, other metrics, those of each class, confusion.
 
     Args:
         metrics: From `evaluate_run`.
     """
     score = metrics["score"]
     first = f"{outcome(score, metrics)}, loss {shown('loss', metrics['loss'])}"
-    told = ("score", "n", "loss", *_first_line(score, metrics))
+    told = ("score", "n", "loss", *_first_line(score, metrics), "classes", "confusion")
     rest = {name: value for name, value in metrics.items() if name not in told}
     tables = {k: v for k, v in rest.items() if isinstance(v, Mapping)}
     plain = [
-        f"{name:<18}{shown(name, value):>10}"
+        f"{name:<18}{shown(score if name == 'trivial' else name, value):>10}"
         for name, value in rest.items()
         if name not in tables
     ]
     rows = class_table(tables)
-    return [first, *plain, *([""] if rows else []), *rows]
+    counts = confusion_table(metrics.get("classes", ()), metrics.get("confusion", ()))
+    return [first, *plain, *([""] if rows else []), *rows, *counts]
+
+
+def confusion_table(
+    names: Sequence[str], confusion: Sequence[Sequence[float]]
+) -> list[str]:
+    """Return a line for each class: how many of its images got which prediction.
+
+    Args:
+        names: K classes; columns have their numbers, as names are too wide.
+        confusion: [K][K], a row for each class.
+
+    Returns:
+        No line beyond `MOST_COLUMNS` classes.
+    """
+    if not 0 < len(names) <= MOST_COLUMNS:
+        return []
+    heads = [str(i) for i in range(1, len(names) + 1)]
+    rows = [
+        [f"{i} {name}", *(f"{value:.4g}" for value in counts)]
+        for i, name, counts in zip(heads, names, confusion, strict=True)
+    ]
+    title = "confusion: a row for each class, a column for each prediction"
+    return ["", title, *aligned([["", *heads], *rows], left=("",))]
 
 
 def class_table(tables: Mapping[str, Mapping[str, float]]) -> list[str]:

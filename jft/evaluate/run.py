@@ -34,7 +34,10 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Return what a run's task measures: `n`, `loss`, the score and others by name.
 
-    `score` is the name of the score: accuracy, mAP, mIoU or r2.
+    `score` is the name of the score: accuracy, mAP, mIoU or r2, and `trivial` the score
+    of the best prediction that is the same for every image. For classes of images there
+    are their names, `classes`, and their `confusion` matrix too: the element [i][j] is
+    how many images of class i were predicted as class j, or the sum of their weights.
 
     Args:
         run: The run's folder.
@@ -137,7 +140,9 @@ def _measure(
     def measure(variables: Any) -> dict[str, Any]:
         replicated = used.replicate(variables)
         found = evaluate_source(
-            step, replicated, source, used, task, batch_size=batch_size
+            *(step, replicated, source, used, task),
+            batch_size=batch_size,
+            detailed=True,
         )
         return {"score": task.score, **found}
 

@@ -8,7 +8,7 @@ from typing import Any
 from jft.data.pipeline import Batches, Examples, read
 from jft.data.sources import Source
 from jft.devices import LAG, Devices
-from jft.tasks import Task, sums
+from jft.tasks import Classification, Task, sums
 
 
 def encoded(source: Source, task: Task) -> Source:
@@ -25,6 +25,7 @@ def evaluate_source(
     *,
     batch_size: int,
     workers: int = 0,
+    detailed: bool = False,
 ) -> dict[str, Any]:
     """Return the metrics over all examples, `n` of them.
 
@@ -36,6 +37,9 @@ def evaluate_source(
         task: What the step measures.
         batch_size: Examples per step; the last batch is padded with weight 0.
         workers: Processes that prepare batches.
+        detailed: For classes of images, add `classes`, their names, and `confusion`: a
+            row for each class, in which each column is how many images of it were
+            predicted as that class.
     """
 
     def results() -> Iterator[Any]:
@@ -46,4 +50,10 @@ def evaluate_source(
                 yield devices.fetch(pending.popleft())
         yield from map(devices.fetch, pending)
 
-    return sums.collect(task, results())
+    total, rows = sums.gather(results())
+    found = task.summarise(total, rows)
+    if detailed and isinstance(task, Classification) and rows:
+        names = task.class_names
+        counts = task.confusion(rows, len(names))[:, :-1]
+        found |= {"classes": list(names), "confusion": counts.tolist()}
+    return found

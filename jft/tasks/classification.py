@@ -13,6 +13,7 @@ import optax
 from jft.config import ClassLoss
 from jft.tasks.losses import softmax_loss
 from jft.tasks.options import check_classes
+from jft.tasks.ranking import roc_auc
 from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
 
@@ -72,25 +73,70 @@ class Classification:
         return classification_sums(loss, logits, label, weight)
 
     def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-        """Return nothing: all metrics are made of sums."""
-        return {}
+        """Return `label` and `predicted` [B] int32, and `logits` [B, K].
+
+        `predicted` is K where the logits are not finite. Beyond `LISTED` classes there
+        are no logits, which would need much memory.
+        """
+        classes = logits.shape[1]
+        finite = jnp.all(jnp.isfinite(logits), axis=1)
+        best = jnp.argmax(logits, axis=1).astype(jnp.int32)
+        rows = {"label": label, "predicted": jnp.where(finite, best, classes)}
+        return rows | ({"logits": logits} if classes <= LISTED else {})
 
     def summarise(
         self,
         total: Mapping[str, Any],
         rows: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Return `n`, `loss`, `accuracy`, `top5` beyond five classes, and the recall.
+        """Return `n`, `loss`, `accuracy`, `top5` beyond five classes, and others.
 
         `balanced_accuracy` is the mean recall of the classes that occur, as in
-        scikit-learn; `recall` has it by class, up to `LISTED` named classes.
+        scikit-learn. `trivial` is the accuracy of the most frequent class for every
+        image. `recall` has a value for each class, up to `LISTED` named classes.
+
+        Of rows: `roc_auc`, one class against the rest, the mean over the classes that
+        some but not all images have; and `precision`, `F1` and `support` by class.
         """
         n = np.asarray(total["class_n"], np.float64)
         recall = ratio(np.asarray(total["class_right"], np.float64), n)
         record = averages(total, _OWN)
         record["balanced_accuracy"] = float(recall[n > 0].mean())
+        record["trivial"] = float(n.max() / n.sum())
+        each = {"recall": recall}
+        if rows is not None:
+            record |= mean_roc_auc(rows)
+            confusion = self.confusion(rows, len(n))
+            right, truth = np.diagonal(confusion), confusion.sum(axis=1)
+            called = confusion[:, :-1].sum(axis=0)
+            each = {
+                "precision": ratio(right, called),
+                "recall": recall,
+                "F1": ratio(2 * right, truth + called),
+                "support": truth,
+            }
         names = self.class_names if len(n) <= LISTED else ()
-        return record | per_class("recall", recall, names, n > 0)
+        for metric, values in each.items():
+            record |= per_class(metric, values, names, n > 0)
+        return record
+
+    @staticmethod
+    def confusion(
+        rows: Mapping[str, npt.NDArray[Any]], classes: int
+    ) -> npt.NDArray[np.float64]:
+        """Return the weights [K, K + 1] of images by their class and the predicted one.
+
+        The last column has the images whose logits are not finite.
+
+        Args:
+            rows: Those of all examples together, and their `weight`.
+            classes: K.
+        """
+        cells = rows["label"].astype(np.int64) * (classes + 1) + rows["predicted"]
+        weight = rows["weight"].astype(np.float64)
+        counts = np.zeros(classes * (classes + 1))
+        np.add.at(counts, cells, weight)
+        return counts.reshape(classes, classes + 1)
 
     def predict(self, logits: jax.Array) -> jax.Array:
         """Return the probabilities [B, K]."""
@@ -129,3 +175,28 @@ def classification_sums(
     if logits.shape[1] > 5:
         sums["top5"] = jnp.sum(jnp.where((rank < 5) & finite, weight, 0.0))
     return sums
+
+
+def mean_roc_auc(rows: Mapping[str, npt.NDArray[Any]]) -> dict[str, float]:
+    """Return `roc_auc` over the classes that some but not all examples have.
+
+    The score of a class is its probability, in float64.
+
+    Args:
+        rows: Of `Classification.rows`, of all examples together, and their `weight`.
+
+    Returns:
+        Nothing without logits, or where all examples have one class.
+    """
+    if "logits" not in rows:
+        return {}
+    logits, label = rows["logits"].astype(np.float64), rows["label"]
+    with np.errstate(invalid="ignore"):  # infinite logits have no probability: NaN
+        power = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probability = power / power.sum(axis=1, keepdims=True)
+    areas = [
+        roc_auc(probability[:, k], label == k, rows["weight"])
+        for k in np.unique(label)
+        if not np.all(label == k)
+    ]
+    return {"roc_auc": float(np.mean(areas))} if areas else {}

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from jft.config import ClassLoss
-from jft.tasks.average_precision import average_precision
 from jft.tasks.losses import sigmoid_loss
 from jft.tasks.options import check_classes
+from jft.tasks.ranking import average_precision
 from jft.tasks.task import averages, common_sums, per_class
 from jft.types import Metrics
 
@@ -106,11 +106,12 @@ class MultiLabel:
         total: Mapping[str, Any],
         rows: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Return `n`, `loss`, `accuracy`, `f1` and, of rows, `mAP` and `AP`.
+        """Return `n`, `loss`, `accuracy`, `f1` and, of rows, `mAP`, `trivial`, `AP`.
 
         `accuracy` is the fraction of correct labels, `f1` the micro average over all
-        labels. `AP` is the average precision by label, `mAP` its mean over
-        the labels that are there at least once, and 0 if there is none.
+        labels. `AP` is the average precision by label, `mAP` its mean over the labels
+        that are present at least once, and 0 if there is none. `trivial` is the `mAP`
+        of equal scores for all images: the mean fraction of images with the label.
         """
         hits = total["hits"]
         called = 2 * hits + total["false_alarms"] + total["misses"]
@@ -121,14 +122,21 @@ class MultiLabel:
 
     def _ranked(self, rows: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         found: list[float] = []
+        constant: list[float] = []
         for score, label in zip(rows["logits"].T, rows["label"].T, strict=True):
             known = label >= 0
             weight = rows["weight"][known]
-            found.append(average_precision(score[known], label[known] == 1, weight))
-        values = np.array(found, np.float64)
+            positive = label[known] == 1
+            found.append(average_precision(score[known], positive, weight))
+            equal = np.zeros_like(score[known])
+            constant.append(average_precision(equal, positive, weight))
+        values = np.array(found)
         occurs = (rows["label"] == 1).any(axis=0)
-        mean = float(values[occurs].mean()) if occurs.any() else 0.0
-        return {"mAP": mean, **per_class("AP", values, self.class_names, occurs)}
+        means = {
+            name: float(np.array(each)[occurs].mean()) if occurs.any() else 0.0
+            for name, each in (("mAP", found), ("trivial", constant))
+        }
+        return means | per_class("AP", values, self.class_names, occurs)
 
     def predict(self, logits: jax.Array) -> jax.Array:
         """Return the probability of each label [B, K]."""

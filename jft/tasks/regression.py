@@ -115,7 +115,7 @@ class Regression:
         """Return `n`, `loss`, `mae` and `rmse` in the data's units and, of rows, `r2`.
 
         With several outputs they are means over them, and `each_mae`, `each_rmse` and
-        `each_r2` have them one by one.
+        `each_r2` have them one by one. `trivial`, beside `r2`, is that of the mean: 0.
         """
         known, std = np.asarray(total["known"], np.float64), np.array(self.std)
         if rows is None:
@@ -135,6 +135,8 @@ class Regression:
         record, occurs = averages(total, _OWN), known > 0
         for name, values in found.items():
             record[name] = float(values[occurs].mean()) if occurs.any() else 0.0
+        if rows is not None:
+            record["trivial"] = 0.0
         if len(std) > 1:
             for name, values in found.items():
                 record |= per_class(f"each_{name}", values, self.class_names, occurs)

@@ -109,7 +109,8 @@ class Segmentation:
 
         All are of the confusion of all images together. `mIoU` is the mean over the
         classes that occur in labels or predictions, 0 if no pixel counts; `F1` is the
-        Dice coefficient of the predicted classes.
+        Dice coefficient of the predicted classes. `trivial` is the `mIoU` of the most
+        frequent class at every pixel.
         """
         confusion = np.asarray(total["confusion"], np.float64)
         right, truth = np.diagonal(confusion), confusion.sum(axis=1)
@@ -117,7 +118,9 @@ class Segmentation:
         occurs, iou = both > 0, ratio(right, both - right)
         record = averages(total, _OWN)
         record["mIoU"] = float(iou[occurs].mean()) if occurs.any() else 0.0
-        record["pixel_accuracy"] = float(right.sum() / max(truth.sum(), 1.0))
+        pixels = max(truth.sum(), 1.0)
+        record["trivial"] = float(truth.max() / pixels / max((truth > 0).sum(), 1))
+        record["pixel_accuracy"] = float(right.sum() / pixels)
         record |= per_class("IoU", iou, self.class_names, occurs)
         return record | per_class(
             "F1", ratio(2 * right, both), self.class_names, occurs

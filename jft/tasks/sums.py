@@ -29,14 +29,18 @@ def add(total: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def collect(task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the metrics over all batches of an evaluation.
+def gather(
+    batches: Iterable[Mapping[str, Any]],
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]] | None]:
+    """Return the sums over all batches of an evaluation, and the rows of all examples.
 
     Args:
-        task: Whose sums and rows they are.
         batches: `task.sums` of each, added up over devices. Where `task.rows` is not
             empty, also `"rows"`: a dictionary of that, gathered from all devices, and
             `"weight"` [B] of the same examples. Only those of weight above 0 count.
+
+    Returns:
+        What `task.summarise` takes. The rows are in the order of the batches.
     """
     total: dict[str, Any] = {}
     parts: list[dict[str, npt.NDArray[Any]]] = []
@@ -47,7 +51,12 @@ def collect(task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             real = rows["weight"] > 0
             parts.append({name: values[real] for name, values in rows.items()})
     if not parts:
-        return task.summarise(total)
+        return total, None
     names = parts[0]
     whole = {name: np.concatenate([rows[name] for rows in parts]) for name in names}
-    return task.summarise(total, whole)
+    return total, whole
+
+
+def collect(task: Task, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metrics over all batches of an evaluation, as `gather` takes them."""
+    return task.summarise(*gather(batches))

@@ -21,6 +21,7 @@ from rich.progress import (
 from jft.console.status import working
 from jft.console.text import epochs, outcome, shown
 from jft.data.describe import absent_classes
+from jft.data.objects import OBJECTS
 from jft.data.sources import Splits
 from jft.runs.directory import RunDirectory
 from jft.tasks import TASKS
@@ -133,6 +134,8 @@ class Printer(Callback):
             f"test {outcome(result.score, result.metrics)}, "
             f"after {result.seconds:.0f} s"
         )
+        for line in advice(result):
+            self._line(line)
         self._line(f"the run is in {result.workdir}")
         self._line("\nnext:")
         for command in next_commands(result):
@@ -249,6 +252,25 @@ def next_commands(result: Result) -> list[str]:
         if data == "digits"
         else f"python -m jft.export {run}",
     ]
+
+
+def advice(result: Result) -> list[str]:
+    """Return what to try where the score is that of a constant prediction, or worse."""
+    score, trivial = result.metrics[result.score], result.metrics.get("trivial")
+    # The sums of weights are float32. What is perfect needs no advice.
+    if trivial is None or score > trivial + 1e-6 or score == 1:
+        return []
+    data = RunDirectory(result.workdir).config().data
+    check = "your data"
+    if data != OBJECTS:
+        check = f"the data with `python -m jft.data check {shlex.quote(data)}`"
+    text = (
+        "This is no better than the same prediction for every image "
+        f"({result.score} {shown(result.score, trivial)}): try more epochs "
+        "(--epochs), another learning rate (--lr-find suggests one) or --freeze none, "
+        f"and check {check}."
+    )
+    return textwrap.wrap(text, 79, break_long_words=False, break_on_hyphens=False)
 
 
 def _bar(console: Console) -> Progress:

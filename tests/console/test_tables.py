@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from jft.console.text import (
+    MOST_COLUMNS,
     MOST_ROWS,
     alpha_lines,
     class_table,
+    confusion_table,
     metric_lines,
     outcome,
     shown,
@@ -27,7 +29,11 @@ CLASSES: dict[str, Any] = {
     "accuracy": 1790 / 1797,
     "top5": 1.0,
     "balanced_accuracy": 0.875,
-    "recall": {"dark": 0.75, "light": 1.0},
+    "trivial": 0.625,
+    "precision": {"dark": 1.0, "light": 0.5},
+    "support": {"dark": 1000.0, "light": 797.0},
+    "classes": ["dark", "light"],
+    "confusion": [[750.0, 250.0], [0.0, 797.0]],
 }
 LABELS: dict[str, Any] = {
     "score": "mAP",
@@ -54,6 +60,7 @@ NUMBER: dict[str, Any] = {
     "mae": 6.3024e-06,
     "rmse": 7e-06,
     "r2": 0.70119,
+    "trivial": 0.0,
 }
 PRICES: dict[str, Any] = {
     "score": "r2",
@@ -77,10 +84,16 @@ PRICES: dict[str, Any] = {
                 "accuracy 99.61% (1,790 of 1,797 images), loss 0.2500",
                 "top5                 100.00%",
                 "balanced_accuracy     87.50%",
+                "trivial               62.50%",
                 "",
-                "        recall",
-                "dark    75.00%",
-                "light  100.00%",
+                "       precision  support",
+                "dark     100.00%     1000",
+                "light     50.00%      797",
+                "",
+                "confusion: a row for each class, a column for each prediction",
+                "           1    2",
+                "1 dark   750  250",
+                "2 light    0  797",
             ],
         ),
         (
@@ -111,6 +124,7 @@ PRICES: dict[str, Any] = {
             [
                 "r2 0.7012, mae 6.302e-06 (20 images), loss 0.3000",
                 "rmse                   7e-06",
+                "trivial               0.0000",
             ],
         ),
         (
@@ -210,6 +224,13 @@ def test_a_table_that_nobody_would_read_says_where_it_is():
     assert len(class_table(table)) == MOST_ROWS + 1
     # No number of classes is told of in one place and forgotten in the other.
     assert MOST_ROWS == LISTED
+
+
+def test_a_confusion_matrix_wider_than_a_screen_is_not_printed():
+    size = MOST_COLUMNS
+    names, counts = [str(i) for i in range(size)], [[0.0] * size] * size
+    assert len(confusion_table(names, counts)) == size + 3
+    assert confusion_table([*names, "more"], [*counts, counts[0]]) == []
 
 
 def test_where_no_class_occurs_there_is_no_table():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from jft.augment import VIEWS
 from jft.config import AugmentConfig, ModelConfig, TrainConfig
@@ -176,6 +177,15 @@ def test_views_are_averaged_through_the_door(
     labels = [int(path.parent.name == "light") for path in paths]
     losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(8), labels]
     assert found["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    called = predictor(images).argmax(axis=1)
+    assert plain["classes"] == ["dark", "light"]
+    assert plain["confusion"] == confusion_matrix(labels, called).tolist()
+    result = json.loads((run / "result.json").read_text())
+    for name in ("precision", "F1", "support", "roc_auc", "trivial"):
+        assert result[name] == plain[name]
+    assert result["trivial"] == 0.5
+    assert evaluate.main(args[:-1]) == 0
+    assert "confusion: a row for each class" in capsys.readouterr().out
 
 
 def test_what_is_not_finite_is_null_in_json(

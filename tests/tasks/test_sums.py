@@ -52,7 +52,7 @@ def test_a_summary_divides_by_the_weight_and_the_count_stays_a_whole_number():
     summary = Classification().summarise(sums)
     assert summary == {
         **{"n": 4, "loss": 0.75, "accuracy": 0.25, "top5": 1.0},
-        **{"learning_rate": 0.125, "balanced_accuracy": 1 / 6},
+        **{"learning_rate": 0.125, "balanced_accuracy": 1 / 6, "trivial": 0.75},
     }
     assert type(summary["n"]) is int
 
@@ -89,4 +89,5 @@ def test_without_rows_a_task_is_given_none():
         "weight": 1.0,
     }
     record = collect(Classification(), [batch, batch])
-    assert record == {"n": 2, "loss": 2.0, "balanced_accuracy": 1.0}
+    expected = {"n": 2, "loss": 2.0, "balanced_accuracy": 1.0, "trivial": 1.0}
+    assert record == expected

@@ -1,15 +1,21 @@
 import math
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 import pytest
-from sklearn.metrics import recall_score
+from sklearn.metrics import (
+    confusion_matrix,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+)
 
 from jft.errors import InputError
 from jft.tasks import Classification
 from jft.tasks.classification import LISTED
-from jft.tasks.sums import collect
+from jft.tasks.sums import collect, gather
 
 LOGITS = np.random.default_rng(0).normal(size=(16, 7), scale=3).astype(np.float32)
 LABEL = (np.arange(16) * 3 % 7).astype(np.int32)
@@ -181,6 +187,82 @@ def test_recall_is_that_of_scikit_learn(classes: int):
     nameless = collect(Classification(), batches)
     assert "recall" not in nameless
     assert nameless["balanced_accuracy"] == record["balanced_accuracy"]
+
+
+def collected(logits, label, weight, names=(), parts=5) -> dict[str, Any]:
+    """Return the metrics of padded batches, as an evaluation collects them."""
+    task = Classification(class_names=names)
+    batches = []
+    for x, y, w in zip(
+        *(np.array_split(v, parts) for v in (logits, label, weight)), strict=True
+    ):
+        x = np.pad(x, ((0, 40 - len(x)), (0, 0)), constant_values=np.nan)
+        y, w = np.pad(y, (0, 40 - len(y))), np.pad(w, (0, 40 - len(w)))
+        rows = {**jax.jit(task.rows)(x, y), "weight": w}
+        batches.append({**jax.jit(task.sums)(x, y, w), "rows": rows})
+    total, rows = gather(batches)
+    assert rows is not None
+    counts = task.confusion(rows, logits.shape[1])
+    return {**task.summarise(total, rows), "confusion": counts}
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_metrics_by_class_are_those_of_scikit_learn(classes: int, weighted: bool):
+    rng = np.random.default_rng(classes)
+    logits = rng.normal(size=(90, classes)).astype(np.float32)
+    label = rng.integers(0, classes, 90).astype(np.int32)
+    logits[np.arange(90), label] += 1
+    weight = np.float32(np.arange(90) % 3 / 2) if weighted else np.ones(90, np.float32)
+    names = tuple(f"c{i}" for i in range(classes))
+    record = collected(logits, label, weight, names)
+    predicted = logits.argmax(axis=1)
+    expected = precision_recall_fscore_support(label, predicted, sample_weight=weight)
+    for name, values in zip(
+        ("precision", "recall", "F1", "support"), expected, strict=True
+    ):
+        found = [record[name][each] for each in names]
+        # Sums of halves are exact; their quotients are float64 on both sides.
+        np.testing.assert_allclose(found, values, rtol=1e-12, err_msg=name)
+    counts = confusion_matrix(label, predicted, sample_weight=weight)
+    np.testing.assert_array_equal(record["confusion"][:, :-1], counts)
+    assert not record["confusion"][:, -1].any()
+    probability = np.exp(log_softmax(logits))
+    scores = probability[:, 1] if classes == 2 else probability
+    area = roc_auc_score(label, scores, multi_class="ovr", sample_weight=weight)
+    assert 0.5 < area < 0.95
+    assert record["roc_auc"] == pytest.approx(area, abs=1e-9)
+    constant = np.eye(classes, dtype=np.float32)
+    best = max(
+        collected(np.tile(one, (90, 1)), label, weight)["accuracy"] for one in constant
+    )
+    assert record["trivial"] == pytest.approx(best, rel=1e-12)
+    whole = collected(logits, label, weight, names, parts=3)
+    np.testing.assert_array_equal(whole.pop("confusion"), record.pop("confusion"))
+    del whole["loss"], record["loss"]  # summed in float32
+    assert whole == record
+
+
+def test_images_without_finite_logits_have_no_predicted_class():
+    logits = np.zeros((4, 3), np.float32)
+    logits[[0, 1], [1, 2]] = np.nan, np.inf
+    label = np.int32([0, 1, 0, 2])
+    record = collected(logits, label, np.ones(4, np.float32), ("a", "b", "c"))
+    assert record["confusion"].tolist() == [[1, 0, 0, 1], [0, 0, 0, 1], [1, 0, 0, 0]]
+    assert record["precision"] == {"a": 0.5, "b": 0.0, "c": 0.0}
+    assert record["roc_auc"] == 0
+
+
+def test_where_all_images_have_one_class_there_is_no_roc_curve():
+    label, ones = np.zeros(4, np.int32), np.ones(4, np.float32)
+    record = collected(np.zeros((4, 2), np.float32), label, ones, ("a", "b"))
+    assert "roc_auc" not in record
+    assert (record["trivial"], record["support"]) == (1, {"a": 4})
+    many = LISTED + 1
+    names = tuple(map(str, range(many)))
+    record = collected(np.zeros((4, many), np.float32), label, ones, names)
+    assert not {"roc_auc", "precision"} & set(record)
+    assert record["confusion"][0, 0] == 4
 
 
 def test_predictions_are_probabilities():

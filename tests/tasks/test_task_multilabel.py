@@ -3,11 +3,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from jft.errors import InputError
 from jft.tasks import MultiLabel
-from jft.tasks.average_precision import average_precision
+from jft.tasks.ranking import average_precision, roc_auc
 from jft.tasks.sums import add, collect
 
 RNG = np.random.default_rng(0)
@@ -121,6 +121,20 @@ def test_average_precision_without_a_positive_or_with_nan_is_0():
     assert average_precision(score, np.ones(3, bool), ones) == 0
 
 
+@pytest.mark.parametrize("levels", [3, 10**6])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_area_under_the_roc_curve_is_that_of_scikit_learn(levels, weighted):
+    rng = np.random.default_rng(levels)
+    for n in (2, 3, 7, 200):
+        score = (rng.integers(0, levels, n) - levels / 2).astype(np.float32)
+        positive = rng.random(n) < 0.3
+        positive[:2] = True, False
+        weight = rng.integers(1, 4, n) / 2 if weighted else np.ones(n)
+        expected = roc_auc_score(positive, score, sample_weight=weight)
+        # Both in float64, by the same sums in another order.
+        assert roc_auc(score, positive, weight) == pytest.approx(expected, abs=1e-12)
+
+
 def evaluate(logits, label, weight, cuts=(5, 9)) -> dict[str, Any]:
     """Return the metrics of three padded batches, as an evaluation collects them."""
     task = MultiLabel(class_names=NAMES)
@@ -184,6 +198,17 @@ def test_where_nothing_is_there_all_metrics_are_numbers():
         record = evaluate(-np.abs(LOGITS), np.full_like(LABEL, value), ONES)
         assert (record["mAP"], record["f1"], record["AP"]) == (0, 0, {})
         assert record["accuracy"] == value + 1
+
+
+def test_the_trivial_predictor_gives_all_images_the_same_scores():
+    weight = (np.arange(12) % 3).astype(np.float32)
+    constant = evaluate(np.ones_like(LOGITS), LABEL, weight)
+    record = evaluate(LOGITS, LABEL, weight)
+    counts = (LABEL >= 0) * weight[:, None].astype(np.float64)
+    expected = ((LABEL == 1) * counts).sum(axis=0) / counts.sum(axis=0)
+    assert 0 < expected.min() < expected.max() < 1
+    for value in (record["trivial"], constant["mAP"]):
+        assert value == pytest.approx(expected.mean(), rel=1e-12)
 
 
 def test_in_training_there_are_the_metrics_that_add_up():

@@ -156,6 +156,9 @@ def test_images_are_counted_and_their_weights_are_what_averages_divide_by(task):
     assert (light.pop("n"), light.pop("weight")) == (6, 1.5)
     assert whole.pop("n") == 6
     assert "weight" not in whole
+    if "support" in whole:
+        quarter = {name: n / 4 for name, n in whole.pop("support").items()}
+        assert light.pop("support") == quarter
     for name, value in whole.items():
         # Powers of 2, so only float32 sums of products by other powers.
         assert light[name] == pytest.approx(value, rel=1e-6), name

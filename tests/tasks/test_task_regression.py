@@ -124,7 +124,7 @@ def test_in_training_there_are_the_errors_that_add_up():
         total = add(total, sums)
     record = TASK.summarise(total)
     whole = record_of(LOGITS, LABEL)
-    assert set(whole) - set(record) == {"r2", "each_r2"}
+    assert set(whole) - set(record) == {"r2", "each_r2", "trivial"}
     for name in ("mae", "rmse"):
         # float32 sums of standardised errors; the labels' rounding, as above.
         assert record[name] == pytest.approx(whole[name], rel=1e-4)
@@ -133,7 +133,15 @@ def test_in_training_there_are_the_errors_that_add_up():
 def test_one_output_is_not_listed_one_by_one():
     task = Regression(("height",), (0.0,), (1.0,))
     record = record_of(LOGITS[:, :1], LOGITS[:, 1:], task=task)
-    assert set(record) == {"n", "loss", "mae", "rmse", "r2"}
+    assert set(record) == {"n", "loss", "mae", "rmse", "r2", "trivial"}
+
+
+def test_the_trivial_predictor_is_the_mean():
+    mean = np.tile(np.nanmean(LABEL, axis=0), (len(LABEL), 1))
+    assert record_of((mean - TASK.mean) / TASK.std, LABEL)["r2"] == pytest.approx(
+        record_of(LOGITS, LABEL)["trivial"],
+        abs=1e-9,  # labels are float32, standardised
+    )
 
 
 def test_labels_of_one_value_have_an_r2_of_1_or_0_as_in_scikit_learn():

@@ -219,7 +219,16 @@ def test_pixels_whose_logits_are_not_finite_are_never_right():
 def test_where_no_pixel_counts_all_metrics_are_numbers():
     record = record_of(LOGITS, np.full_like(LABEL, VOID))
     expected = {"n": 5, "loss": 0, "mIoU": 0, "pixel_accuracy": 0, "IoU": {}, "F1": {}}
-    assert record == expected
+    assert record == {**expected, "trivial": 0}
+
+
+def test_the_trivial_predictor_gives_every_pixel_the_most_frequent_class():
+    scores = [
+        record_of(np.broadcast_to(one, LOGITS.shape), LABEL)["mIoU"]
+        for one in np.eye(len(NAMES), dtype=np.float32)
+    ]
+    assert len(set(scores)) > 2
+    assert record_of(LOGITS, LABEL)["trivial"] == pytest.approx(max(scores), rel=1e-12)
 
 
 def test_predictions_are_probabilities_of_each_pixel():

@@ -1,12 +1,16 @@
 """What a run prints before it trains."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from jft.data.check import judge as judging
 from jft.data.sources import DataReport, Source, Splits
-from jft.train.printer import absent_lines
+from jft.train.printer import absent_lines, advice
+from jft.train.result import Result
 
 NAMES = ("cat", "dog", "emu")
 
@@ -29,3 +33,33 @@ def test_classes_without_test_images_are_named_as_data_check_names_them():
     report = {"labels": {"counts": counts}, "splits": {"test": 2}}
     [remark] = judging._missing(report)  # pyright: ignore[reportPrivateUsage]
     assert remark["what"] == text
+
+
+@pytest.mark.parametrize(
+    ("score", "trivial", "told"),
+    [
+        (0.9, 0.1, False),
+        (0.1, 0.1, True),
+        (0.0999, 0.1, True),
+        (0.1 + 1e-8, 0.1, True),
+        (float("nan"), 0.1, True),
+        (1.0, 1.0, False),
+        (0.0, None, False),
+    ],
+)
+@pytest.mark.parametrize("data", ["folder:a b", "objects"])
+def test_what_to_try_where_a_constant_prediction_is_as_good(
+    score: float, trivial: float | None, told: bool, data: str, tmp_path: Path
+):
+    (tmp_path / "config.json").write_text(json.dumps({"data": data}))
+    metrics = {"accuracy": score, "n": 10}
+    metrics |= {} if trivial is None else {"trivial": trivial}
+    lines = advice(Result(tmp_path, "accuracy", metrics, "", 0.0))
+    text = " ".join(lines)
+    assert bool(text) == told
+    assert max(map(len, lines), default=0) < 80
+    if told:
+        assert "same prediction for every image (accuracy 10.00%)" in text
+        assert all(word in text for word in ("--epochs", "--lr-find", "--freeze none"))
+        command = "`python -m jft.data check 'folder:a b'`"
+        assert (command in text) == (data == "folder:a b")
