@@ -95,7 +95,7 @@ def random_rotation(picture: Picture, key: jax.Array, largest: float) -> Picture
 def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
     """Return the matrix for `warp` of a rotation drawn on the device, [6] int32.
 
-    It is `fixed_point(inverse_matrix("rotate", ...))` but for roundings of float32,
+    It is `fixed_point(inverse_matrix("rotate", ...))`, except for rounding in float32,
     which may change an entry by 1/65536: by 1/1000 of a pixel at 32 pixels a side.
 
     Args:

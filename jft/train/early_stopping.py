@@ -94,8 +94,8 @@ def improvement(metric: str, test: Mapping[str, Any], best: float) -> float:
     numbers = [n for n, v in test.items() if isinstance(v, float)]
     if metric not in numbers:
         raise InputError(
-            f"unknown metric {metric!r}{nearest(metric, numbers)}; valid are "
-            f"{', '.join(numbers)}"
+            f"unknown metric {metric!r}{nearest(metric, numbers)}\n"
+            f"metrics: {', '.join(numbers)}"
         )
     gain = test[metric] - best
     return -gain if metric in LOWER else gain

@@ -55,6 +55,13 @@ def fit(
         Interrupted: A signal stopped the run, after it was saved.
     """
     started = time.perf_counter()
+    if not isinstance(callbacks, Sequence) or not all(
+        isinstance(callback, Callback) for callback in callbacks
+    ):
+        raise InputError(
+            "callbacks= must be a list of jft.Callback objects, such as "
+            f"[jft.Printer()], got {callbacks!r}"
+        )
     objects = Objects(train, test, task, optimizer)
     return run(resolve(config, objects), callbacks, started=started)
 

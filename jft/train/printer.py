@@ -245,9 +245,10 @@ def next_commands(result: Result) -> list[str]:
     masks = any(task.dense for task in TASKS.values() if task.score == result.score)
     images = "IMAGE_OR_FOLDER" + (" --output FOLDER_FOR_MASKS" if masks else "")
     data = RunDirectory(result.workdir).config().data
+    source = " --data DATA" if data == OBJECTS else ""
     return [
         f"python -m jft.predict {run} {images}",
-        f"python -m jft.evaluate {run}",
+        f"python -m jft.evaluate {run}{source}",
         "python -m jft.train --data folder:PATH_WITH_ONE_FOLDER_A_CLASS"
         if data == "digits"
         else f"python -m jft.export {run}",

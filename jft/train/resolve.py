@@ -173,6 +173,11 @@ def _check_decay_rules(text: str) -> None:
 def _find_data(text: str, objects: Objects) -> DataSpec | Dataset:
     if objects.train is not None:
         return list_objects(objects.train, objects.test)
+    if text == OBJECTS:
+        raise InputError(
+            "this configuration is of a run on data from Python: give jft.fit the data "
+            "again, as train= and test=, or set --data"
+        )
     data = parse_spec(text)
     data.check()
     return data

@@ -100,6 +100,8 @@ def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path:
     [
         ({"test": ([], [])}, "test= without train="),
         ({"train": 3}, "train"),
+        ({"callbacks": jft.Printer()}, "callbacks= must be a list of jft.Callback"),
+        ({"callbacks": [jft.Printer]}, "callbacks= must be a list of jft.Callback"),
         ({"task": "classification"}, "task= must be a jft.Task, got str, which has no"),
         ({"optimizer": "adam"}, r"such as optax.adam\(1e-3\), got str"),
         (
@@ -123,6 +125,7 @@ def test_a_wrong_object_is_one_clear_error(
         (TrainConfig(data=3), "data must be str, got 3"),  # pyright: ignore
         (TrainConfig(optim={"lr": 1.0}), "optim.lr is not a setting"),  # pyright: ignore
         (TrainConfig(optim=3), "optim must be OptimConfig, got 3"),  # pyright: ignore
+        (TrainConfig(data="objects"), "give jft.fit the data again, as train="),
         (TrainConfig(epochs=1.5), "epochs must be int, got 1.5"),  # pyright: ignore
     ],
 )
