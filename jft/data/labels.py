@@ -137,7 +137,8 @@ def _require_decimals(
         raise InputError(
             f"the {len(different)} different values of {values.name!r}, such as "
             f"{known[0]!r}, are whole numbers written with decimals: give "
-            "task=classification or task=regression"
+            "task=classification or task=regression (in Python, give classes as int, "
+            "and for numbers task=jft.tasks.Regression(...))"
         )
 
 

@@ -172,7 +172,9 @@ def _check_decay_rules(text: str) -> None:
 
 def _find_data(text: str, objects: Objects) -> DataSpec | Dataset:
     if objects.train is not None:
-        return list_objects(objects.train, objects.test)
+        named = getattr(objects.task, "name", None)
+        task = named if named in ("classification", "regression") else None
+        return list_objects(objects.train, objects.test, task=task)
     if text == OBJECTS:
         raise InputError(
             "this configuration is of a run on data from Python: give jft.fit the data "

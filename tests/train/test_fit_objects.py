@@ -18,7 +18,7 @@ import jft
 from jft import tree
 from jft.config import TrainConfig
 from jft.errors import InputError
-from jft.tasks import Classification
+from jft.tasks import Classification, Regression
 from jft.train.loop import fit
 
 __all__ = ["images", "rules"]  # fixtures
@@ -143,3 +143,15 @@ def test_paths_and_mappings_are_taken_for_settings(rules: TrainConfig):
     )
     with pytest.raises(InputError, match="did you mean 'stage1'"):
         fit(config)
+
+
+def test_a_regression_task_takes_whole_numbers_written_with_decimals(
+    rules: TrainConfig, tmp_path: Path
+):
+    config = dataclasses.replace(rules, data="digits", epochs=1)
+    numbers = [float(i % 4) for i in range(24)]
+    pixels = np.arange(24 * 8 * 8 * 3).reshape(24, 8, 8, 3).astype(np.uint8)
+    with pytest.raises(InputError, match="classes as int, and for numbers task="):
+        fit(config, train=(pixels, numbers))
+    task = Regression(class_names=("label",), mean=(1.5,), std=(1.1,))
+    assert fit(config, train=(pixels, numbers), task=task).score == "r2"
