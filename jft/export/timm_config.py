@@ -31,7 +31,7 @@ def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
     if spec.variant.hidden and size // 32 > GRID:
         raise InputError(
             f"timm's {spec.name} pools after its classifier, not before, above 255 "
-            f"pixels, so that its logits at {size} would be others"
+            f"pixels, so that its logits at {size} would differ"
         )
     classes = network.model.num_classes
     return {

@@ -119,7 +119,7 @@ def _download(link: Link) -> None:
         transfer.discard(part)
         raise InputError(
             f"{link.url} did not send the published file: its {algorithm} is {actual}, "
-            f"not {expected}; it was thrown away"
+            f"not {expected}; it was deleted"
         )
     # In this order, since a record vouches for what is older than itself.
     part.replace(link.cached)

@@ -233,7 +233,7 @@ def _https(weights: str, rest: str) -> Found:
 
 def _http(weights: str, rest: str) -> Found:
     raise InputError(
-        f"{weights} is not https: anybody on the way could change the file"
+        f"{weights} is not https: others could change the file during the download"
     )
 
 

@@ -244,7 +244,7 @@ def _total(
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise InputError(f"{url} is sent compressed, which was not requested")
     if response.length is None and not checked:
-        raise InputError(f"{url} comes without a length: a cut would go unseen")
+        raise InputError(f"{url} comes without a length: a cut would not be noticed")
     total = None if response.length is None else start + response.length
     if total is not None and total > CEILING:
         raise InputError(f"{url} is longer than {CEILING >> 30} GiB: no checkpoint")
@@ -262,8 +262,8 @@ def _check_room(folder: Path, total: int | None, start: int) -> None:
     needed, free = (total or 0) - start, shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{folder} has {free >> 20} MiB free, but {needed >> 20} MiB are to come; "
-            "JFT_CACHE names another folder"
+            f"{folder} has {free >> 20} MiB free, and the download needs "
+            f"{needed >> 20} MiB; JFT_CACHE names another folder"
         )
 
 

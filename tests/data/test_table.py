@@ -366,7 +366,7 @@ def test_a_missing_file_is_rejected_with_its_reason_when_it_is_read(tmp_path):
         ("path,label,class\na.png,x,y\n", "give label=label or label=class"),
         (
             "path,label\na.png\nb.png,x\nc.png,x,y",
-            r"2 rows have not 2.*\n  line 2.*\n.*4",
+            r"2 rows do not have 2.*\n  line 2.*\n.*4",
         ),
         ("path,label\n,x\nb.png,y", "1 rows have no path"),
         ("path,label\na.png,\nb.png,y", "1 examples have no class.*\n  line 2"),

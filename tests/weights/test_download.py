@@ -151,7 +151,7 @@ def test_a_tampered_byte_is_refused_and_thrown_away(host: Host, digest: str):
     message = refusal(Link(URL, digest))
     kind, _, digits = digest.partition(":")
     actual = hashlib.new(kind, tampered).hexdigest()
-    assert f"its {kind} is {actual}, not {digits}; it was thrown away" in message
+    assert f"its {kind} is {actual}, not {digits}; it was deleted" in message
     assert folder() == ["net-0123.pth.lock"]
     host.files[PATH] = DATA
     assert fetch_file(LINK).read_bytes() == DATA

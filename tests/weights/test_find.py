@@ -232,7 +232,7 @@ class TestNames:
             ("hf:resnet-50", "is not of the form OWNER/REPO[@REVISION]"),
             ("hf:a/b@../../c", "is not of the form OWNER/REPO[@REVISION]"),
             ("hf:../b", "is not of the form OWNER/REPO[@REVISION]"),
-            ("http://host/net.pth", "is not https: anybody on the way"),
+            ("http://host/net.pth", "is not https: others could change"),
             (
                 "https://host/net.pth",
                 "needs a digest: write https://host/net.pth#sha256",

@@ -92,7 +92,7 @@ def read_rows(path: Path, encoding: str = "utf-8", decimal: str = "") -> Rows:
     ]
     if wrong:
         raise InputError(
-            f"{str(path)!r}: {len(wrong)} rows have not {len(header)} cells, as the "
+            f"{str(path)!r}: {len(wrong)} rows do not have {len(header)} cells, as the "
             f"first line has{few(wrong)}"
         )
     return Rows(
