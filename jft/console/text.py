@@ -10,6 +10,7 @@ FIXED = ("loss", "r2")  # metrics that are shown to four decimals
 NUMBERS = (*FIXED, "mae", "rmse", "weight", "support")  # all others are fractions
 MOST_ROWS = 100  # that a person wants to read
 MOST_COLUMNS = 20
+NARROW = 6  # cells of a name that heads a column
 
 
 def outcome(score: str, metrics: Mapping[str, Any]) -> str:
@@ -131,7 +132,7 @@ def confusion_table(
     """Return a line for each class: how many of its images got which prediction.
 
     Args:
-        names: K classes; columns have their numbers, as names are too wide.
+        names: K classes. Where one is wider than `NARROW`, columns have numbers.
         confusion: [K][K], a row for each class.
 
     Returns:
@@ -139,10 +140,13 @@ def confusion_table(
     """
     if not 0 < len(names) <= MOST_COLUMNS:
         return []
-    heads = [str(i) for i in range(1, len(names) + 1)]
+    heads, sides = names, names
+    if max(map(cell_len, names)) > NARROW:
+        heads = [str(i) for i in range(1, len(names) + 1)]
+        sides = [f"{i} {name}" for i, name in zip(heads, names, strict=True)]
     rows = [
-        [f"{i} {name}", *(f"{value:.4g}" for value in counts)]
-        for i, name, counts in zip(heads, names, confusion, strict=True)
+        [side, *(f"{value:.10g}" for value in counts)]
+        for side, counts in zip(sides, confusion, strict=True)
     ]
     title = "confusion: a row for each class, a column for each prediction"
     return ["", title, *aligned([["", *heads], *rows], left=("",))]

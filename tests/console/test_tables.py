@@ -91,9 +91,9 @@ PRICES: dict[str, Any] = {
                 "light     50.00%      797",
                 "",
                 "confusion: a row for each class, a column for each prediction",
-                "           1    2",
-                "1 dark   750  250",
-                "2 light    0  797",
+                "       dark  light",
+                "dark    750    250",
+                "light     0    797",
             ],
         ),
         (
@@ -231,6 +231,15 @@ def test_a_confusion_matrix_wider_than_a_screen_is_not_printed():
     names, counts = [str(i) for i in range(size)], [[0.0] * size] * size
     assert len(confusion_table(names, counts)) == size + 3
     assert confusion_table([*names, "more"], [*counts, counts[0]]) == []
+
+
+def test_columns_of_wide_names_are_numbered():
+    lines = confusion_table(["a dark night", "day"], [[3.0, 0.5], [0.0, 12345.0]])
+    assert lines[2:] == [
+        "                1      2",
+        "1 a dark night  3    0.5",
+        "2 day           0  12345",
+    ]
 
 
 def test_where_no_class_occurs_there_is_no_table():
