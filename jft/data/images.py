@@ -82,6 +82,7 @@ class Source:
         class_names: Names of the K outputs.
         task: What there is to learn.
         bad: Of each example that cannot be read, its index in the listing, and why.
+        keys: N names, as in `Listing`; () if unknown.
     """
 
     images: Squares
@@ -90,6 +91,7 @@ class Source:
     class_names: tuple[str, ...] = ()
     task: TaskName = "classification"
     bad: Mapping[int, str] = field(default_factory=dict[int, str])
+    keys: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of examples N."""
@@ -183,7 +185,8 @@ def _source(
     found = masks if labels is None else labels[good]
     assert found is not None
     weights = np.ones(len(good), np.float32) if weights is None else weights[good]
-    return Source(images, found, weights, bad=bad)
+    keys = tuple(listing.keys[i] for i in good) if bad else listing.keys
+    return Source(images, found, weights, bad=bad, keys=keys)
 
 
 def _scan(

@@ -19,7 +19,7 @@ from jft.predict.interpolate import check_alpha, interpolate, pretrained_variabl
 from jft.predict.predictor import Predictor
 from jft.runs.directory import open_run
 from jft.step import make_eval_step
-from jft.tasks import Task
+from jft.tasks import Classification, Task
 from jft.types import VOID
 
 
@@ -139,12 +139,15 @@ def _measure(
 
     def measure(variables: Any) -> dict[str, Any]:
         replicated = used.replicate(variables)
-        found = evaluate_source(
-            *(step, replicated, source, used, task),
-            batch_size=batch_size,
-            detailed=True,
+        total, rows = evaluate_source(
+            step, replicated, source, used, batch_size=batch_size
         )
-        return {"score": task.score, **found}
+        found = {"score": task.score, **task.summarise(total, rows)}
+        if isinstance(task, Classification) and rows:
+            names = task.class_names
+            counts = task.confusion(rows, len(names))[:, :-1]
+            found |= {"classes": list(names), "confusion": counts.tolist()}
+        return found
 
     return measure
 

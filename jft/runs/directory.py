@@ -95,9 +95,10 @@ class RunDirectory:
         self.write_text(name, json.dumps(finite(value), indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file whole or not at all."""
+        """Write a UTF-8 text file whole or not at all."""
         part = self.path / f".{name}.part"
-        part.write_text(text)
+        # Names of files may hold bytes that are not UTF-8.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(part, self.path / name)
 
     @contextmanager

@@ -73,15 +73,20 @@ class Classification:
         return classification_sums(loss, logits, label, weight)
 
     def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-        """Return `label` and `predicted` [B] int32, and `logits` [B, K].
+        """Return `label`, `predicted` [B] int32, `probability` [B] and `logits` [B, K].
 
-        `predicted` is K where the logits are not finite. Beyond `LISTED` classes there
-        are no logits, which would need much memory.
+        `predicted` is K where the logits are not finite; `probability` is that of the
+        predicted class. Beyond `LISTED` classes there are no logits, which would need
+        much memory.
         """
         classes = logits.shape[1]
         finite = jnp.all(jnp.isfinite(logits), axis=1)
         best = jnp.argmax(logits, axis=1).astype(jnp.int32)
-        rows = {"label": label, "predicted": jnp.where(finite, best, classes)}
+        rows = {
+            "label": label,
+            "predicted": jnp.where(finite, best, classes),
+            "probability": jnp.max(jax.nn.softmax(logits), axis=1),
+        }
         return rows | ({"logits": logits} if classes <= LISTED else {})
 
     def summarise(

@@ -10,7 +10,7 @@ from jft import tree
 from jft.data.pipeline import Subset, read
 from jft.devices import LAG
 from jft.errors import InputError
-from jft.evaluate.source import evaluate_source
+from jft.evaluate.source import evaluate_source, mistakes
 from jft.runs.directory import RunDirectory
 from jft.runs.saved import copy_model, save_model
 from jft.step import TrainState
@@ -27,6 +27,8 @@ from jft.train.result import Result, result_of
 from jft.train.setup import Setup
 from jft.train.transition import next_state, state_like
 from jft.types import HELD_OUT
+
+MISTAKES = "mistakes.csv"
 
 
 @dataclass
@@ -159,13 +161,18 @@ class Run:
             "data": self.clock.waited / seconds,
         }
         self.progress.total = {}
-        test = self._evaluate(state, setup.splits.test)
+        total, rows = self._evaluate(state, setup.splits.test)
+        test = setup.task.summarise(total, rows)
         self.progress.test = {"split": "test", **position, **test}
         records = {"split": "train", **position, **train, **speed}, self.progress.test
         self.directory.append_metrics(records)
-        if not self._phase(done).candidate and self._is_best(test):
+        best = not self._phase(done).candidate and self._is_best(test)
+        if best:
             self.progress.best = self.progress.test
             self._save("best", state)
+        wrong = mistakes(setup.splits.test, rows)
+        if wrong and (best or not self._restores_best()):
+            self.directory.write_text(MISTAKES, wrong)
         wishes = [callback.on_epoch(*records) for callback in self.callbacks]
         self.progress.ended = any(wishes)
         self.clock.next_epoch()
@@ -177,13 +184,15 @@ class Run:
         best = self.progress.best.get(metric, math.nan)
         return math.isnan(best) or improvement(metric, test, best) > 0
 
-    def _evaluate(self, state: TrainState, source: Any) -> dict[str, Any]:
+    def _restores_best(self) -> bool:
+        return any(callback.restores_best for callback in self.callbacks)
+
+    def _evaluate(self, state: TrainState, source: Any) -> tuple[Any, Any]:
         return evaluate_source(
             self.eval_step,
             state.variables,
             source,
             self.setup.devices,
-            self.setup.task,
             batch_size=self.setup.config.batch_size,
             workers=self.setup.config.workers,
         )
@@ -203,7 +212,8 @@ class Run:
         setup, phase = self.setup, self.setup.phases[index]
         if not phase.phase.candidate:
             return None
-        judged = self._evaluate(state, Subset(setup.splits.train, HELD_OUT))
+        held_out = self._evaluate(state, Subset(setup.splits.train, HELD_OUT))
+        judged = setup.task.summarise(*held_out)
         loss = float(judged["loss"])
         loss = loss if math.isfinite(loss) else math.inf
         self.progress.tried.append((phase.phase.learning_rate, loss))
@@ -227,7 +237,7 @@ class Run:
     def _finish(self, state: TrainState) -> Result:
         """Save the final parameters, then the result that marks the run finished."""
         test, best = self.progress.test, self.progress.best
-        if any(callback.restores_best for callback in self.callbacks):
+        if self._restores_best():
             test = best
             digest = copy_model(self.directory.path / "best", "final")
         else:

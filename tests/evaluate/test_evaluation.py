@@ -1,8 +1,10 @@
 """Measuring a run: names in another order, views of an image, what is printed."""
 
+import csv
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -20,6 +22,7 @@ from jft.errors import InputError
 from jft.evaluate import __main__ as evaluate
 from jft.evaluate import run as evaluation
 from jft.evaluate.run import evaluate_run, relabel
+from jft.evaluate.source import mistakes
 from jft.export import __main__ as export
 from jft.models import MODELS
 from jft.predict import __main__ as predict
@@ -186,6 +189,42 @@ def test_views_are_averaged_through_the_door(
     assert result["trivial"] == 0.5
     assert evaluate.main(args[:-1]) == 0
     assert "confusion: a row for each class" in capsys.readouterr().out
+
+
+def test_a_run_lists_the_images_whose_class_is_wrong(run: Path):
+    paths = sorted((run.parent / "images" / "test").rglob("*.png"))
+    found = Predictor.from_run(run)(paths)
+    expected = {
+        f"{path.parent.name}/{path.name}": (name, row.max())
+        for path, row in zip(paths, found, strict=True)
+        if (name := ("dark", "light")[row.argmax()]) != path.parent.name
+    }
+    with (run / "mistakes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(expected) > 0
+    for row in rows:
+        name, probability = expected["/".join(row["file"].split("/")[-2:])]
+        assert row["label"] == row["file"].split("/")[-2]
+        assert row["predicted"] == name
+        # Six digits of a float32 softmax.
+        assert float(row["probability"]) == pytest.approx(probability, abs=2e-6)
+
+
+def test_mistakes_are_sorted_and_skip_examples_without_weight():
+    given = source("classification", np.int32([0, 1, 2, 1]), ("a", "b,c", "d"))
+    weights = np.float32([1, 0, 1, 0.5])
+    given = replace(given, weights=weights, keys=("0.png", "1.png", "2.png", "3.png"))
+    rows = {
+        "label": np.int32([0, 2, 1]),
+        "predicted": np.int32([1, 3, 1]),
+        "probability": np.float32([0.5, 0.75, 1]),
+    }
+    assert mistakes(given, rows).splitlines() == [
+        "file,label,predicted,probability",
+        "2.png,d,,0.750000",
+        '0.png,a,"b,c",0.500000',
+    ]
+    assert mistakes(given, None) == mistakes(given, {"label": weights}) == ""
 
 
 def test_what_is_not_finite_is_null_in_json(

@@ -56,14 +56,14 @@ def accuracy(pretrained: Pretrained, source: Source) -> float:
     model = pretrained.model.clone(axis_name=devices.axis_name)
     task = Classification(class_names=CIFAR_CLASSES)
     step = make_eval_step(model, task, pretrained.preprocess)
-    metrics = evaluate_source(
+    found = evaluate_source(
         devices.compile(step),
         devices.replicate(pretrained.variables),
         source,
         devices,
-        task,
         batch_size=400,
     )
+    metrics = task.summarise(*found)
     assert metrics["n"] == 10_000
     return metrics["accuracy"]
 
