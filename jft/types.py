@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 Params = Mapping[str, Any]
 
 # image [B, H, W, C] uint8; label [B] or [B, K] int32, [B, K] float32, or [B, H, W]
-# uint8; weight [B] float32, 0 on padding; id [B] int32, which tells an example's draws
-# apart.
+# uint8; weight [B] float32, 0 on padding; id [B] int32, which separates the draws
+# of examples.
 Batch = Mapping[str, "jax.Array"]
 
 # Sums over examples, and the weight they are to be divided by.
 Metrics = Mapping[str, "jax.Array"]
 
-# The class place, in a mask, of what counts neither in the loss nor in the metrics.
+# The class index, in a mask, of what counts neither in the loss nor in the metrics.
 VOID = 255
 
 # One training example in so many is held out where phases try several learning rates.

@@ -73,7 +73,7 @@ def crop_box(key: jax.Array, height: int, width: int, smallest: float) -> jax.Ar
     box = random_box(key, size, size, (smallest, 1.0), RATIO)
     box = jnp.where(jnp.all(box[2:] > 0), box, jnp.array([0, 0, *size], jnp.int32))
     # Sorted by index, which changes nothing, but ends a fusion: XLA would work
-    # the box out anew for every pixel, which doubles the time on CPU. Its CPU backend
+    # the box out again for every pixel, which doubles the time on CPU. Its CPU backend
     # drops optimization barriers.
     return jax.lax.sort((jnp.arange(4, dtype=jnp.int32), box), num_keys=1)[1]
 
@@ -134,7 +134,7 @@ def _neighbours(
 
 
 def pick(mask: jax.Array, box: jax.Array, size: int) -> jax.Array:
-    """Return a box of a mask [H, W], resized by taking what lies at pixel centres.
+    """Return a box of a mask [H, W], resized by taking the values at pixel centres.
 
     Args:
         mask: [H, W], integers.

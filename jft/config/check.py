@@ -37,7 +37,7 @@ def check_batch(
 
     Args:
         size: Images per batch.
-        devices: Devices that share it.
+        devices: Devices that it is divided over.
         parts: How many equal parts the images of a device make, by the setting that
             asks for it; see `batch_parts`.
 
@@ -74,7 +74,7 @@ def coerced(config: Any) -> TrainConfig:
     Paths become text, and mappings become groups of settings.
 
     Raises:
-        InputError: Something else is no value of its setting, or no configuration.
+        InputError: A value does not fit its setting, or this is not a configuration.
     """
     if isinstance(config, Mapping):
         return coerced(from_dict(cast(Mapping[str, Any], config)))

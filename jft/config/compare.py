@@ -44,7 +44,7 @@ def _build(kind: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _strangers(kind: Any, values: Any, prefix: str = "") -> list[str]:
-    """List the keys that are no settings, by dotted name."""
+    """List the keys that are not settings, by dotted name."""
     if not isinstance(values, Mapping):
         name = prefix.rstrip(".") or "the configuration"
         return [f"{name} must be a group of settings, got {values!r}"]

@@ -71,7 +71,7 @@ class Setting(NamedTuple):
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the help text."""
+        """The placeholder for the value in the help text."""
         if self.positional:
             return self.positional
         kind = self.kinds[0]

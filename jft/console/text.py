@@ -113,8 +113,8 @@ def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     """
     score = metrics["score"]
     first = f"{outcome(score, metrics)}, loss {shown('loss', metrics['loss'])}"
-    told = ("score", "n", "loss", *_first_line(score, metrics), "classes", "confusion")
-    rest = {name: value for name, value in metrics.items() if name not in told}
+    used = ("score", "n", "loss", *_first_line(score, metrics), "classes", "confusion")
+    rest = {name: value for name, value in metrics.items() if name not in used}
     tables = {k: v for k, v in rest.items() if isinstance(v, Mapping)}
     plain = [
         f"{name:<18}{shown(score if name == 'trivial' else name, value):>10}"

@@ -15,7 +15,7 @@ def kernel_gradients(
 
     XLA rewrites the gradient of a kernel as another convolution and a transpose of
     its result. The name stays with the transpose, which for a 1x1 kernel moves on and
-    vanishes in the optimizer's arithmetic. What still tells whose gradient it is: it
+    vanishes in the optimizer's arithmetic. What still identifies its module: it
     convolves what the module convolves, and has as many elements as the kernel.
 
     Args:
@@ -39,7 +39,7 @@ def kernel_gradients(
     # convolution, and the elements of its kernel.
     takers: dict[frozenset[tuple[str, bool]], dict[str, int]] = defaultdict(dict)
     for name in modules.keys() - backward:
-        # The first is the data, but for the few that XLA turns around.
+        # The first is the data, except the few that XLA swaps.
         data, kernel = sorted(_operands(name, program), key=is_kernel)
         takers[made_of(data)][modules[name]] = _elements(kernel)
     owners: dict[str, str] = {}

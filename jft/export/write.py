@@ -129,7 +129,7 @@ def _folder(path: Path) -> Path | None:
     """
     if path.suffix in FILES:
         return None
-    # A version or a tag, as in resnet50.a1_in1k, is no suffix.
+    # A version or a tag, as in resnet50.a1_in1k, is not a suffix.
     if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]{1,9}", path.suffix) and not path.is_dir():
         raise InputError(
             f"{path}: {path.suffix} files are not written"

@@ -48,7 +48,7 @@ def make_optimizer(
             from `FreezeSpec.lr_mults`; 0 is frozen.
         steps_per_epoch: Steps over which plateau averages the loss.
         trained_from: For each trained leaf, nested or by name, the number of the phase
-            that its training began in. Those that began together share the step count
+            that its training began in. Those that began together have one step count
             of their bias correction. None: all began together.
         loaded: For each trained leaf, nested or by name, whether its first value is
             pretrained, and L2-SP pulls it back there. None: all are.
@@ -274,15 +274,15 @@ def carry(old: Any, new: Any) -> Any:
     """Return an optimizer's first state with all that an earlier one knows already.
 
     For when a phase ends: momentum, moments, counts and anchors of what was trained
-    before go on, and what is newly trained starts afresh.
+    before go on, and what is newly trained starts from zero.
 
     Args:
         old: State at the end of a phase.
         new: First state of the next one's optimizer, of the same settings.
 
     Returns:
-        `new`, with each leaf replaced by the one in the same place of `old`, if there
-        is one of the same shape; but for plateau's, as schedules begin anew with every
+        `new`, with each leaf replaced by the one at the same path of `old`, if there
+        is one of the same shape; except plateau's, as schedules restart in every
         phase. Both may hold NumPy or device arrays.
     """
     known = dict(jax.tree_util.tree_leaves_with_path(old))

@@ -23,7 +23,7 @@ def scale_by_even_muon(momentum: float) -> optax.GradientTransformation:
 
 
 def _as_matrices(kernels: Any) -> Any:
-    """Say that [I, O] and [H, W, I, O] are matrices of I or H W I rows, O columns."""
+    """Map [I, O] and [H, W, I, O] to matrices of I or H W I rows, O columns."""
     return jax.tree.map(
         lambda k: contrib.MuonDimensionNumbers(tuple(range(k.ndim - 1)), k.ndim - 1),
         kernels,

@@ -86,7 +86,7 @@ def pretrained_variables(
 ) -> dict[str, jax.Array]:
     """Return what a run took from its pretrained weights, by '/'-joined name, float32.
 
-    What the run initialised anew is left out.
+    What the run initialised itself is left out.
 
     Args:
         run: The run's folder. It need not be finished.

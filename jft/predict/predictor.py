@@ -98,8 +98,8 @@ class Predictor:
             views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
 
         Raises:
-            InputError: The folder is no run, has no such model yet, or is damaged; the
-                pretrained weights cannot be used; or there are no such views.
+            InputError: The folder is not a run, has no such model yet, or is damaged;
+                the pretrained weights cannot be used; or there are no such views.
         """
         if which not in WHICH:
             raise InputError(f"which {not_among(which, WHICH)}")
@@ -168,7 +168,7 @@ class Predictor:
         """Return one image, uint8 [H, W, 3].
 
         Raises:
-            InputError: It cannot be read, or is no image.
+            InputError: It cannot be read, or is not an image.
         """
         path = isinstance(image, (str, os.PathLike))
         try:

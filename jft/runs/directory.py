@@ -159,7 +159,7 @@ class RunDirectory:
             How this session's machine differs from the last one's.
 
         Raises:
-            InputError: The weights or the data are no longer what the run began with.
+            InputError: The weights or the data have changed since the run began.
         """
         saved = self.read("manifest.json") if self.began else None
         sessions = self.value("manifest.json", "sessions") if saved else []

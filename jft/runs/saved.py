@@ -1,7 +1,8 @@
 """Saving and restoring through Orbax, with digests of our own.
 
 Orbax notices missing and truncated files, but a flipped bit in an array comes back
-as a wrong value without a word, hence the digests (tests/train/test_loop.py: damaged).
+as a wrong value without an error, hence the digests
+(tests/train/test_loop.py: damaged).
 """
 
 import json
@@ -122,7 +123,7 @@ class SavedModel:
     """A model that `save_model` saved.
 
     Attributes:
-        card: What it says of itself.
+        card: Its description.
         spec: The network.
         model: Its Flax module.
         variables: Parameters and statistics.

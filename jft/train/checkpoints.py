@@ -25,7 +25,7 @@ class Checkpoints:
     """The states of an unfinished run, newest first.
 
     Args:
-        folder: Where they lie, one folder a step.
+        folder: The folder that contains them, one subfolder per step.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,7 @@ class Checkpoints:
         )
 
     def save(self, state: TrainState, progress: dict[str, Any]) -> None:
-        """Start saving a state that lies on the host, and return before it is saved.
+        """Start saving a state on the host, and return before it is saved.
 
         Args:
             state: The state, as NumPy arrays.

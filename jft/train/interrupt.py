@@ -16,7 +16,7 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
     """Note the first SIGINT or SIGTERM; a second one acts as it always does.
 
     Yields:
-        A function that tells whether a signal has come. Outside the main thread,
+        A function that returns whether a signal has arrived. Outside the main thread,
         where Python allows no handlers, it is always False.
     """
     came = threading.Event()

@@ -30,21 +30,21 @@ def fit(
     optimizer: Any = None,
     callbacks: Sequence[Callback] = (),
 ) -> Result:
-    """Fine-tune as the configuration says; resume if its run is unfinished.
+    """Fine-tune by a configuration; resume if its run is unfinished.
 
     What is given as an object, the files of the run cannot repeat: `manifest.json`
     lists it.
 
     Args:
         config: What to train, on what, and how.
-        train: Training data in place of `config.data`: (images, labels), with images
+        train: Training data instead of `config.data`: (images, labels), with images
             uint8 [N, H, W, 3]; a sequence of (image or path, label); or a data set of
             Grain, Hugging Face or torch. See `jft.data.objects.list_objects`.
         test: Test data, likewise; None holds out a fifth of `train`.
-        task: A `Task` with its own loss, in place of the one the data implies; its
+        task: A `Task` with its own loss, instead of the one the data implies; its
             `name` is what the data is for. The saved model predicts as the built-in
             task of that name does.
-        optimizer: An optax transformation with its own learning rate, in place of
+        optimizer: An optax transformation with its own learning rate, instead of
             `config.optim`. It updates the trained part only, and its updates are
             multiplied by the freeze rule's learning-rate multipliers.
         callbacks: Called as the run goes on; `Printer` shows it on the terminal.

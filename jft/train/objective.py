@@ -138,7 +138,7 @@ def class_counts(source: Source) -> npt.NDArray[np.float64]:
     counts = np.zeros(classes)
     for i in range(len(source)):
         label = np.asarray(source.labels[i])
-        # Only in masks is 255 no class.
+        # Only in masks 255 is not a class.
         known = label[label != VOID] if dense else label
         counts += source.weight(i) * np.bincount(known.ravel(), minlength=classes)
     return counts
@@ -147,11 +147,11 @@ def class_counts(source: Source) -> npt.NDArray[np.float64]:
 def moments(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each number, over what is known of it.
 
-    An example counts as often as its weight says. The deviation of what is always the
-    same, of which nothing is learned, is taken for 1.
+    An example counts in proportion to its weight. The deviation of a constant
+    number, from which nothing is learned, is taken as 1.
 
     Raises:
-        InputError: Of a number nothing is known.
+        InputError: A number is unknown in every example.
     """
     labels = np.asarray(source.labels, np.float64)
     weights = np.asarray(source.weights, np.float64)[:, None]

@@ -1,4 +1,4 @@
-"""What a person gives in Python in place of a setting."""
+"""What a person gives in Python instead of a setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASK = (
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects in place of settings; None leaves the setting.
+    """Objects instead of settings; None leaves the setting.
 
     Attributes:
         train: Training data, as `jft.data.objects.list_objects` takes it.

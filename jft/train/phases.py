@@ -78,8 +78,8 @@ def build_phases(
         config: The configuration.
         phase_rules: What each phase trains.
         trainee: What is trained, and on what.
-        learning_rate: By step, in place of the configured one.
-        optimizer: An optimizer of one's own, in place of the configured one.
+        learning_rate: By step, instead of the configured one.
+        optimizer: Your own optimizer, instead of the configured one.
 
     Raises:
         InputError: A freeze rule would freeze new random values.
@@ -89,7 +89,7 @@ def build_phases(
     began: dict[str, int] = {}
     for i, (each, interval) in enumerate(zip(phase_rules, intervals, strict=True)):
         _check_new(each, trainee.pretrained)
-        # All candidates begin from the first state, whatever was tried before them.
+        # All candidates begin from the first state, independent of earlier candidates.
         now = 0 if each.phase.candidate else i
         began = {name: began.get(name, now) for name in each.trained()}
         rate = learning_rate or schedules.learning_rate(

@@ -75,7 +75,8 @@ class PhasePlan:
         flops: FLOPs of a step's convolutions and matrix products.
         full_flops: The same if everything were trained.
         memory: Bytes on one device.
-        alive: Frozen modules with a backward pass that nothing trained needs.
+        unneeded_backward: Frozen modules with a backward pass that no trained value
+            needs.
         seconds_per_step: Measured in the first phase, and in proportion to the FLOPs
             in the others; 0 if the device has not the memory to measure it.
     """
@@ -86,7 +87,7 @@ class PhasePlan:
     flops: int
     full_flops: int
     memory: MemoryPlan
-    alive: tuple[str, ...]
+    unneeded_backward: tuple[str, ...]
     seconds_per_step: float = 0.0
 
 
@@ -109,7 +110,9 @@ class Plan:
     @property
     def unneeded_backward(self) -> tuple[str, ...]:
         """Frozen modules whose backward pass is computed, in any phase."""
-        return tuple(dict.fromkeys(m for phase in self.phases for m in phase.alive))
+        return tuple(
+            dict.fromkeys(m for phase in self.phases for m in phase.unneeded_backward)
+        )
 
     @property
     def bytes_needed(self) -> int:
@@ -191,7 +194,7 @@ def _phase_plan(
         flops=sum(operation.flops for operation in found),
         full_flops=sum(c.forward for c in spent.values()) + sum(whole.values()),
         memory=_memory(setup, index, train_step),
-        alive=tuple(costs.unneeded_backward(spent, needed)),
+        unneeded_backward=tuple(costs.unneeded_backward(spent, needed)),
     )
 
 
@@ -251,7 +254,7 @@ def _largest_batch(setup: Setup, phases: Sequence[PhasePlan], limit: int) -> int
 def device_bytes(devices: Sequence[Any]) -> int:
     """Return the free memory of each device in bytes; 0 if it does not report it.
 
-    Devices on CPU share that of the machine.
+    Devices on CPU divide the memory of the machine.
     """
     if devices[0].platform != "cpu":
         return int((devices[0].memory_stats() or {}).get("bytes_limit", 0))

@@ -24,9 +24,9 @@ def plan_lines(plan: Plan, *, whole: bool) -> list[str]:
         if whole or number == 1:
             space = [""] if len(plan.phases) > 1 else []
             lines += [*space, *stage_table(phase), "", *phase_totals(phase)]
-        if phase.alive:
-            lines.append("ALIVE     frozen, but with a backward pass:")
-            lines += [f"          {module}" for module in phase.alive]
+        if phase.unneeded_backward:
+            lines.append("UNNEEDED  frozen, but with a backward pass:")
+            lines += [f"          {module}" for module in phase.unneeded_backward]
         if whole and number < len(plan.phases):
             lines.append("")
     return [*lines, *run_totals(plan)]

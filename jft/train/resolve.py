@@ -46,7 +46,7 @@ class Rules:
         preprocess: How pixels become its input.
         devices: Where steps run.
         phases: What each phase trains, in order.
-        objects: What is given in Python in place of a setting.
+        objects: What is given in Python instead of a setting.
     """
 
     config: TrainConfig
@@ -88,12 +88,12 @@ class Problems:
 def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
     """Find, parse and check everything that a configuration names.
 
-    Whatever can be refused without JAX is refused before JAX is imported, and weights
+    All checks that do not need JAX run before JAX is imported, and weights
     are downloaded only if nothing else is wrong so far.
 
     Args:
         config: What a person wrote.
-        objects: What is given in Python in place of a setting.
+        objects: What is given in Python instead of a setting.
 
     Raises:
         InputError: The configuration, its weights or its data cannot be used; every
@@ -207,7 +207,7 @@ def data_name(data: DataSpec | Dataset) -> str:
     """Return what a run of this data is called."""
     if isinstance(data, DataSpec):
         return Path(data.path or data.scheme).name or "data"
-    # No setting tells what objects hold.
+    # No setting describes the objects.
     return f"{data.name}-{data.fingerprint[:8]}"
 
 

@@ -1,4 +1,4 @@
-"""When each phase of a run takes place, in steps."""
+"""When each phase of a run starts and ends, in steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Interval:
 
 
 def timeline(phases: Sequence[Phase], steps_per_epoch: int) -> tuple[Interval, ...]:
-    """Return when each phase takes place.
+    """Return when each phase starts and ends.
 
     Candidates all begin from the first state, and one of them goes on: the steps of the
     others do not count for what follows.

@@ -46,7 +46,7 @@ class Run:
         """Train from the last checkpoint, or from the start, to the end.
 
         Args:
-            stopped: Tells whether a signal has asked to stop.
+            stopped: Returns whether a signal has asked to stop.
         """
         changes = self.directory.describe(inputs(self.setup), str(self.setup.devices))
         for callback in self.callbacks:
@@ -178,7 +178,7 @@ class Run:
         self.clock.next_epoch()
 
     def _is_best(self, test: dict[str, Any]) -> bool:
-        """Return whether an epoch is better than all before; NaN is no score."""
+        """Return whether an epoch is better than all before; NaN never is."""
         given = [each.metric for each in self.callbacks if each.metric != "auto"]
         metric = given[0] if given else self.setup.task.score
         best = self.progress.best.get(metric, math.nan)
@@ -208,7 +208,7 @@ class Run:
         return self.setup.devices.replicate(after)
 
     def _judge(self, state: TrainState, index: int) -> float | None:
-        """Return a candidate's loss on what was held out; None of other phases."""
+        """Return a candidate's loss on the held-out examples; None for other phases."""
         setup, phase = self.setup, self.setup.phases[index]
         if not phase.phase.candidate:
             return None

@@ -1,4 +1,4 @@
-"""From one phase of a run to the next: what is carried over, and what begins anew."""
+"""From one phase of a run to the next: what is carried over, and what starts new."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def _choose(state: TrainState, setup: Setup, index: int, loss: float) -> TrainSt
 def _candidate(
     state: TrainState, phase: TrainPhase, loss: float
 ) -> FrozenDict[str, Any]:
-    """Return what is kept of a candidate, and its loss, a float32 scalar."""
+    """Return the saved part of a candidate, and its loss, a float32 scalar."""
     return FrozenDict(
         params=phase.trained(state.params),
         batch_stats=state.batch_stats,

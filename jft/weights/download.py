@@ -51,7 +51,7 @@ class Link:
 
     @property
     def is_sealed(self) -> bool:
-        """Whether the digest also tells a forgery: 8 digits tell an accident only."""
+        """Whether the digest also detects a forgery: 8 digits detect only accidents."""
         algorithm, _, digits = self.digest.partition(":")
         return len(digits) == {"sha256": 64, "md5": 32}.get(algorithm)
 
@@ -81,7 +81,7 @@ def fetch_file(link: Link) -> Path:
 
     Raises:
         InputError: The file cannot be had, is not the published one, or there is no
-            room for it; the message says what to do.
+            room for it; the message gives the remedy.
     """
     try:
         if not _cached(link):

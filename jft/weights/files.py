@@ -54,7 +54,7 @@ def read_tensors(path: str | os.PathLike[str], key: str = "") -> Contents:
     Args:
         path: The file, or an index of several.
         key: In a file of torch with several state dicts, the one to read; in any file,
-            what stands before the names of the tensors to read.
+            the prefix of the names of the tensors to read.
 
     Raises:
         InputError: If the file is missing, of another format, cut short, or asks

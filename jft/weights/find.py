@@ -122,7 +122,7 @@ def find_weights(weights: str | os.PathLike[str], model: str | None = None) -> F
 
 
 def is_name(weights: str) -> bool:
-    """Tell whether weights are given by name, the same on every machine."""
+    """Return whether weights are given by name, the same on every machine."""
     scheme, colon, _ = weights.partition(":")
     return weights in {RANDOM, DEFAULT, *BUNDLED} or bool(colon and scheme in _SCHEMES)
 

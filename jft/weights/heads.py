@@ -47,7 +47,7 @@ def picked(
     spec: ModelSpec,
     rows: Rows,
 ) -> dict[str, np.ndarray]:
-    """Return the head's variables [..., K], each output from where `rows` says.
+    """Return the head's variables [..., K], each output from its index in `rows`.
 
     Args:
         loaded: The checkpoint's variables by name.

@@ -64,7 +64,7 @@ class Layout:
 
     def position(self, ours: str) -> tuple[float, ...]:
         """Return what sorts our variables as an ordered layout has them."""
-        stage, block, part = _place(self._module(ours))
+        stage, block, part = _location(self._module(ours))
         outside = -math.inf if part.startswith("stem") else math.inf
         return (
             outside if stage is None else int(stage),
@@ -118,7 +118,7 @@ class Layout:
         return leaf
 
 
-def _place(module: str) -> tuple[str | None, str | None, str]:
+def _location(module: str) -> tuple[str | None, str | None, str]:
     """Split a module into the numbers of its stage and block, and the rest."""
     found = re.fullmatch(r"(?:stage(\d+)/)?(?:(?:block|layer)(\d+)/)?(.+?)", module)
     assert found, module
@@ -133,7 +133,7 @@ def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
     do; `child` is a ResNet's stage among all its children; `features` is the position
     of a VGG's convolution among all its modules.
     """
-    found = _place(module)
+    found = _location(module)
     stage, block, part = int(found[0] or 0), int(found[1] or 0), found[2]
     number = int(part[-1]) if part[-1].isdecimal() else 0
     fields: dict[str, int | str] = {

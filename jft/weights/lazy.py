@@ -37,9 +37,9 @@ class Contents:
     def tensors(self) -> "LazyTensors":
         """Each array in the file's dtype, bf16 as `ml_dtypes.bfloat16`.
 
-        Arrays may be read-only, may share memory and need not be contiguous. Those of
-        safetensors, NumPy and Keras are read from the file whenever asked for, and an
-        InputError then says that the file has changed or is damaged.
+        Arrays may be read-only, may overlap in memory and need not be contiguous.
+        Those of safetensors, NumPy and Keras are read from the file at each access; an
+        InputError is raised if the file has changed or is damaged.
         """
         return LazyTensors(self.readers, self.source)
 

@@ -184,7 +184,7 @@ def _other_classes(
     layout: Layout,
     spec: ModelSpec,
 ) -> bool:
-    """Tell whether the checkpoint's head differs in its number of classes alone.
+    """Return whether the checkpoint's head differs in its number of classes alone.
 
     Or in its inputs too, where what comes before it has been left out of the network.
     """
@@ -256,7 +256,7 @@ def _fit(
 
 
 def _not_finite(array: np.ndarray) -> int:
-    """Count the values that are not finite: their sum tells at once if there are any.
+    """Count the values that are not finite: their sum shows at once if there are any.
 
     It may overflow too, and then they are looked at one by one.
     """
@@ -274,7 +274,7 @@ def _folded(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 
 def _lay_out(into: np.ndarray, array: np.ndarray) -> None:
-    """Copy an array of the same shape, whose axes may lie in memory in another order.
+    """Copy an array of the same shape, whose axes may be in another order in memory.
 
     As many outputs at a time as a cache line holds: a kernel of torch's, turned
     around as a whole, would miss the cache at every number.

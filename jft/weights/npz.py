@@ -49,7 +49,7 @@ def read_npz(archive: ZipArchive) -> Contents:
     """Find every array; each keeps its member's name without `.npy`.
 
     Raises:
-        InputError: If a member is no array, or holds Python objects.
+        InputError: If a member is not an array, or holds Python objects.
     """
     layouts = {name: _layout(archive, name) for name in archive.members}
     readers = {

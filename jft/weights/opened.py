@@ -68,7 +68,7 @@ class Opened:
     def network(self, wanted: ModelConfig) -> ModelConfig:
         """Return the network that is wanted; what it leaves open, the weights decide.
 
-        Where neither names the network, the tensors tell it.
+        Where neither names the network, the tensors identify it.
 
         Raises:
             InputError: The network is unknown.

@@ -178,7 +178,7 @@ def build(
             whatever their order; those of other names are new.
         task: What the outputs are for. A head that has learned another task is newly
             initialised; one for numbers is converted to this task's standardisation.
-        new_head: Initialise the head's last layer anew in any case.
+        new_head: Initialise the head's last layer again in any case.
         seed: Fixes newly initialised values.
 
     Raises:

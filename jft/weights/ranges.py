@@ -48,8 +48,8 @@ def own_pages(size: int) -> np.ndarray:
 class FileRange:
     """A run of bytes of a regular file; no read goes outside it.
 
-    The file stays open as long as a range of it is in use, so one that takes its place
-    under the same name does no harm; one that changes in place is an error.
+    The file stays open as long as a range of it is in use, so replacing it under
+    the same name is harmless; a change in place is an error.
     """
 
     def __init__(self, file: "_OpenFile", start: int, size: int) -> None:

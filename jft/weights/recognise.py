@@ -1,4 +1,4 @@
-"""Tells from its tensors which network a checkpoint holds."""
+"""Recognises the network of a checkpoint by its tensors."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,7 +49,7 @@ def recognise(tensors: Mapping[str, np.ndarray]) -> ModelConfig | None:
 
 
 def _required(spec: ModelSpec) -> list[str]:
-    """Return our names of variables by which a network is told from all others."""
+    """Return our names of variables that distinguish a network from all others."""
     names = first_kernels(spec)
     variant = spec.variant
     if variant.residual:

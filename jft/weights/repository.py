@@ -196,7 +196,7 @@ def _fetch(repository: Repository, name: str, *, cached: bool = False) -> Path |
         known = try_to_load_from_cache(
             repository.name, name, revision=repository.revision
         )
-        # Neither a path nor None: the hub has said before that there is none.
+        # Neither a path nor None: the hub has answered before that there is none.
         if known is not None and not isinstance(known, str):
             return None
         reason = error.__cause__ or error

@@ -61,7 +61,7 @@ def read_safetensors(file: FileRange) -> Contents:
     header = parse_json(file.read(8, length), "its header")
     metadata = _metadata(header.pop("__metadata__", {}))
     entries = {name: _entry(name, header[name]) for name in sorted(header)}
-    _check_places(entries, file.size - 8 - length)
+    _check_offsets(entries, file.size - 8 - length)
     body = file.part(8 + length, file.size - 8 - length)
     readers = {
         name: partial(body.part(e.begin, e.end - e.begin).array, e.dtype, e.shape)
@@ -109,7 +109,7 @@ def _wholes(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _check_places(entries: Mapping[str, _Entry], size: int) -> None:
+def _check_offsets(entries: Mapping[str, _Entry], size: int) -> None:
     """Check that the tensors fill the bytes without gap or overlap."""
     position = 0
     for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):

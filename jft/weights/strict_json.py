@@ -22,8 +22,8 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
         what: What it is, for the message: `its header`.
 
     Raises:
-        InputError: If it is no object, is damaged, too large or too deep, or has a key
-            twice.
+        InputError: If it is not an object, is damaged, too large or too deep, or has a
+            key twice.
     """
     check_length(len(data), what)
     if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:

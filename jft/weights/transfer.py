@@ -1,7 +1,7 @@
 """One file over https: asked for again after failures, continued after a cut.
 
 The address may be changed by the environment: JFT_MIRROR=https://mirror.lab/prefix asks
-for `https://mirror.lab/prefix/HOST/PATH` in place of `https://HOST/PATH`, in networks
+for `https://mirror.lab/prefix/HOST/PATH` instead of `https://HOST/PATH`, in networks
 that reach nothing else. A mirror may be `http:` on this machine, or for files
 whose whole digest is published. https_proxy, no_proxy and SSL_CERT_FILE mean what they
 always do.
@@ -57,7 +57,7 @@ class _Interrupted(Exception):
 def transfer(url: str, part: Path, *, checked: bool) -> None:
     """Write the whole file at an address to `part`.
 
-    What `part` holds already is kept if the server says, by its ETag, that the file is
+    What `part` holds already is kept if the server's ETag shows that the file is
     still the same; the tag is next to it in `PART.etag`.
 
     Args:
@@ -144,7 +144,7 @@ def _begun(part: Path) -> tuple[int, str]:
 
 def _begin(part: Path, tag: str) -> None:
     discard(part)
-    # Only a strong tag says that two answers have the same bytes.
+    # Only a strong tag guarantees that two answers have the same bytes.
     if tag.startswith('"'):
         _tag(part).write_text(tag)
 

@@ -62,7 +62,7 @@ class ZipArchive:
     """
 
     def __init__(self, file: FileRange) -> None:
-        start, size = _directory_place(file)
+        start, size = _find_directory(file)
         self.members = _members(file.read(start, size))
         self._packed = _packed(file.part(0, start), self.members)
         inflated = sum(m.size for m in self.members.values() if m.method == _DEFLATED)
@@ -107,13 +107,13 @@ class ZipArchive:
             content = packed.part(0, size).array(np.dtype(np.uint8), (size,))
         else:
             content = _inflated(packed, size, shown)
-        # torch can be told to write no checksum, which leaves a 0.
+        # torch can be set to write no checksum, which leaves a 0.
         if size == member.size and member.crc not in (0, zlib.crc32(content.data)):
             raise InputError(f"{shown} is cut short or damaged")
         return content
 
 
-def _directory_place(file: FileRange) -> tuple[int, int]:
+def _find_directory(file: FileRange) -> tuple[int, int]:
     """Find the directory through the record that ends the archive."""
     tail_start = max(0, file.size - _END.size - 0xFFFF)
     tail = file.read(tail_start, file.size - tail_start)
@@ -124,8 +124,8 @@ def _directory_place(file: FileRange) -> tuple[int, int]:
     end = tail_start + offset
     if comment != len(tail) - offset - _END.size:
         raise InputError(_DAMAGED)
-    size, start, end = _directory_place_64(file, end) or (size, start, end)
-    # Nothing may precede the archive, or stand between directory and end.
+    size, start, end = _find_directory_64(file, end) or (size, start, end)
+    # Nothing may precede the archive, or be between directory and end.
     if start + size != end:
         raise InputError(_DAMAGED)
     if size > _LONGEST_DIRECTORY:
@@ -133,7 +133,7 @@ def _directory_place(file: FileRange) -> tuple[int, int]:
     return start, size
 
 
-def _directory_place_64(file: FileRange, end: int) -> tuple[int, int, int] | None:
+def _find_directory_64(file: FileRange, end: int) -> tuple[int, int, int] | None:
     """Find it through the zip64 record, which torch writes in small archives too."""
     if end < _LOCATOR_64.size + _END_64.size:
         return None

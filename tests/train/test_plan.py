@@ -122,7 +122,7 @@ def test_a_dry_run_tells_every_phase_and_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_fails_if_a_frozen_part_is_alive(
+def test_a_dry_run_fails_if_a_frozen_part_has_a_backward_pass(
     rules: TrainConfig,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -136,7 +136,7 @@ def test_a_dry_run_fails_if_a_frozen_part_is_alive(
     status = main([*args, "--freeze", "until:stage1", "--batch-size=6", "--dry-run"])
     told = capsys.readouterr().out
     assert status == 1
-    assert "ALIVE" in told
+    assert "UNNEEDED" in told
     assert "stage1/block0/conv1" in told
 
 

@@ -90,7 +90,7 @@ class Blocks:
         position = 16
         while position + 16 <= size:
             index, length = struct.unpack_from("<H6xQ", data, position)
-            # Index 0 is the free rest; a network's configuration is no name.
+            # Index 0 is the free rest; a network's configuration is not a name.
             if index == 0:
                 return
             if length <= _LONGEST_NAME:
@@ -138,7 +138,7 @@ def links(blocks: Blocks, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         heap: Where the names are.
 
     Raises:
-        InputError: If the group is damaged, or has a link that is no object.
+        InputError: If the group is damaged, or has a link that is not an object.
         struct.error: If it is cut short.
     """
     magic, size, _, offset = struct.unpack("<4s4x3Q", blocks.first(heap, 32))

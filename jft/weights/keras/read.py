@@ -103,8 +103,8 @@ def _legacy_name(groups: list[str]) -> str:
 def _configured(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the layers' names by those that Keras gives them in its files.
 
-    It counts the layers of each class: `conv2d`, `conv2d_1`. A model that is no chain
-    or graph of layers has no list of them.
+    It counts the layers of each class: `conv2d`, `conv2d_1`. A model that is not a
+    chain or graph of layers has no list of them.
     """
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()

@@ -74,7 +74,7 @@ def choose(found: StateDicts, key: str = "") -> str:
         inside = [path for path in usual if path.partition(".")[0] == first]
         return max(inside, key=lambda path: len(found[path]))
     most = max(map(len, found.values()))
-    largest = sorted(path for path, held in found.items() if len(held) == most)
+    largest = sorted(path for path, tensors in found.items() if len(tensors) == most)
     if len(largest) > 1:
         raise InputError(
             f"holds several state dicts ({_listed(largest)}); choose one with "

@@ -1,4 +1,4 @@
-"""The names that a PyTorch pickle may use, and the inert records they stand for.
+"""The names that a PyTorch pickle may use, and the inert records that replace them.
 
 A name is only ever looked up in `GLOBALS`: nothing is imported, and what is called is
 a function of this file.
@@ -24,7 +24,7 @@ class _Unread:
 
 
 UNREAD = _Unread()
-"""Stands for every such value."""
+"""Replaces every such value."""
 
 
 class Storage(NamedTuple):

@@ -70,7 +70,7 @@ def unpickle(data: bytes, start: int = 0) -> Pickled:
         return Pickled(machine.stack.pop(), machine.storages, position)
     except InputError:
         raise
-    # A bad escape in a name is a DeprecationWarning, an error if the caller says so.
+    # A bad escape in a name is a DeprecationWarning, an error under strict filters.
     except (ValueError, TypeError, LookupError, AttributeError, DeprecationWarning):
         raise InputError(
             f"its pickle is cut short or damaged at byte {position}"
@@ -144,7 +144,7 @@ class _Machine:
     def build(self) -> None:
         (_,) = self.top(1)
         target = self.stack[-1]
-        # An OrderedDict's attributes (`_metadata`) say nothing about its tensors.
+        # An OrderedDict's attributes (`_metadata`) do not describe its tensors.
         if target is not UNREAD and not isinstance(target, Entries):
             raise InputError("refuses the pickle opcode BUILD: it sets attributes")
 
