@@ -21,10 +21,13 @@ class Callback:
         metric: Test metric that decides which epoch is the best; auto is the score of
             the task.
         restores_best: Whether the parameters of the best epoch become the final ones.
+        decides: Whether it may change what is trained, by ending the run for one;
+            `manifest.json` then lists it, as the folder of the run cannot repeat it.
     """
 
     metric: str = "auto"
     restores_best: bool = False
+    decides: bool = True
 
     def on_begin(self, setup: Setup) -> None:
         """Everything is loaded; the steps are compiled next."""

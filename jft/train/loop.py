@@ -28,7 +28,7 @@ def fit(
     test: Any = None,
     task: Any = None,
     optimizer: Any = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Any = (),
 ) -> Result:
     """Fine-tune by a configuration; resume if its run is unfinished.
 
@@ -62,7 +62,7 @@ def fit(
             "callbacks= must be a list of jft.Callback objects, such as "
             f"[jft.Printer()], got {callbacks!r}"
         )
-    objects = Objects(train, test, task, optimizer)
+    objects = Objects(train, test, task, optimizer, callbacks)
     return run(resolve(config, objects), callbacks, started=started)
 
 

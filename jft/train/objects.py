@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,14 @@ class Objects:
         test: Test data, likewise; None holds out a fifth of `train`.
         task: A `jft.tasks.Task`.
         optimizer: An optax transformation, its learning rate included.
+        callbacks: Those that `fit` calls.
     """
 
     train: Any = None
     test: Any = None
     task: Any = None
     optimizer: Any = None
+    callbacks: Sequence[Any] = ()
 
     def check(self, data: str) -> None:
         """Check that they are what they must be.
@@ -59,14 +62,15 @@ class Objects:
 
     def names(self) -> list[str]:
         """Return what the files of the run cannot repeat, for its manifest."""
-        given = {
-            "data": self.train,
-            "task": self.task,
-            "optimizer": self.optimizer,
-        }
+        given = [
+            ("data", self.train),
+            ("task", self.task),
+            ("optimizer", self.optimizer),
+            *(("callback", each) for each in self.callbacks if each.decides),
+        ]
         return [
             f"{name} (object: {type(value).__name__})"
-            for name, value in given.items()
+            for name, value in given
             if value is not None
         ]
 

@@ -40,6 +40,8 @@ NAMED = 5  # classes that a line names
 class Printer(Callback):
     """Prints the progress of a run to standard output; on a terminal with a bar."""
 
+    decides = False
+
     def __init__(self, ready: Callable[[], None] = lambda: None) -> None:
         """Use the standard output of this moment.
 

@@ -80,6 +80,7 @@ def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path:
         other,
         task=HalfLoss(class_names=names, label_smoothing=0.1),
         optimizer=optax.sgd(0.5),
+        callbacks=[jft.Callback(), jft.Printer()],
     )
     assert half.params_digest == whole.params_digest
     assert "learning_rate" not in half.history[0]
@@ -87,6 +88,7 @@ def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path:
     assert [name.split()[0] for name in manifest["not_repeatable"]] == [
         "task",
         "optimizer",
+        "callback",
     ]
     after = tree.flatten(jft.Run(half.workdir).predictor().variables)
     start = jft.load_pretrained("tiny", "none", 2).variables
