@@ -58,7 +58,8 @@ def network_part(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Part:
             count = sum(f"{prefix}{name}" in tensors for name in names)
             hits[prefix] = max(count, hits.get(prefix, 0))
     most = max(hits.values(), default=0)
-    best = sorted((p for p, count in hits.items() if count == most), key=_rank)
+    equal = (prefix for prefix, count in hits.items() if count == most)
+    best = sorted(equal, key=lambda prefix: (_rank(prefix), prefix))
     if not best or "" in best:
         return Part(tensors, "")
     if len(best) > 1 and _rank(best[0]) == _rank(best[1]):

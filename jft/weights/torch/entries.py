@@ -17,6 +17,7 @@ _NAMES = (
     *("model_state_dict", "params", "weights", "teacher"),
 )
 _DEEPEST = 4
+_MOST_TENSORS = 10_000  # ten times those of the deepest networks
 
 StateDicts = dict[str, dict[str, Tensor]]
 """The dicts that hold tensors, by the '.'-joined keys that lead to them."""
@@ -26,7 +27,7 @@ def state_dicts(value: Any) -> StateDicts:
     """Return every dict of tensors in an object, the shallowest first.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or one has too many tensors.
     """
     if not isinstance(value, Entries):
         kind = "tensor" if isinstance(value, Tensor) else type(value).__name__
@@ -37,6 +38,11 @@ def state_dicts(value: Any) -> StateDicts:
     while waiting:
         path, entries, depth = waiting.popleft()
         tensors = {k: leaf for k, leaf in entries.items() if isinstance(leaf, Tensor)}
+        if len(tensors) > _MOST_TENSORS:
+            raise InputError(
+                f"holds {len(tensors)} tensors in one dict, at most {_MOST_TENSORS} "
+                "are read"
+            )
         if tensors:
             found[path] = tensors
         for name, inner in entries.items():
