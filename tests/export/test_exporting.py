@@ -355,6 +355,6 @@ def test_numbers_come_back_from_a_file_by_what_it_says_of_them(
     loaded, predictor = load_pretrained(weights=exported.file), Predictor.from_run(run)
     images = np.stack([np.asarray(Image.open(tmp_path / f"{i}.png")) for i in range(8)])
     task = json.loads(metadata["task"])
-    found = np.asarray(loaded.logits(images)) * np.array(task["std"]) + task["mean"]
+    found = np.asarray(loaded(images)) * np.array(task["std"]) + task["mean"]
     # The mean is a float32 there.
     np.testing.assert_allclose(found, predictor(images), rtol=1e-6)
