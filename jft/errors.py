@@ -24,6 +24,8 @@ def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> str:
     """
     names = {known.lower(): known for known in valid}
     near = difflib.get_close_matches(name.lower(), names, n=count, cutoff=0.6)
+    if name.lower() in names:
+        near = [name.lower()]
     if not near and len(name) > 2:
         near = [known for known in names if known.startswith(name.lower())][:count]
     if not near:

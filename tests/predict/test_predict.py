@@ -583,7 +583,7 @@ def test_names_beyond_ascii_are_escaped_on_an_ascii_terminal(
     run = runs(Classification(("été", "hiver", "道")))
     # Another process does not know the network "tiny".
     card = json.loads((run / "final" / "model.json").read_text())
-    assert card["model"] == "tiny"
+    assert card["model"]["name"] == "tiny"
     code = (
         "import sys, conftest\n"
         "from jft import models\n"

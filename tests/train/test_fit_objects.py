@@ -70,8 +70,8 @@ class HalfLoss(Classification):
 
 
 def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path: Path):
-    # With plain gradient descent, half the loss at twice the rate is the same run: a
-    # product by a power of two is exact.
+    # With plain gradient descent, half the loss at twice the rate is the same run, but
+    # for rounding: XLA compiles the two losses to different sums.
     names = ("dark", "light")
     smoothed = dataclasses.replace(rules, label_smoothing=0.1)
     whole = fit(smoothed, optimizer=optax.sgd(0.25))
@@ -82,7 +82,6 @@ def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path:
         optimizer=optax.sgd(0.5),
         callbacks=[jft.Callback(), jft.Printer()],
     )
-    assert half.params_digest == whole.params_digest
     assert "learning_rate" not in half.history[0]
     manifest = json.loads((half.workdir / "manifest.json").read_text())
     assert [name.split()[0] for name in manifest["not_repeatable"]] == [
@@ -91,6 +90,9 @@ def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path:
         "callback",
     ]
     after = tree.flatten(jft.Run(half.workdir).predictor().variables)
+    same = tree.flatten(jft.Run(whole.workdir).predictor().variables)
+    for name, leaf in same.items():
+        np.testing.assert_allclose(after[name], leaf, rtol=1e-4, atol=1e-5)
     start = jft.load_pretrained("tiny", "none", 2).variables
     for name, leaf in tree.flatten(start).items():
         frozen = "/stem/" in name
