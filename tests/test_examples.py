@@ -5,10 +5,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from jft import tree
 from jft.runs.saved import load_model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -49,22 +47,6 @@ def test_own_data_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     result = runpy.run_path(str(EXAMPLES / "own_data.py"))["main"]()
     assert result.metrics["n"] == 80
     assert result.metrics["accuracy"] > 0.75  # chance is 0.5
-
-
-@pytest.mark.thorough
-def test_a_loop_of_ones_own_trains_the_last_stage_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    path = EXAMPLES / "loop.py"
-    assert len(path.read_text().splitlines()) <= 60
-    names = runpy.run_path(str(path))
-    assert (names["found"] == names["labels"][names["COUNT"] :]).mean() > 0.9
-    saved = tree.flatten(load_model(tmp_path / "digits_loop").variables)
-    before = tree.flatten(names["net"].variables)
-    for name, leaf in saved.items():
-        frozen = any(f"/{s}/" in name for s in ("stem", "stage1", "stage2"))
-        assert np.array_equal(leaf, before[name]) == frozen, name
 
 
 @pytest.mark.thorough
