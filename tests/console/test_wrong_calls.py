@@ -4,8 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +16,16 @@ from jft.__main__ import COMMANDS, main
 from jft.config import ModelConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
-Usage = namedtuple("Usage", "total used free")
+
+
+class Usage(NamedTuple):
+    """What `shutil.disk_usage` returns, in bytes."""
+
+    total: int
+    used: int
+    free: int
+
+
 # A command line, and what its answer contains. JAX is imported for none of them.
 OPTIONS: list[tuple[str, str]] = [
     ("trian", "unknown command 'trian'; did you mean 'train'?"),

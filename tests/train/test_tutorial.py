@@ -151,7 +151,9 @@ def test_the_first_five_layers_stay_and_sgd_moves_the_others(
             moved += float(np.square(leaf - before[name]).sum())
     # Rounding is magnified by every step's batch statistics: over other images the
     # updates of ten steps were 3 % to 8 % off as a whole, these losses up to 0.4 %.
-    assert losses[0] == pytest.approx(logged[0], rel=1e-6)
+    # The first is before any update: float32 forward passes of 50 layers, compiled
+    # differently, agree to 5e-6 of the largest logit (benchmarks/results/parity.json).
+    assert losses[0] == pytest.approx(logged[0], rel=1e-5)
     assert losses[:5] == pytest.approx(logged[:5], rel=1e-3)
     assert losses == pytest.approx(logged, rel=1e-2)
     assert wrong < 0.15**2 * moved
