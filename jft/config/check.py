@@ -40,9 +40,6 @@ def check_batch(
         devices: Devices that it is divided over.
         parts: How many equal parts the images of a device make, by the setting that
             asks for it; see `batch_parts`.
-
-    Raises:
-        InputError: It does not divide.
     """
     if size < 1:
         raise InputError(f"batch_size must be at least 1, got {size}")

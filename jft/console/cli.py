@@ -43,9 +43,6 @@ def load_recipe(path: str) -> TrainConfig:
 
     Args:
         path: A Python file that sets `config`, or the `config.json` of a run.
-
-    Raises:
-        InputError: There is no such file, or no configuration in it.
     """
     file = Path(path).expanduser()
     if not file.is_file():

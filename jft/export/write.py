@@ -122,11 +122,7 @@ def _write(
 
 
 def _folder(path: Path) -> Path | None:
-    """Return the folder that a path names; None for a file.
-
-    Raises:
-        InputError: It is named like a file of a kind that is not written.
-    """
+    """Return the folder that a path names; None for a file."""
     if path.suffix in FILES:
         return None
     # A version or a tag, as in resnet50.a1_in1k, is not a suffix.

@@ -97,11 +97,7 @@ class Network(nn.Module):
         return x
 
     def position(self, name: str) -> int:
-        """Return the index of a part in `stages`.
-
-        Raises:
-            InputError: There is no part of that name.
-        """
+        """Return the index of a part in `stages`."""
         if name not in self.stages:
             raise InputError(
                 f"no stage {name!r}{nearest(name, self.stages, count=1)}\n"

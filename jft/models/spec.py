@@ -64,11 +64,7 @@ class ModelSpec:
         return 1 if self.variant.residual else 2 ** len(self.stage_sizes)
 
     def check_size(self, size: int) -> None:
-        """Check the side of an image, in pixels.
-
-        Raises:
-            InputError: It is below `smallest`.
-        """
+        """Check the side of an image, in pixels."""
         if size < self.smallest:
             raise InputError(
                 f"{self.name} halves its image too often for {size} pixels: "
@@ -106,9 +102,6 @@ class ModelSpec:
             width: Channels of the first stage; None keeps the network's own.
             pooled_head: Leave out a VGG's hidden layers.
             decoder: What makes a class for every pixel; None keeps the network's own.
-
-        Raises:
-            InputError: The network cannot be changed so.
         """
         spec = self
         if width is not None:

@@ -157,11 +157,7 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def configured(model: ModelConfig) -> ModelSpec:
-    """Return the network that a configuration asks for.
-
-    Raises:
-        InputError: There is no such network, or it has no such variant.
-    """
+    """Return the network that a configuration asks for."""
     return get_model(model.name).adapted(
         width=model.width,
         pooled_head=model.pooled_head,
@@ -181,11 +177,7 @@ def config_of(spec: ModelSpec) -> ModelConfig:
 
 
 def get_model(name: str | None) -> ModelSpec:
-    """Return the network of that name.
-
-    Raises:
-        InputError: There is none; the message has the nearest names.
-    """
+    """Return the network of that name."""
     if name is None:
         raise InputError(
             "the weights do not name their network: give --model.name (in Python, name)"

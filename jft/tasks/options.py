@@ -8,11 +8,7 @@ from jft.errors import InputError, nearest
 
 
 def check_loss(task: str, loss: Any, losses: Sequence[str]) -> None:
-    """Check that a task has the loss.
-
-    Raises:
-        InputError: It has not; the message has those that it has.
-    """
+    """Check that a task has the loss."""
     if loss not in losses:
         hint = nearest(str(loss), losses, count=1)
         valid = ", ".join(losses)
@@ -20,11 +16,7 @@ def check_loss(task: str, loss: Any, losses: Sequence[str]) -> None:
 
 
 def check_names(class_names: Any) -> None:
-    """Check that there is a tuple of strings.
-
-    Raises:
-        InputError: It is something else.
-    """
+    """Check that there is a tuple of strings."""
     if not isinstance(class_names, tuple) or not all(
         isinstance(name, str) for name in class_names
     ):
@@ -32,11 +24,7 @@ def check_names(class_names: Any) -> None:
 
 
 def check_classes(task: Any) -> None:
-    """Check the settings of a task whose loss is one of classes.
-
-    Raises:
-        InputError: One is out of its range.
-    """
+    """Check the settings of a task whose loss is one of classes."""
     check_loss(task.name, task.loss_name, task.losses)
     check_names(task.class_names)
     smoothing, gamma = task.label_smoothing, task.focal_gamma
@@ -58,9 +46,6 @@ def check_numbers(what: str, values: Any, class_names: Sequence[str]) -> None:
         what: What the numbers are, for the message.
         values: A tuple of numbers.
         class_names: The classes; () if their number is unknown.
-
-    Raises:
-        InputError: There are too few or too many, or one is not finite.
     """
     if not isinstance(values, tuple) or not all(map(is_number, values)):
         raise InputError(f"{what} must be a tuple of finite numbers, got {values!r}")

@@ -124,9 +124,6 @@ def averages(total: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, A
     """Return `n`, and all sums but those divided by `weight`.
 
     `weight` itself is there where it is not `n`.
-
-    Raises:
-        InputError: No example has a weight above 0.
     """
     n, weight = round(total["n"]), total["weight"]
     if not n:

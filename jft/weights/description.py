@@ -62,11 +62,7 @@ def read_description(folder: Path) -> Description:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises:
-        InputError: There is none, or it is larger than any honest one.
-    """
+    """Return the object in a JSON file."""
     try:
         check_length(path.stat().st_size, str(path))
         return parse_json(path.read_bytes(), str(path))

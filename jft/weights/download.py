@@ -169,11 +169,7 @@ def intact(path: Path, digest: str, record: Path | None = None) -> bool:
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hex digest of a file's bytes.
-
-    Raises:
-        InputError: It cannot be read.
-    """
+    """Return the hex digest of a file's bytes."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(

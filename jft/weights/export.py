@@ -21,12 +21,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".npz", ".h5")
 
 
 def find_layout(name: str, spec: ModelSpec) -> Layout:
-    """Return the layout of that name.
-
-    Raises:
-        InputError: The network, with its decoder, has no such layout; the message lists
-            those that it has.
-    """
+    """Return the layout of that name."""
     valid = {n: layout for layout in layouts(spec) for n in layout.names}
     # What Keras 3 numbers is of use only inside its own containers.
     valid.pop("keras3", None)
@@ -41,11 +36,7 @@ def find_layout(name: str, spec: ModelSpec) -> Layout:
 
 
 def layout_in(path: Path, layout: Layout, spec: ModelSpec) -> Layout:
-    """Return a layout as it is in a file of that name: Keras 3 numbers its tensors.
-
-    Raises:
-        InputError: The file is Keras's, and the layout is not.
-    """
+    """Return a layout as it is in a file of that name: Keras 3 numbers its tensors."""
     if path.suffix != ".h5":
         return layout
     has_keras = {n: found for found in layouts(spec) for n in found.names}
@@ -92,10 +83,6 @@ def write_weights(
             (.weights.h5, .h5).
         tensors: Contiguous arrays; for Keras's as `layout_in` names them, in order.
         metadata: Notes, which only safetensors has room for.
-
-    Raises:
-        InputError: An unknown suffix, or the file cannot be written, or not without
-            a package that is missing.
     """
     if path.suffix not in SUFFIXES:
         raise InputError(

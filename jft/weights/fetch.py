@@ -16,11 +16,7 @@ from jft.weights.repository import (
 
 
 def fetch(found: Found) -> Description:
-    """Return weights as files on this machine, downloaded if need be, and checked.
-
-    Raises:
-        InputError: They cannot be fetched, or are not what their publisher states.
-    """
+    """Return weights as files on this machine, downloaded if need be, and checked."""
     known, location = found.published, found.location
     path, described = Path(), Description()
     if isinstance(location, Repository):

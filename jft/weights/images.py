@@ -28,9 +28,6 @@ def batch_of(
             `preprocess` asks for. C is 1 (grey), 3, or 4 (with opacity).
         preprocess: Of the network.
         whole: Keep the whole image, as networks with a decoder do.
-
-    Raises:
-        InputError: An image cannot be read, or is not uint8.
     """
     if not isinstance(images, (str, os.PathLike, Sequence, Image.Image)):
         images = np.asarray(images)

@@ -46,11 +46,7 @@ class _Layout(NamedTuple):
 
 
 def read_npz(archive: ZipArchive) -> Contents:
-    """Find every array; each keeps its member's name without `.npy`.
-
-    Raises:
-        InputError: If a member is not an array, or holds Python objects.
-    """
+    """Find every array; each keeps its member's name without `.npy`."""
     layouts = {name: _layout(archive, name) for name in archive.members}
     readers = {
         name.removesuffix(SUFFIX): partial(_array, archive, name, layout)

@@ -58,20 +58,13 @@ class Opened:
 
     @property
     def sha256(self) -> str:
-        """The hex digest of their files; empty for random weights.
-
-        Raises:
-            InputError: A file has changed since it was opened.
-        """
+        """The hex digest of their files; empty for random weights."""
         return self.digest()
 
     def network(self, wanted: ModelConfig) -> ModelConfig:
         """Return the network that is wanted; what it leaves open, the weights decide.
 
         Where neither names the network, the tensors identify it.
-
-        Raises:
-            InputError: The network is unknown.
         """
         if self.model and wanted.name in (None, self.model.name):
             return self.model.changed(wanted)
@@ -91,11 +84,7 @@ class Opened:
         return found.changed(wanted)
 
     def part(self, spec: ModelSpec) -> Part:
-        """Return the tensors of a network, without the prefix of their names.
-
-        Raises:
-            InputError: They hold it several times.
-        """
+        """Return the tensors of a network, without the prefix of their names."""
         try:
             return network_part(self.tensors, spec)
         except InputError as error:
@@ -109,9 +98,6 @@ class Opened:
         Args:
             spec: The network.
             image_size: Side of its input in pixels; None takes the weights'.
-
-        Raises:
-            InputError: The images are too small for the network.
         """
         preprocess = self.preprocess or usual_preprocess(self.part(spec), spec)
         if image_size is not None:
@@ -120,11 +106,7 @@ class Opened:
         return preprocess
 
     def head_classes(self, spec: ModelSpec) -> int | None:
-        """Return the number of classes of their head; None if they have none.
-
-        Raises:
-            InputError: They name another number of classes.
-        """
+        """Return the number of classes of their head; None if they have none."""
         count, named = head_classes(self.part(spec), spec), len(self.class_names)
         if count and named not in (0, count):
             raise InputError(
@@ -205,11 +187,7 @@ def _model(notes: Mapping[str, str], otherwise: str | None) -> ModelConfig | Non
 
 
 def check_decoder(decoder: Any) -> Any:
-    """Return a decoder's name.
-
-    Raises:
-        InputError: It is unknown.
-    """
+    """Return a decoder's name."""
     known = ("auto", *get_args(Decoder))
     if decoder not in known:
         raise InputError(f"unknown decoder {decoder!r}; valid: {', '.join(known)}")

@@ -43,11 +43,7 @@ class Part(Mapping[str, np.ndarray]):
 
 
 def network_part(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Part:
-    """Return the tensors under the prefix with which most names fit a network's.
-
-    Raises:
-        InputError: The checkpoint holds the network several times.
-    """
+    """Return the tensors under the prefix with which most names fit a network's."""
     kernels = first_kernels(spec)
     if not kernels or not tensors:
         return Part(tensors, "")

@@ -180,9 +180,6 @@ def build(
             initialised; one for numbers is converted to this task's standardisation.
         new_head: Initialise the head's last layer again in any case.
         seed: Fixes newly initialised values.
-
-    Raises:
-        InputError: The tensors do not fit the network.
     """
     model = spec.build(num_classes)
     headless = opened.head_classes(spec) is None

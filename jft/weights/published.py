@@ -144,11 +144,7 @@ def _published(row: dict[str, str]) -> Published:
 
 
 def check_model(name: str) -> str:
-    """Return the name of a network, if jft has it.
-
-    Raises:
-        InputError: It has not; the message has the nearest names.
-    """
+    """Return the name of a network, if jft has it."""
     if name not in MODELS:
         raise InputError(f"jft has no network {name!r:.80}{nearest(str(name), MODELS)}")
     return name

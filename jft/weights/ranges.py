@@ -68,31 +68,19 @@ class FileRange:
         return cls(file, 0, file.size)
 
     def part(self, start: int, size: int) -> "FileRange":
-        """Return a range inside this one, `start` counted from its beginning.
-
-        Raises:
-            InputError: If it is not inside.
-        """
+        """Return a range inside this one, `start` counted from its beginning."""
         self._check(start, size)
         return FileRange(self._file, self._start + start, size)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return a copy of some bytes.
-
-        Raises:
-            InputError: If they are not inside, or the file has changed.
-        """
+        """Return a copy of some bytes."""
         self._check(start, size)
         buffer = bytearray(size)
         self._file.fill(memoryview(buffer), self._start + start)
         return bytes(buffer)
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:
-        """Return an array of its own memory, filled from the beginning of the range.
-
-        Raises:
-            InputError: If the range is shorter than the array, or the file has changed.
-        """
+        """Return an array of its own memory, filled from the beginning of the range."""
         size = byte_size(dtype, shape)
         self._check(0, size)
         # As bytes, because not every dtype (bfloat16) has a buffer to read into.
@@ -108,11 +96,7 @@ class FileRange:
             )
 
     def sha256(self) -> str:
-        """Return the hex digest of the bytes, read step by step.
-
-        Raises:
-            InputError: If the file has changed.
-        """
+        """Return the hex digest of the bytes, read step by step."""
         digest = hashlib.sha256()
         buffer = memoryview(bytearray(min(_STEP, self.size)))
         for start in range(0, self.size, _STEP):

@@ -21,9 +21,6 @@ def recognise(tensors: Mapping[str, np.ndarray]) -> ModelConfig | None:
 
     Compared are the names of the kernels of every block, that there is no block more,
     and the shapes of the first block's kernels, which give the width and the groups.
-
-    Raises:
-        InputError: A network is in them several times.
     """
     found: list[tuple[int, bool, ModelSpec]] = []
     for spec in MODELS.values():

@@ -44,11 +44,7 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> "Repository":
-        """Return what `OWNER/REPO` or `OWNER/REPO@REVISION` names.
-
-        Raises:
-            InputError: It is of another form.
-        """
+        """Return what `OWNER/REPO` or `OWNER/REPO@REVISION` names."""
         match = _NAME.fullmatch(text)
         if not match or ".." in text:
             raise InputError(f"{text!r} is not of the form OWNER/REPO[@REVISION]")
@@ -70,10 +66,6 @@ def weights_in(path: Path) -> Path:
 
     Args:
         path: A folder, or such a file itself.
-
-    Raises:
-        InputError: There is none, or an index names a file that is missing, or that
-            is elsewhere.
     """
     if path.is_dir():
         found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
@@ -108,9 +100,6 @@ def fetch_repository(
         repository: Which one. Its files are taken from the hub's cache if they are
             there, and are all of the same commit.
         described: The weights are known, so that its config need not be read.
-
-    Raises:
-        InputError: It does not exist, cannot be reached, or has no weights.
     """
     try:
         config = None if described else _fetch(repository, "config.json")
@@ -222,11 +211,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check(path: Path) -> None:
-    """Check a large file, which the hub's cache names by its sha256, and links to.
-
-    Raises:
-        InputError: It is another file; it has been deleted, if that is possible.
-    """
+    """Check a large file, which the hub's cache names by its sha256, and links to."""
     if not path.is_symlink():
         return
     blob = path.parent / path.readlink()

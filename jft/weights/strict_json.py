@@ -40,11 +40,7 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
 
 
 def check_length(size: int, what: str) -> None:
-    """Check that a JSON text is short enough to be read.
-
-    Raises:
-        InputError: If it is not.
-    """
+    """Check that a JSON text is short enough to be read."""
     if size > _LONGEST:
         raise InputError(f"{what} has {size} bytes, more than {_LONGEST >> 20} MiB")
 

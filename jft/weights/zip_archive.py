@@ -78,9 +78,6 @@ class ZipArchive:
         Args:
             name: The member.
             role: What it is, for the message: `, the data of 'w',`.
-
-        Raises:
-            InputError: If it is missing or compressed.
         """
         shown = f"its member {name!r:.200}{role:.200}"
         if name not in self.members:
@@ -96,9 +93,6 @@ class ZipArchive:
             name: The member, which must be there.
             role: What it is, for the message.
             most: Stop after so many bytes, which the CRC then does not confirm.
-
-        Raises:
-            InputError: If it is damaged.
         """
         member, packed = self.members[name], self._packed[name]
         size = member.size if most is None else min(most, member.size)

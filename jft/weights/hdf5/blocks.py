@@ -59,11 +59,7 @@ class Blocks:
         return self.file.read(address, size)
 
     def first(self, address: int, size: int) -> bytes:
-        """Return a block that was not read before.
-
-        Raises:
-            InputError: If it was, is outside the file, or is one too many.
-        """
+        """Return a block that was not read before."""
         if address in self._seen:
             raise InputError(
                 "is an HDF5 file that uses a part twice: a cycle or a link"
@@ -71,11 +67,7 @@ class Blocks:
         return self._read(address, size)
 
     def text(self, heap: int, index: int) -> str:
-        """Return a short text of a global heap, which may be asked often.
-
-        Raises:
-            InputError: If there is none.
-        """
+        """Return a short text of a global heap, which may be asked often."""
         if heap not in self._heaps:
             self._heaps[heap] = dict(self._texts(heap))
         if index not in self._heaps[heap]:
@@ -102,7 +94,6 @@ def messages(blocks: Blocks, address: int) -> list[Message]:
     """Return the messages of an object's header.
 
     Raises:
-        InputError: If the header is damaged or of another version.
         struct.error: If it is cut short.
     """
     version, size = struct.unpack("<B7xI4x", blocks.first(address, 16))
@@ -138,7 +129,6 @@ def links(blocks: Blocks, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         heap: Where the names are.
 
     Raises:
-        InputError: If the group is damaged, or has a link that is not an object.
         struct.error: If it is cut short.
     """
     magic, size, _, offset = struct.unpack("<4s4x3Q", blocks.first(heap, 32))

@@ -68,11 +68,7 @@ class Hdf5Object:
         self.is_dataset = any(m.kind == LAYOUT for m in self._messages)
 
     def dataset(self) -> Dataset:
-        """Return its type, shape and offset.
-
-        Raises:
-            InputError: If it is compressed, outside the file, or of an odd type.
-        """
+        """Return its type, shape and offset."""
         try:
             kinds = {message.kind for message in self._messages}
             if kinds & {_FILTERS, _EXTERNAL}:
@@ -90,11 +86,7 @@ class Hdf5Object:
             raise InputError(f"its array {self.path!r:.200} {error}") from None
 
     def text(self, name: str) -> str | None:
-        """Return a text attribute; None if there is none of this name.
-
-        Raises:
-            InputError: If an attribute is damaged.
-        """
+        """Return a text attribute; None if there is none of this name."""
         try:
             for message in self._messages:
                 if message.kind == _ATTRIBUTE:
@@ -106,11 +98,7 @@ class Hdf5Object:
         return None
 
     def links(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and the address of each object in the group.
-
-        Raises:
-            InputError: If the group is damaged, or of the kind of newer files.
-        """
+        """Yield the name and the address of each object in the group."""
         if any(m.kind in (_LINK, _LINK_INFO) for m in self._messages):
             raise InputError(OTHER)
         for message in self._messages:

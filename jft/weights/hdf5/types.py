@@ -47,7 +47,6 @@ def shape_of(message: bytes) -> tuple[int, ...]:
     """Return the shape that a dataspace message describes.
 
     Raises:
-        InputError: If it is of an unknown version, or has too many dimensions.
         struct.error: If it is cut short.
     """
     version, rank, _, kind = struct.unpack_from("<4B", message)

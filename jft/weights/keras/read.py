@@ -44,9 +44,6 @@ def read_keras(file: FileRange, names: Mapping[str, str] | None = None) -> Conte
     Returns:
         Tensors named `conv1_conv/kernel`; `conv1_conv/0` for Keras 3, or `conv2d_1/0`
         if the layer's name is unknown.
-
-    Raises:
-        InputError: If the file is damaged, or two tensors have one name.
     """
     layers = dict(names or {})
     readers: dict[str, Reader] = {}
@@ -65,11 +62,7 @@ def read_keras(file: FileRange, names: Mapping[str, str] | None = None) -> Conte
 
 
 def read_keras_archive(archive: ZipArchive) -> Contents:
-    """Find every tensor of a `.keras` archive, named like those of `.weights.h5`.
-
-    Raises:
-        InputError: If it is damaged.
-    """
+    """Find every tensor of a `.keras` archive, named like those of `.weights.h5`."""
     names: dict[str, str] = {}
     if _CONFIG_MEMBER in archive.members:
         config = archive.stored(_CONFIG_MEMBER)

@@ -34,7 +34,6 @@ def write_keras(
         numbered: Whether as Keras 3 does; each LEAF is a number then.
 
     Raises:
-        InputError: h5py is not installed.
         OSError: The file cannot be written.
     """
     try:

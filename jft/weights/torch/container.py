@@ -31,9 +31,6 @@ def read_zip(archive: ZipArchive, key: str = "") -> Contents:
     Args:
         archive: The file.
         key: Which of several state dicts, as `choose` takes it.
-
-    Raises:
-        InputError: If it is not such a container, is damaged, or would run code.
     """
     root = _zip_root(archive.members)
     order = f"{root}/byteorder"
@@ -58,9 +55,6 @@ def read_legacy(file: FileRange, key: str = "") -> Contents:
     Args:
         file: The file.
         key: Which of several state dicts, as `choose` takes it.
-
-    Raises:
-        InputError: If it is damaged or would run code.
     """
     data = file.read(0, file.size)
     magic = unpickle(data)

@@ -24,11 +24,7 @@ StateDicts = dict[str, dict[str, Tensor]]
 
 
 def state_dicts(value: Any) -> StateDicts:
-    """Return every dict of tensors in an object, the shallowest first.
-
-    Raises:
-        InputError: There is none, or one has too many tensors.
-    """
+    """Return every dict of tensors in an object, the shallowest first."""
     if not isinstance(value, Entries):
         kind = "tensor" if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"holds a {kind}; a dict of tensors (a state dict) is needed")

@@ -107,11 +107,7 @@ def _dtype(kind: Any) -> np.dtype[Any]:
 
 
 def whole(value: Any) -> int:
-    """Return `value`, which must be an int in `[0, 2**63)`.
-
-    Raises:
-        InputError: If it is anything else.
-    """
+    """Return `value`, which must be an int in `[0, 2**63)`."""
     if type(value) is not int or not 0 <= value < 2**63:
         raise InputError("a size, stride or offset is not a whole number from 0 up")
     return value
