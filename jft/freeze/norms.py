@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jft import tree
 from jft.errors import InputError, nearest
-from jft.models import ModelSpec
+from jft.models.protocol import Architecture
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -16,7 +16,7 @@ MODES = ("stored", "adapt", "batch")
 AUTO = "auto"
 
 
-def parse(text: str, model: ModelSpec) -> dict[str, str]:
+def parse(text: str, model: Architecture) -> dict[str, str]:
     """Return the mode of each stage that a rule names.
 
     Args:
@@ -28,18 +28,17 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
     """
     if text == AUTO:
         return {}
-    if not model.batch_norm:
+    if not model.normalising:
         raise InputError(f"norm {text!r}: {model.name} has no batch normalisation")
     if "=" not in text:
         return dict.fromkeys(model.stages, _mode(text, text))
     pairs = [entry.partition("=") for entry in text.split(",")]
     stages = [stage.strip() for stage, _, _ in pairs]
-    normalising = _normalising(model)
     for stage in stages:
-        if stage not in normalising:
+        if stage not in model.normalising:
             raise InputError(
                 f"norm {text!r}: {model.name} has no batch normalisation in stage "
-                f"{stage!r}{nearest(stage, normalising, count=1)}"
+                f"{stage!r}{nearest(stage, model.normalising, count=1)}"
             )
         if stages.count(stage) > 1:
             raise InputError(f"norm {text!r} names {stage} twice")
@@ -47,17 +46,6 @@ def parse(text: str, model: ModelSpec) -> dict[str, str]:
         stage: _mode(m.strip(), text)
         for stage, (_, _, m) in zip(stages, pairs, strict=True)
     }
-
-
-def _normalising(model: ModelSpec) -> list[str]:
-    """Return the stages that normalise by batches."""
-    head = [] if model.decoder == "none" else ["head"]
-    if model.variant.normalisation != "batch":
-        return head
-    plain = ["pre_logits", "head"]
-    if model.variant.pre_activation:
-        plain.append("stem")  # a convolution alone
-    return [*(stage for stage in model.stages if stage not in plain), *head]
 
 
 def _mode(mode: str, text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from jft.config import TrainConfig
 from jft.errors import InputError
 from jft.freeze.rules import FreezeSpec
-from jft.models import ModelSpec
+from jft.models.protocol import Architecture
 
 GRAMMAR = (
     "EPOCHS*RULE[@RATE] separated by semicolons, as '3*all-but:head@0.1', or "
@@ -36,7 +36,7 @@ class Phase:
     spec: FreezeSpec = field(default_factory=FreezeSpec)
 
 
-def plan_phases(config: TrainConfig, model: ModelSpec) -> tuple[Phase, ...]:
+def plan_phases(config: TrainConfig, model: Architecture) -> tuple[Phase, ...]:
     """Return the phases of a run in order; the last one is `freeze` for `epochs`.
 
     Sources: gradual unfreezing, Howard and Ruder 2018,
@@ -80,7 +80,7 @@ def _entry(text: str, index: int, config: TrainConfig) -> list[Phase]:
     return [Phase(count, rule.strip(), rate, candidate) for rate in choices]
 
 
-def _gradual(value: str, main: Phase, model: ModelSpec) -> list[Phase]:
+def _gradual(value: str, main: Phase, model: Architecture) -> list[Phase]:
     """Begin with the head, and unfreeze one stage after the other."""
     epochs = _epochs(value, f"gradual:{value}")
     kind, _, last = main.freeze.partition(":")

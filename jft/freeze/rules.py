@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jft import tree
 from jft.errors import InputError, nearest
-from jft.models import ModelSpec
+from jft.models.protocol import Architecture
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -32,7 +32,7 @@ class FreezeSpec:
     rules: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def parse(cls, text: str, model: ModelSpec) -> FreezeSpec:
+    def parse(cls, text: str, model: Architecture) -> FreezeSpec:
         """Read the rule that a user wrote, without building the network.
 
         Args:
@@ -75,7 +75,7 @@ class FreezeSpec:
         return cls(tree.parse_rules(text, what="freeze", default=0.0))
 
     def lr_mults(
-        self, params: Params, model: ModelSpec, layer_decay: float = 1.0
+        self, params: Params, model: Architecture, layer_decay: float = 1.0
     ) -> dict[str, Any]:
         """Return a nested dict like `params` of floats: learning-rate multipliers.
 
@@ -105,13 +105,13 @@ def frozen(lr_mults: Params) -> dict[str, Any]:
     return tree.unflatten({n: mult == 0 for n, mult in tree.flatten(lr_mults).items()})
 
 
-def frozen_layers(lr_mults: Params, model: ModelSpec) -> frozenset[str]:
-    """Return the layers (`ModelSpec.layers`) of which every parameter is frozen."""
+def frozen_layers(lr_mults: Params, model: Architecture) -> frozenset[str]:
+    """Return the layers (`Architecture.layers`) of which every parameter is frozen."""
     moving = {layer_of(n, model) for n, mult in tree.flatten(lr_mults).items() if mult}
     return frozenset(model.layers) - moving
 
 
-def layer_of(name: str, model: ModelSpec) -> str:
+def layer_of(name: str, model: Architecture) -> str:
     """Return the layer that a parameter belongs to.
 
     What is in a stage but in none of its blocks, BiT's last normalisation, belongs to
@@ -122,7 +122,7 @@ def layer_of(name: str, model: ModelSpec) -> str:
     return next((x for x in within if name.startswith(f"{x}/")), within[-1])
 
 
-def _height(name: str, model: ModelSpec) -> int:
+def _height(name: str, model: Architecture) -> int:
     """Return how many layers come after that of a parameter."""
     return len(model.layers) - 1 - model.layers.index(layer_of(name, model))
 
@@ -138,14 +138,13 @@ def _frozen_rules(modules: Iterable[str]) -> tuple[tuple[str, float], ...]:
     return tuple((f"{module}/*", 0.0) for module in modules)
 
 
-def _only(text: str, model: ModelSpec) -> FreezeSpec:
-    normalised = model.batch_norm or model.variant.normalisation != "none"
-    if text == "norm-only" and not normalised:
+def _only(text: str, model: Architecture) -> FreezeSpec:
+    if text == "norm-only" and not model.normalised:
         raise InputError(f"freeze norm-only: {model.name} has no normalisation")
     return FreezeSpec(((_ONLY[text], 1.0), ("head/*", 1.0), ("*", 0.0)))
 
 
-def _index(name: str, model: ModelSpec) -> int:
+def _index(name: str, model: Architecture) -> int:
     """Return the position of a stage.
 
     Raises:
@@ -159,7 +158,7 @@ def _index(name: str, model: ModelSpec) -> int:
     return model.stages.index(name)
 
 
-def _layer_count(value: str, model: ModelSpec) -> int:
+def _layer_count(value: str, model: Architecture) -> int:
     if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) < len(
         model.layers
     ):
@@ -170,7 +169,7 @@ def _layer_count(value: str, model: ModelSpec) -> int:
     return int(value)
 
 
-def _no_rule(text: str, model: ModelSpec) -> str:
+def _no_rule(text: str, model: Architecture) -> str:
     stages = model.stages[:-1]
     examples = ["none", "first:1", "all-but:head", *_ONLY]
     hint = nearest(text, [*examples, *(f"until:{s}" for s in stages)])
@@ -188,7 +187,9 @@ class StageCount:
     frozen: int
 
 
-def summarise(params: Params, lr_mults: Params, model: ModelSpec) -> list[StageCount]:
+def summarise(
+    params: Params, lr_mults: Params, model: Architecture
+) -> list[StageCount]:
     """Count parameters and frozen parameters per stage, in depth order."""
     trained = tree.flatten(lr_mults)
     sizes = {name: int(leaf.size) for name, leaf in tree.flatten(params).items()}

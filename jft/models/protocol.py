@@ -1,4 +1,4 @@
-"""What training needs of a Flax module, so that it may be anybody's."""
+"""What training needs of a network, so that it may be anybody's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,62 @@ from jft.models.training import TrainMode
 
 if TYPE_CHECKING:
     import jax
+
+    from jft.preprocess import Preprocess
+
+
+class Architecture(Protocol):
+    """What freezing and training need of a network before it is built.
+
+    `ModelSpec` describes the networks that jft knows by name, and `OwnModel` a Flax
+    module of your own.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The parts in depth order, the top-level names of the parameters."""
+        ...
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers in depth order: stages, or what is inside them."""
+        ...
+
+    @property
+    def normalising(self) -> tuple[str, ...]:
+        """The stages with batch normalisation."""
+        ...
+
+    @property
+    def normalised(self) -> bool:
+        """Whether it has any normalisation, of batches or of groups."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Usual outputs of the head."""
+        ...
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pixels usually become its input."""
+        ...
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side of an image, in pixels, that it can see."""
+        ...
+
+    def build(
+        self, num_classes: int, *, mode: TrainMode = ..., axis_name: str | None = None
+    ) -> Any:
+        """Return the Flax module, a `StagedModule`."""
+        ...
 
 
 class StagedModule(Protocol):

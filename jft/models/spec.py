@@ -51,12 +51,23 @@ class ModelSpec:
         return self.variant.stages(len(self.stage_sizes), self.decoder)
 
     @property
-    def batch_norm(self) -> bool:
-        """Whether it has batch normalisation.
+    def normalising(self) -> tuple[str, ...]:
+        """The stages with batch normalisation.
 
         BiT and the plain VGGs have none, except in the head with a decoder.
         """
-        return self.decoder != "none" or self.variant.normalisation == "batch"
+        head = () if self.decoder == "none" else ("head",)
+        if self.variant.normalisation != "batch":
+            return head
+        plain = ["pre_logits", "head"]
+        if self.variant.pre_activation:
+            plain.append("stem")  # a convolution alone
+        return (*(stage for stage in self.stages if stage not in plain), *head)
+
+    @property
+    def normalised(self) -> bool:
+        """Whether it has any normalisation, of batches or of groups."""
+        return bool(self.normalising) or self.variant.normalisation != "none"
 
     @property
     def smallest(self) -> int:

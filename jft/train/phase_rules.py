@@ -12,7 +12,7 @@ from jft import tree
 from jft.config import TrainConfig
 from jft.freeze import norms, rules
 from jft.freeze.phases import Phase
-from jft.models import ModelSpec
+from jft.models.protocol import Architecture
 from jft.models.training import TrainMode
 from jft.optim import chain
 
@@ -46,7 +46,7 @@ class PhaseRules:
 
 def phase_rules(
     config: TrainConfig,
-    spec: ModelSpec,
+    spec: Architecture,
     phases: Sequence[Phase],
     modes: Mapping[str, str],
 ) -> tuple[PhaseRules, ...]:

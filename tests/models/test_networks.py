@@ -306,7 +306,7 @@ def test_groups_are_normalised_by_themselves_and_images_alone():
 def test_a_network_says_whether_it_normalises_by_batches(name: str):
     shapes = shapes_of(SMALL[name].build(3))
     has_statistics = any(leaf.startswith("batch_stats/") for leaf in shapes)
-    assert SMALL[name].batch_norm == has_statistics
+    assert bool(SMALL[name].normalising) == has_statistics
 
 
 def test_a_pooled_vgg_has_a_head_over_the_features_means():

@@ -98,7 +98,7 @@ def test_the_decoder_is_the_head_and_its_classifier_alone_has_classes(spec: Mode
     assert {n for n in few if n.split("/")[1] != "head"} == body
     assert {n.split("/")[1] for n in few} == set(spec.stages)
     assert spec.layers[-1] == "head"
-    assert spec.batch_norm == any(n.startswith("batch_stats/") for n in few)
+    assert bool(spec.normalising) == any(n.startswith("batch_stats/") for n in few)
 
 
 def test_names_of_the_decoders_layers_are_explicit():
