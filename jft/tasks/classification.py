@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from jft.config import ClassLoss
 from jft.tasks.losses import softmax_loss
-from jft.tasks.options import check_classes
+from jft.tasks.options import ClassTask
 from jft.tasks.ranking import roc_auc
 from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
@@ -22,37 +21,11 @@ _OWN = ("class_n", "class_right")
 
 
 @dataclass(frozen=True)
-class Classification:
-    """One class per image, by softmax. Labels are [B] int32 in [0, K).
-
-    Attributes:
-        class_names: What the K classes are called; () if unknown.
-        label_smoothing: Fraction of the target spread over all classes, in [0, 1)
-            (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
-        loss_name: cross-entropy or focal.
-        focal_gamma: How much the focal loss looks away from what is easy; at least 0.
-        class_weights: What each class counts in the loss. None: all count 1.
-    """
-
-    class_names: tuple[str, ...] = ()
-    label_smoothing: float = 0.0
-    loss_name: ClassLoss = "cross-entropy"
-    focal_gamma: float = 2.0
-    class_weights: tuple[float, ...] | None = None
+class Classification(ClassTask):
+    """One class per image, by softmax. Labels are [B] int32 in [0, K)."""
 
     name: ClassVar[str] = "classification"
     score: ClassVar[str] = "accuracy"
-    outputs: ClassVar[str] = "classes"
-    losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
-    dense: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Raise InputError if a setting is out of its range."""
-        check_classes(self)
-
-    def encode(self, labels: Any) -> Any:
-        """Return the labels as they are."""
-        return labels
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, for `label` [B]."""
@@ -61,8 +34,7 @@ class Classification:
 
     def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
         """Return the training loss per example [B], for logits and target [B, K]."""
-        gamma = self.focal_gamma if self.loss_name == "focal" else None
-        return softmax_loss(logits, target, self.class_weights, gamma)
+        return softmax_loss(logits, target, self.class_weights, self.gamma)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
         """Return the sums of one batch; see `classification_sums`."""

@@ -11,11 +11,11 @@ def softmax_loss(
     logits: jax.Array,
     target: jax.Array,
     class_weights: Sequence[float] | None = None,
-    focal_gamma: float | None = None,
+    focal_gamma: float = 0.0,
 ) -> jax.Array:
     """Return `-sum_k w_k t_k (1 - p_k)^gamma log p_k`, p the softmax of the logits.
 
-    Without gamma it is the cross-entropy. It is linear in the target, which may be a
+    With gamma 0 it is the cross-entropy. It is linear in the target, which may be a
     blend of classes. It is not divided by the class weights of the batch, as torch's
     `weight` for class indices is: `balanced_weights` are 1 on average over the data.
 
@@ -30,7 +30,7 @@ def softmax_loss(
     Returns:
         [...] float32.
     """
-    if focal_gamma is not None:
+    if focal_gamma:
         # Away from 0, where a power below 1 has no gradient.
         rest = jnp.maximum(-jnp.expm1(jax.nn.log_softmax(logits)), 1e-12)
         target = target * rest**focal_gamma
@@ -69,6 +69,15 @@ def sigmoid_loss(
     if positive_weights is not None:
         yes = yes * jnp.asarray(positive_weights, jnp.float32)[None]
     return target * yes + (1 - target) * no
+
+
+def mean_over(
+    each: jax.Array, counts: jax.Array, axis: int | tuple[int, ...]
+) -> jax.Array:
+    """Return the mean of `each` over axes where `counts` is true; 0 where none is."""
+    number = jnp.sum(counts.astype(jnp.float32), axis=axis)
+    total = jnp.sum(jnp.where(counts, each, 0.0), axis=axis)
+    return total / jnp.maximum(number, 1.0)
 
 
 def dice_loss(

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from jft.config import ClassLoss
-from jft.tasks.losses import sigmoid_loss
-from jft.tasks.options import check_classes
+from jft.tasks.losses import mean_over, sigmoid_loss
+from jft.tasks.options import ClassTask
 from jft.tasks.ranking import average_precision
 from jft.tasks.task import averages, common_sums, per_class
 from jft.types import Metrics
@@ -20,39 +19,17 @@ _OWN = ("known", "right", "hits", "false_alarms", "misses")
 
 
 @dataclass(frozen=True)
-class MultiLabel:
-    """Labels of which any number can be there, each by a sigmoid.
+class MultiLabel(ClassTask):
+    """Any number of labels per image, each by a sigmoid.
 
-    Labels are [B, K] int32: 1 there, 0 not there, -1 unknown and left out.
-
-    Attributes:
-        class_names: What the K labels are called; () if unknown.
-        label_smoothing: Fraction of each target moved to 1/2, in [0, 1).
-        loss_name: cross-entropy or focal.
-        focal_gamma: How much the focal loss looks away from what is easy; at least 0.
-        class_weights: What each label counts in the loss where it is there, torch's
-            `pos_weight`; where it is not, it counts 1. None: 1 too.
+    Labels are [B, K] int32: 1 present, 0 absent, -1 unknown and ignored. Label
+    smoothing moves each target towards 1/2. `class_weights` weight a label where it is
+    present, as torch's `pos_weight`.
     """
-
-    class_names: tuple[str, ...] = ()
-    label_smoothing: float = 0.0
-    loss_name: ClassLoss = "cross-entropy"
-    focal_gamma: float = 2.0
-    class_weights: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "multilabel"
     score: ClassVar[str] = "mAP"
     outputs: ClassVar[str] = "labels"
-    losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
-    dense: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        """Raise InputError if a setting is out of its range."""
-        check_classes(self)
-
-    def encode(self, labels: Any) -> Any:
-        """Return the labels as they are."""
-        return labels
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, NaN where unknown.
@@ -66,11 +43,9 @@ class MultiLabel:
     def loss(self, logits: jax.Array, target: jax.Array) -> jax.Array:
         """Return the mean loss of the known labels [B]; 0 where none is known."""
         known = ~jnp.isnan(target)
-        gamma = self.focal_gamma if self.loss_name == "focal" else 0.0
         truth = jnp.where(known, target, 0.0)
-        each = sigmoid_loss(logits, truth, self.class_weights, gamma)
-        count = jnp.sum(known.astype(jnp.float32), axis=1)
-        return jnp.sum(jnp.where(known, each, 0.0), axis=1) / jnp.maximum(count, 1.0)
+        each = sigmoid_loss(logits, truth, self.class_weights, self.gamma)
+        return mean_over(each, known, axis=1)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
         """Return the sums of one batch, scalars.

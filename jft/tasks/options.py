@@ -1,10 +1,64 @@
-"""Checks of a task's settings."""
+"""The settings of tasks, and their checks."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args
 
+from jft.config import ClassLoss
 from jft.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """The settings of a task whose outputs are classes or labels.
+
+    Attributes:
+        class_names: Names of the K outputs; () if unknown.
+        label_smoothing: Fraction of the target spread over all classes, in [0, 1)
+            (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
+        loss_name: One of `losses`.
+        focal_gamma: Exponent of the focal loss, at least 0: higher values give easy
+            examples less weight.
+        class_weights: Weight of each class in the loss; None for 1.
+    """
+
+    class_names: tuple[str, ...] = ()
+    label_smoothing: float = 0.0
+    loss_name: str = "cross-entropy"
+    focal_gamma: float = 2.0
+    class_weights: tuple[float, ...] | None = None
+
+    name: ClassVar[str]
+    outputs: ClassVar[str] = "classes"
+    losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
+    dense: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Raise InputError if a setting is out of its range."""
+        check_loss(self.name, self.loss_name, self.losses)
+        check_names(self.class_names)
+        smoothing, gamma = self.label_smoothing, self.focal_gamma
+        if not is_number(smoothing) or not 0 <= smoothing < 1:
+            raise InputError(f"label_smoothing must be in [0, 1), got {smoothing!r}")
+        if not is_number(gamma) or gamma < 0:
+            raise InputError(
+                f"focal_gamma must be at least 0 and finite, got {gamma!r}"
+            )
+        weights = self.class_weights
+        if weights is not None:
+            check_numbers("class_weights", weights, self.class_names)
+            if min(weights, default=0) < 0:
+                raise InputError(f"class_weights must be at least 0, got {weights!r}")
+
+    @property
+    def gamma(self) -> float:
+        """Exponent of the loss that is used; 0 for another than focal."""
+        return self.focal_gamma if self.loss_name == "focal" else 0.0
+
+    def encode(self, labels: Any) -> Any:
+        """Return the labels unchanged."""
+        return labels
 
 
 def check_loss(task: str, loss: Any, losses: Sequence[str]) -> None:
@@ -21,22 +75,6 @@ def check_names(class_names: Any) -> None:
         isinstance(name, str) for name in class_names
     ):
         raise InputError(f"class_names must be a tuple of names, got {class_names!r}")
-
-
-def check_classes(task: Any) -> None:
-    """Check the settings of a task whose loss is one of classes."""
-    check_loss(task.name, task.loss_name, task.losses)
-    check_names(task.class_names)
-    smoothing, gamma = task.label_smoothing, task.focal_gamma
-    if not is_number(smoothing) or not 0 <= smoothing < 1:
-        raise InputError(f"label_smoothing must be in [0, 1), got {smoothing!r}")
-    if not is_number(gamma) or gamma < 0:
-        raise InputError(f"focal_gamma must be at least 0 and finite, got {gamma!r}")
-    weights = task.class_weights
-    if weights is not None:
-        check_numbers("class_weights", weights, task.class_names)
-        if min(weights, default=0) < 0:
-            raise InputError(f"class_weights must be at least 0, got {weights!r}")
 
 
 def check_numbers(what: str, values: Any, class_names: Sequence[str]) -> None:

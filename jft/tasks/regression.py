@@ -12,6 +12,7 @@ import optax
 
 from jft.config import NumberLoss
 from jft.errors import InputError
+from jft.tasks.losses import mean_over
 from jft.tasks.options import check_loss, check_names, check_numbers
 from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
@@ -77,8 +78,7 @@ class Regression:
             each = jnp.abs(logits - truth)
         else:
             each = optax.huber_loss(logits, truth)
-        count = jnp.sum(known.astype(jnp.float32), axis=1)
-        return jnp.sum(jnp.where(known, each, 0.0), axis=1) / jnp.maximum(count, 1.0)
+        return mean_over(each, known, axis=1)
 
     def sums(self, logits: jax.Array, label: jax.Array, weight: jax.Array) -> Metrics:
         """Return the sums of one batch.

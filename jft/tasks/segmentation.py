@@ -11,8 +11,8 @@ import numpy.typing as npt
 import optax
 
 from jft.config import MaskLoss
-from jft.tasks.losses import dice_loss, softmax_loss
-from jft.tasks.options import check_classes
+from jft.tasks.losses import dice_loss, mean_over, softmax_loss
+from jft.tasks.options import ClassTask
 from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
 
@@ -20,43 +20,22 @@ _OWN = ("confusion",)
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(ClassTask):
     """One class per pixel, by softmax; logits are [B, H, W, K].
 
-    Labels are [B, H, W], the class index of each pixel. What is not in [0, K), as
-    `VOID`, counts neither in the loss nor in the metrics; an image all of that has loss
-    0. The loss of an image is the mean over its pixels that count, so that each image
-    counts as much, whatever part of it is void.
+    Labels are [B, H, W], the class index of each pixel. Pixels outside [0, K), such as
+    `VOID`, are ignored by the loss and the metrics; an image of only such pixels has
+    loss 0. The loss of an image is the mean over its other pixels, so each image has
+    the same weight, whatever part of it is void.
 
-    Attributes:
-        class_names: What the K classes are called; () if unknown.
-        label_smoothing: Fraction of the target spread over all classes, in [0, 1);
-            dice knows none.
-        loss_name: cross-entropy, dice, focal, or cross-entropy+dice, their sum (as in
-            nnU-Net, Isensee et al. 2021, https://arxiv.org/abs/1809.10486).
-        focal_gamma: How much the focal loss looks away from what is easy; at least 0.
-        class_weights: What each class counts in the loss. None: all count 1.
+    The loss cross-entropy+dice is the sum of both, as in nnU-Net (Isensee et al. 2021,
+    https://arxiv.org/abs/1809.10486). dice has no label smoothing.
     """
-
-    class_names: tuple[str, ...] = ()
-    label_smoothing: float = 0.0
-    loss_name: MaskLoss = "cross-entropy"
-    focal_gamma: float = 2.0
-    class_weights: tuple[float, ...] | None = None
 
     name: ClassVar[str] = "segmentation"
     score: ClassVar[str] = "mIoU"
-    outputs: ClassVar[str] = "classes"
     losses: ClassVar[tuple[str, ...]] = get_args(MaskLoss)
     dense: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        """Raise InputError if a setting is out of its range."""
-        check_classes(self)
-
-    def encode(self, labels: Any) -> Any:
-        """Return the labels as they are."""
-        return labels
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the class indices [B, H, W] int32."""
@@ -72,10 +51,9 @@ class Segmentation:
         member = jax.nn.one_hot(target, logits.shape[-1])  # all 0 on void
         if self.loss_name == "dice":
             return dice_loss(logits, member, self.class_weights)
-        gamma = self.focal_gamma if self.loss_name == "focal" else None
         smooth = optax.smooth_labels(member, smoothing)
-        each = softmax_loss(logits, smooth, self.class_weights, gamma)
-        mean = _mean(each, member)
+        each = softmax_loss(logits, smooth, self.class_weights, self.gamma)
+        mean = mean_over(each, jnp.any(member > 0, axis=-1), axis=(1, 2))
         if self.loss_name == "cross-entropy+dice":
             mean += dice_loss(logits, member, self.class_weights)
         return mean
@@ -97,7 +75,7 @@ class Segmentation:
         }
 
     def rows(self, logits: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-        """Return nothing: all metrics are made of sums."""
+        """Return {}: all metrics are computed from sums."""
         return {}
 
     def summarise(
@@ -129,13 +107,6 @@ class Segmentation:
     def predict(self, logits: jax.Array) -> jax.Array:
         """Return the probabilities of each pixel's class [B, H, W, K]."""
         return jax.nn.softmax(logits)
-
-
-def _mean(each: jax.Array, member: jax.Array) -> jax.Array:
-    """Return the mean [B] of [B, H, W] over pixels with a class; 0 without any."""
-    counts = jnp.any(member > 0, axis=-1)
-    count = jnp.sum(counts.astype(jnp.float32), axis=(1, 2))
-    return jnp.sum(jnp.where(counts, each, 0.0), axis=(1, 2)) / jnp.maximum(count, 1.0)
 
 
 def _confusion(logits: jax.Array, label: jax.Array) -> jax.Array:
