@@ -7,6 +7,7 @@ from typing import Annotated
 
 from jft.console.cli import guarded
 from jft.console.flags import Positional, parse
+from jft.console.text import aligned
 from jft.errors import InputError
 
 
@@ -67,10 +68,7 @@ def table(match: str = "") -> Iterator[str]:
         )
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in (heads, *cells)) for i in range(len(heads))]
-    for line in (heads, *cells):
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        yield "  ".join(padded).rstrip()
+    yield from aligned([heads, *cells], left=heads)
 
 
 def convert(flags: Flags) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from jft.errors import InputError
 from jft.weights.description import Description, read_description, read_json
 from jft.weights.download import cache_folder, intact, offline
+from jft.weights.sharded import INDEX_SUFFIX, weight_map
 
 WEIGHT_FILES = (
     "model.safetensors",
@@ -22,11 +23,7 @@ WEIGHT_FILES = (
 )
 """The files that may hold a repository's weights; the first that is there does."""
 
-INDEX = ".index.json"
-"""What the name of an index of several files ends in."""
-
 _NAME = re.compile(r"([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]+))?", re.ASCII)
-_SHARD = re.compile(r"\w[\w.-]*\.(safetensors|bin)", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,7 +66,7 @@ def weights_in(path: Path) -> Path:
     """
     if path.is_dir():
         found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
-        found += sorted(path.glob(f"*.safetensors{INDEX}"))
+        found += sorted(path.glob(f"*.safetensors{INDEX_SUFFIX}"))
         if not found:
             raise InputError(
                 f"{path} is neither a run nor a folder of weights: it has none of "
@@ -86,7 +83,7 @@ def described_beside(path: Path) -> Description:
     """Return what the config in a folder of weights, or next to its file, states."""
     if path.is_dir():
         return read_description(path)
-    if path.name in WEIGHT_FILES or path.name.endswith(INDEX):
+    if path.name in WEIGHT_FILES or path.name.endswith(INDEX_SUFFIX):
         return read_description(path.parent)
     return Description()
 
@@ -122,21 +119,14 @@ def fetch_repository(
 
 
 def _shards(index: Path) -> list[str]:
-    """Return the names of the files that an index lists, all next to it.
-
-    None for another file, which has its tensors in itself.
-    """
-    if not index.name.endswith(INDEX):
+    """Return the names of the files that an index lists; of another file, none."""
+    if not index.name.endswith(INDEX_SUFFIX):
         return []
-    names = read_json(index).get("weight_map")
-    names = list(names.values()) if isinstance(names, dict) else []
-    wrong = [n for n in names if not (isinstance(n, str) and _SHARD.fullmatch(n))]
-    if wrong or not names:
-        what = (
-            f"names {wrong[0]!r:.80}, no file beside it" if wrong else "names no file"
-        )
-        raise InputError(f"{index} {what}")
-    return sorted(set(names))
+    content = read_json(index)
+    try:
+        return sorted(set(weight_map(content).values()))
+    except InputError as error:
+        raise InputError(f"{index} {error}") from None
 
 
 def _first_of(repository: Repository, names: tuple[str, ...]) -> Path:

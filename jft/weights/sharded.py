@@ -4,8 +4,8 @@ transformers writes them: `model.safetensors.index.json` maps each tensor to the
 next to it that has it, `pytorch_model.bin.index.json` likewise.
 """
 
+import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from jft.errors import InputError
@@ -15,6 +15,9 @@ from jft.weights.strict_json import check_length, parse_json
 
 INDEX_SUFFIX = ".index.json"
 """Ends the name of an index file."""
+
+# Names that another system or reader would not take as plain are refused too.
+_PLAIN = re.compile(r"\w[\w.-]*\.(safetensors|bin)", re.ASCII)
 
 # Each stays open as long as the tensors are in use.
 _MOST_SHARDS = 200
@@ -37,7 +40,7 @@ def read_shards(
             not just the tensors that the index lists.
     """
     check_length(index.size, "its JSON")
-    files = _weight_map(parse_json(index.read(0, index.size), "its JSON"))
+    files = weight_map(parse_json(index.read(0, index.size), "its JSON"))
     names = sorted(set(files.values()))
     if len(names) > _MOST_SHARDS:
         raise InputError(f"lists {len(names)} files, at most {_MOST_SHARDS} are read")
@@ -57,16 +60,16 @@ def merged(shards: Shards) -> Contents:
     return Contents(dict(sorted(readers.items())), notes)
 
 
-def _weight_map(index: Mapping[str, Any]) -> dict[str, str]:
+def weight_map(index: Mapping[str, Any]) -> dict[str, str]:
+    """Return the file of each tensor that an index lists, all of them next to it."""
     files = index.get("weight_map")
     if not isinstance(files, dict) or not files:
         raise InputError("is not the index of a checkpoint: it has no weight_map")
     for name in cast(dict[str, Any], files).values():
-        # Names that another system or reader would not take as plain are refused too.
-        plain = isinstance(name, str) and name != ".." and Path(name).name == name != ""
-        if not plain or set(name) & set("\\:\0") or name.endswith(INDEX_SUFFIX):
+        if not isinstance(name, str) or not _PLAIN.fullmatch(name):
             raise InputError(
-                f"lists {name!a:.80}, which is not the plain name of a file next to it"
+                f"lists {name!a:.80}, which is not the plain name of a .safetensors or "
+                ".bin file next to it"
             )
     return cast(dict[str, str], files)
 

@@ -7,17 +7,15 @@ whose whole digest is published. https_proxy, no_proxy and SSL_CERT_FILE mean wh
 always do.
 """
 
-import contextlib
 import http.client
 import os
 import re
 import shutil
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,8 +126,12 @@ def _attempt(url: str, part: Path, checked: bool) -> None:
                 raise InputError(f"{url} answers with a web page, not with a file")
             _begin(part, response.headers.get("ETag", ""))
         _check_room(part.parent, total, start)
-        with _progress(part.stem, start, total) as advance:
-            size = _write(response, head, part, advance)
+        # Importing it takes longer than reading a small file.
+        from jft.console.status import working
+
+        with working(part.stem, total, in_bytes=True) as update:
+            update(completed=start)
+            size = _write(response, head, part, lambda n: update(advance=n))
     if total not in (None, size):
         raise _Interrupted(f"the connection ended at byte {size} of {total}")
 
@@ -265,26 +267,3 @@ def _check_room(folder: Path, total: int | None, start: int) -> None:
             f"{folder} has {free >> 20} MiB free, and the download needs "
             f"{needed >> 20} MiB; JFT_CACHE names another folder"
         )
-
-
-@contextlib.contextmanager
-def _progress(
-    name: str, start: int, total: int | None
-) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; yield what moves it by a number of bytes."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    with progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
-        task = bar.add_task(name, completed=start, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -313,15 +313,15 @@ class TestFiles:
         ("index", "found"),
         [
             *(
-                (json_bytes({"weight_map": {"a": name}}), "no file beside it")
+                (json_bytes({"weight_map": {"a": name}}), "is not the plain name")
                 for name in (
                     *("../../x.safetensors", "/etc/x.safetensors", "a/b.safetensors"),
                     *("..", ".hidden.safetensors", "a\\b.bin", "x.py", "", 7, None),
                 )
             ),
-            (json_bytes({"weight_map": {}}), "names no file"),
-            (json_bytes({"weight_map": []}), "names no file"),
-            (json_bytes({}), "names no file"),
+            (json_bytes({"weight_map": {}}), "no weight_map"),
+            (json_bytes({"weight_map": []}), "no weight_map"),
+            (json_bytes({}), "no weight_map"),
             (b"[" * 100_000, "JSON"),
             (b"[]", "JSON"),
             (b"\xff", "JSON"),
@@ -451,7 +451,7 @@ class TestRepositories:
         index = json_bytes({"weight_map": {"a": "../../x.safetensors"}})
         files = {"model.safetensors.index.json": index}
         host.add_repository("somebody/net", files)
-        assert "'../../x.safetensors', no file bes" in fetch_refusal("hf:somebody/net")
+        assert "'../../x.safetensors', which is not" in fetch_refusal("hf:somebody/net")
 
     def test_a_second_time_nothing_is_downloaded(
         self, host: Host, monkeypatch: pytest.MonkeyPatch

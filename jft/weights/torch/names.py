@@ -114,15 +114,9 @@ def whole(value: Any) -> int:
 
 
 def _rebuild_tensor(
-    storage: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any = False,
-    hooks: Any = None,
-    metadata: Any = None,
+    storage: Any, offset: Any, size: Any, stride: Any, *rest: Any
 ) -> Tensor:
-    del requires_grad, hooks
+    _requires_grad, _hooks, metadata = (*rest, None, None, None)[:3]
     if not isinstance(storage, Storage):
         raise TypeError
     if metadata:
@@ -130,17 +124,9 @@ def _rebuild_tensor(
     return Tensor(storage, offset, size, stride, storage.dtype)
 
 
-def _rebuild_tensor_v3(
-    storage: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any,
-    hooks: Any,
-    dtype: Any,
-    metadata: Any = None,
-) -> Tensor:
-    tensor = _rebuild_tensor(storage, offset, size, stride, metadata=metadata)
+def _rebuild_tensor_v3(*arguments: Any) -> Tensor:
+    *plain, dtype = arguments[:7]
+    tensor = _rebuild_tensor(*plain, *arguments[7:])
     return tensor._replace(dtype=_dtype(dtype))
 
 
