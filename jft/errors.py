@@ -1,14 +1,59 @@
-"""The one error a user's mistake raises, and the hints it carries."""
+"""What a user can mend: errors with exit statuses, and the hints they carry."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+BUG = 70  # an exception that jft does not expect
+IO = 74  # an `OSError`
+INTERRUPTED = 75
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used: the message says what, and what would.
 
     The command line prints it without a traceback; in Python it is a `ValueError`.
+
+    Attributes:
+        status: The exit status of a command, from sysexits.h where it has one.
     """
+
+    status = 2
+
+
+class DataError(InputError):
+    """Data or weights were found, but what is in their files cannot be used."""
+
+    status = 65
+
+
+class StorageError(InputError):
+    """A file cannot be written or downloaded: a full disk, a read-only folder."""
+
+    status = IO
+
+
+class DivergedError(InputError):
+    """The loss, a gradient or a parameter is no longer finite."""
+
+    status = 76
+
+
+class DamageError(InputError):
+    """A file that jft saved is not what it was when it was saved."""
+
+    status = 77
+
+
+@contextmanager
+def content() -> Iterator[None]:
+    """Make an `InputError` raised within a `DataError`, unless it has a status."""
+    try:
+        yield
+    except InputError as error:
+        if type(error) is InputError:
+            raise DataError(str(error)) from None
+        raise
 
 
 def nearest(name: str, valid: Iterable[str], *, count: int = 3) -> str:

@@ -5,31 +5,38 @@ import json
 import os
 import runpy
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from jft.config import TrainConfig, from_dict
-from jft.errors import InputError, nearest
+from jft.errors import BUG, IO, InputError, nearest
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """Run a door; a user's mistake becomes one message and exit status 2."""
+    """Run a command and return its exit status; docs/exit_status.md lists them."""
     _print_anything()
     try:
         return main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except BrokenPipeError:
         # The reader of a pipe, `head` for one, has had enough: not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return IO
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception:
+        traceback.print_exc()
+        print(
+            "This is a bug in jft; please report it with these lines.", file=sys.stderr
+        )
+        return BUG
 
 
 def _print_anything() -> None:

@@ -19,7 +19,7 @@ from filelock import FileLock
 from jft.data.geometry import Square
 from jft.data.listing import ClassMaps, Encoded, Listing, stamp
 from jft.data.squares import INDEX, Mapped, SquareFile, written
-from jft.errors import InputError
+from jft.errors import StorageError
 
 FORMAT = 1  # raised whenever the same files would give other pixels, or other files
 DECODERS = ("pillow", "simplejpeg")
@@ -74,7 +74,7 @@ class Cache:
             fill: Decodes all of it into what it is given; returns as `Stored.bad`.
 
         Raises:
-            InputError: The cache cannot be written.
+            StorageError: The cache cannot be written.
         """
         path = self.folder / name_of(listing, square)
         n, size = len(listing.keys), square.preprocess.size
@@ -94,7 +94,7 @@ class Cache:
         return found
 
     def _require_space(self, shapes: Shapes) -> None:
-        """Raise `InputError` now, and not when hours of decoding filled the disk."""
+        """Raise `StorageError` now, and not when hours of decoding filled the disk."""
         needed = sum(int(np.prod(shape)) for shape in shapes.values())
         with written(self.folder):
             free = shutil.disk_usage(self.folder).free
@@ -105,11 +105,11 @@ class Cache:
             "are free; "
         )
         if self.own:
-            raise InputError(
+            raise StorageError(
                 f"the worker processes need {space}give --cache FOLDER on another disk "
                 "(or set TMPDIR), or --workers 0"
             )
-        raise InputError(f"the cache needs {space}take another --cache, or none")
+        raise StorageError(f"the cache needs {space}take another --cache, or none")
 
 
 def temporary() -> Path:

@@ -14,7 +14,7 @@ from jft.data.decode import DecodeError, decode
 from jft.data.geometry import Square
 from jft.data.listing import ClassMaps, Encoded, Listing, TaskName
 from jft.data.squares import Mapped
-from jft.errors import InputError
+from jft.errors import DataError
 
 _CHUNK = 64  # images per task of the pool, so that the cost of a task vanishes
 
@@ -53,7 +53,7 @@ class Files:
             if self.sizes is not None:
                 _require_size(pixels, self.sizes[i])
         except DecodeError as error:
-            raise InputError(
+            raise DataError(
                 f"{self.keys[i]!r} could be read when the run started, but now: {error}"
             ) from error
         make = self.square.mask if pixels.ndim == 2 else self.square.image

@@ -12,7 +12,7 @@ from jft.data.images import Source, read_all
 from jft.data.listing import Dataset, Split, TaskName
 from jft.data.spec import DataSpec, parse_spec
 from jft.data.split import hold_out
-from jft.errors import InputError
+from jft.errors import InputError, content
 from jft.preprocess import LARGEST, Preprocess
 
 MAX_REJECTED_PERCENT = 1
@@ -168,8 +168,9 @@ def _squares(
     return {"train": Square(preprocess, whole, fast=True), "test": test}
 
 
+@content()
 def require_readable(splits: Splits) -> None:
-    """Raise `InputError` if over 1 % of the images were rejected, or all of a split.
+    """Raise `DataError` if over 1 % of the images were rejected, or all of a split.
 
     All of a split that counts, too: an image of weight 0 does not.
     """

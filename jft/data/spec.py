@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from jft.data.listing import Dataset, TaskName
-from jft.errors import InputError, nearest
+from jft.errors import InputError, content, nearest
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,12 @@ class DataSpec:
         """List the data.
 
         Raises:
-            InputError: It is not laid out as its form asks.
+            InputError: There is no such data.
+            DataError: It is not laid out as its form asks.
         """
-        return self._module().load(self.path, self.options)
+        self.check()
+        with content():
+            return self._module().load(self.path, self.options)
 
     def _module(self) -> Any:
         return importlib.import_module(FORMATS[self.scheme].module)

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from jft.errors import InputError
+from jft.errors import DamageError, StorageError
 
 INDEX = "index.npz"
 """Is beside the files of a folder that is complete."""
@@ -50,7 +50,7 @@ class Mapped:
         if zlib.crc32(square) != self.sums[row]:
             with suppress(OSError):  # without its index the next run builds it again
                 (self.path.parent / INDEX).unlink()
-            raise InputError(
+            raise DamageError(
                 f"the cache {str(self.path.parent)!r} is damaged; run again: it will "
                 "be built again, and the run goes on from its last checkpoint"
             )
@@ -124,4 +124,4 @@ def written(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise InputError(f"cannot write the cache {str(folder)!r}: {why}") from error
+        raise StorageError(f"cannot write the cache {str(folder)!r}: {why}") from error

@@ -13,7 +13,7 @@ from jft.augment import check_views
 from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import Source, open_splits, require_readable
 from jft.devices import get_devices, tune_cpu
-from jft.errors import InputError
+from jft.errors import DataError, InputError
 from jft.evaluate.source import encoded, evaluate_source
 from jft.predict.interpolate import check_alpha, interpolate, pretrained_variables
 from jft.predict.predictor import Predictor
@@ -129,7 +129,7 @@ def _measure(
     if data is None and splits.fingerprint != directory.value(
         "manifest.json", "data", "fingerprint"
     ):
-        raise InputError(
+        raise DataError(
             f"{spec} has changed since the run was trained: its test images may have "
             f"been training images; to evaluate it anyway, give --data {spec}"
         )
@@ -159,19 +159,19 @@ def relabel(source: Source, task: Task) -> Source:
     are unknown.
 
     Raises:
-        InputError: The source is for another task, or has names that are not among
+        DataError: The source is for another task, or has names that are not among
             the task's.
     """
     names, labels = task.class_names, source.labels
     if source.task != task.name:
-        raise InputError(
+        raise DataError(
             f"the run was trained for {task.name}, and the data is for {source.task}"
         )
     if source.class_names == names:
         return source
     what, strange = task.outputs, set(source.class_names) - set(names)
     if strange:
-        raise InputError(
+        raise DataError(
             f"the data has {what} that the run was not trained on: "
             f"{', '.join(sorted(strange))}\nthe run's {what}: {', '.join(names)}"
         )

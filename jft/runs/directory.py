@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from jft import config as configs
 from jft.config import TrainConfig
-from jft.errors import InputError
+from jft.errors import DamageError, InputError, StorageError, content
 
 PACKAGES = (
     *("jft", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
@@ -49,31 +49,31 @@ class RunDirectory:
         """Return the object in a JSON file, or None if there is no such file.
 
         Raises:
-            InputError: The file is damaged.
+            DamageError: The file is damaged.
         """
         try:
             found = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.path / name} is damaged: {error}") from None
+            raise DamageError(f"{self.path / name} is damaged: {error}") from None
         if not isinstance(found, dict):
-            raise InputError(f"{self.path / name} is damaged: it holds no JSON object")
+            raise DamageError(f"{self.path / name} is damaged: it holds no JSON object")
         return cast(dict[str, Any], found)
 
     def value(self, name: str, *keys: str) -> Any:
         """Return what a JSON file holds under nested keys.
 
         Raises:
-            InputError: The file is missing or damaged, or lacks a key.
+            DamageError: The file is missing or damaged, or lacks a key.
         """
         found: Any = self.read(name)
         if found is None:
-            raise InputError(f"{self.path / name} is missing")
+            raise DamageError(f"{self.path / name} is missing")
         for key in keys:
             if not isinstance(found, dict) or key not in found:
                 where = ".".join(keys)
-                raise InputError(f"{self.path / name} is damaged: it lacks {where}")
+                raise DamageError(f"{self.path / name} is damaged: it lacks {where}")
             found = cast(dict[str, Any], found)[key]
         return found
 
@@ -81,13 +81,13 @@ class RunDirectory:
         """Return the run's configuration.
 
         Raises:
-            InputError: `config.json` is missing or damaged.
+            DamageError: `config.json` is missing or damaged.
         """
         try:
             config = configs.from_dict(self.value("config.json"))
             configs.check(config)
         except InputError as error:
-            raise InputError(f"{self.path / 'config.json'}: {error}") from None
+            raise DamageError(f"{self.path / 'config.json'}: {error}") from None
         return config
 
     def write(self, name: str, value: Any) -> None:
@@ -132,7 +132,7 @@ class RunDirectory:
             lock = (self.path / ".lock").open("w")
         except OSError as error:
             reason = f"{self.path}: {error.strerror}; give another --workdir"
-            raise InputError(reason) from None
+            raise StorageError(reason) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +159,7 @@ class RunDirectory:
             How this session's machine differs from the last one's.
 
         Raises:
-            InputError: The weights or the data have changed since the run began.
+            DataError: The weights or the data have changed since the run began.
         """
         saved = self.read("manifest.json") if self.began else None
         sessions = self.value("manifest.json", "sessions") if saved else []
@@ -169,7 +169,9 @@ class RunDirectory:
                 f"{a} {b}": (self.value("manifest.json", a, b), inputs[a][b])
                 for a, b in digests
             }
-            self._refuse("other inputs", "put them back to resume it", changed(pairs))
+            with content():
+                remedy = "put them back to resume it"
+                self._refuse("other inputs", remedy, changed(pairs))
         session = {"devices": devices, **environment()}
         self.write("manifest.json", {**inputs, "sessions": [*sessions, session]})
         if not sessions:
@@ -197,7 +199,7 @@ class RunDirectory:
         try:
             return [json.loads(line) for line in lines if line.endswith("}\n")]
         except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}") from None
+            raise DamageError(f"{path} is damaged: {error}") from None
 
     def rewind(self, step: int) -> None:
         """Drop metrics later than `step`, which a resumed run computes again."""

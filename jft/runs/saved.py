@@ -21,7 +21,7 @@ from flax.core import FrozenDict
 from jft import tree
 from jft.config import ModelConfig
 from jft.console.text import size
-from jft.errors import InputError
+from jft.errors import DamageError, InputError, StorageError
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
 from jft.preprocess import Preprocess
@@ -58,12 +58,12 @@ def require_space(folder: Path, saved: Any) -> None:
         saved: The arrays. Orbax adds less than a megabyte of metadata.
 
     Raises:
-        InputError: There is too little space.
+        StorageError: There is too little space.
     """
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(saved)) + 2**20
     free = disk_usage(folder).free
     if free < needed:
-        raise InputError(
+        raise StorageError(
             f"the disk of {folder} is full: saving needs {size(needed)}, and "
             f"{size(free)} are free. Make room; the same command then resumes"
         )
@@ -89,7 +89,7 @@ def copy_model(folder: Path, name: str) -> str:
     """Save a model again beside its folder, under another name; return its digest.
 
     Raises:
-        InputError: It is damaged.
+        DamageError: It is damaged.
     """
     saved = load_model(folder)
     save_model(folder.with_name(name), saved.variables, saved.card)
@@ -115,7 +115,7 @@ def load_card(folder: Path) -> ModelCard:
             f"{folder} holds no saved model: finish the run with the same command"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / 'model.json'} is damaged: {error}") from None
+        raise DamageError(f"{folder / 'model.json'} is damaged: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, 
         card: Their card, for its digest.
 
     Raises:
-        InputError: They are damaged.
+        DamageError: They are damaged.
     """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -167,7 +167,7 @@ def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, 
     # Orbax raises errors of many kinds for damaged files.
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{folder} is damaged: {reason}") from None
+        raise DamageError(f"{folder} is damaged: {reason}") from None
     if tree.digest(saved) != card.digest:
-        raise InputError(f"{folder} is damaged: {CHANGED}")
+        raise DamageError(f"{folder} is damaged: {CHANGED}")
     return FrozenDict(saved)

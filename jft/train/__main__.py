@@ -10,7 +10,7 @@ from jft.config import TrainConfig
 from jft.console.cli import guarded, load_recipe
 from jft.console.flags import Parser, filled, settings
 from jft.console.status import working
-from jft.errors import InputError
+from jft.errors import INTERRUPTED, InputError
 from jft.train.resolve import resolve
 
 DESCRIPTION = """Fine-tune a pretrained network on your images.
@@ -125,7 +125,7 @@ def train(config: TrainConfig) -> int:
         except Interrupted as stop:
             printer.close()
             print(f"{stop}; the same command resumes from there", file=sys.stderr)
-            return 130
+            return INTERRUPTED
         finally:
             printer.close()
     return 0

@@ -9,7 +9,7 @@ import orbax.checkpoint as ocp
 from flax import serialization
 
 from jft import tree
-from jft.errors import InputError
+from jft.errors import DamageError
 from jft.runs.saved import CHANGED, require_space
 from jft.step import TrainState
 
@@ -45,7 +45,7 @@ class Checkpoints:
             progress: What the loop needs beside it; JSON.
 
         Raises:
-            InputError: The disk has no space for it.
+            StorageError: The disk has no space for it.
         """
         require_space(Path(self._manager.directory), state)
         record = {**progress, "digest": state_digest(state)}
@@ -71,7 +71,7 @@ class Checkpoints:
             like: Gives, for a step, a state of the same structure, shapes and dtypes.
 
         Raises:
-            InputError: There are checkpoints, but every one is damaged.
+            DamageError: There are checkpoints, but every one is damaged.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         damage: list[str] = []
@@ -87,7 +87,7 @@ class Checkpoints:
                 self._manager.delete(newer)
             return found
         if damage:
-            raise InputError(
+            raise DamageError(
                 "every checkpoint of this run is damaged; delete its folder to begin "
                 "again:\n" + "\n".join(damage)
             )
@@ -106,7 +106,7 @@ class Checkpoints:
         )
         progress = dict(saved["progress"])
         if state_digest(saved["state"]) != progress.pop("digest"):
-            raise InputError(CHANGED)
+            raise DamageError(CHANGED)
         return saved["state"], progress
 
     def __enter__(self) -> "Checkpoints":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jft.config import TrainConfig
-from jft.errors import InputError
+from jft.errors import DataError, InputError
 from jft.runs.directory import RunDirectory
 from jft.train.callbacks import Callback
 from jft.train.compile import enough_memory
@@ -95,14 +95,14 @@ def _finished(directory: RunDirectory, rules: Rules) -> Result | None:
     """Return the result of a finished run; None if there is something left to do.
 
     Raises:
-        InputError: Its data has changed since.
+        DataError: Its data has changed since.
     """
     record = directory.read("result.json")
     if record is None:
         return None
     before = directory.value("manifest.json", "data", "fingerprint")
     if before != rules.data.fingerprint:
-        raise InputError(
+        raise DataError(
             f"{directory.path} is finished, and {rules.config.data} has changed since: "
             "give another --workdir to train on the data as it is now"
         )

@@ -65,24 +65,26 @@ class Problems:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._messages: list[str] = []
+        self._errors: list[InputError] = []
 
     def attempt(self, step: Callable[..., T], *values: Any) -> T | None:
         """Return what a step returns; None, and note the problem, if it refuses."""
         try:
             return step(*values)
         except InputError as error:
-            self._messages.append(str(error))
+            self._errors.append(error)
             return None
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self._messages)
+        return bool(self._errors)
 
     def require_none(self) -> None:
-        """Raise InputError with every problem, if there are any."""
-        if self._messages:
-            raise InputError("\n".join(self._messages))
+        """Raise one error with every problem, if there are any."""
+        kinds = {type(error) for error in self._errors}
+        if kinds:
+            kind = kinds.pop() if len(kinds) == 1 else InputError
+            raise kind("\n".join(map(str, self._errors)))
 
 
 def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:

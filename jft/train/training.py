@@ -9,7 +9,7 @@ from typing import Any
 from jft import tree
 from jft.data.pipeline import Subset, read
 from jft.devices import LAG
-from jft.errors import InputError
+from jft.errors import DivergedError
 from jft.evaluate.source import evaluate_source, mistakes
 from jft.runs.directory import RunDirectory
 from jft.runs.saved import copy_model, save_model
@@ -138,7 +138,7 @@ class Run:
             if "learning_rate" in total:
                 rate = total["learning_rate"] / total["weight"]
                 now = f" (it is about {rate:.3g} here)"
-            raise InputError(
+            raise DivergedError(
                 f"the loss is no longer finite at step {done}: try a lower learning "
                 f"rate{now} or --optim.clip-norm 1"
             )

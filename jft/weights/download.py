@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jft.errors import InputError
+from jft.errors import DataError, InputError, StorageError
 
 # A host and port without a user; then names, none of them empty; perhaps a query.
 _URL = re.compile(r"https://[\w.-]+(:\d{1,5})?(/[^\s/?#\\]+)+(\?[^\s#]*)?", re.ASCII)
@@ -88,13 +88,13 @@ def fetch_file(link: Link) -> Path:
             _fetch(link)
     except OSError as error:
         path = error.filename or link.cached
-        raise InputError(f"{path} cannot be used: {error.strerror}") from None
+        raise StorageError(f"{path} cannot be used: {error.strerror}") from None
     return link.cached
 
 
 def _fetch(link: Link) -> None:
     if offline():
-        raise InputError(_by_hand(link, "HF_HUB_OFFLINE is set"))
+        raise StorageError(_by_hand(link, "HF_HUB_OFFLINE is set"))
     # These take a moment to import, and weights are mostly there already.
     from filelock import FileLock
 
@@ -112,12 +112,12 @@ def _download(link: Link) -> None:
     try:
         transfer.transfer(link.url, part, checked=link.is_sealed)
     except transfer.Unreachable as error:
-        raise InputError(_by_hand(link, error)) from None
+        raise StorageError(_by_hand(link, error)) from None
     algorithm, _, expected = (link.digest or "sha256:").partition(":")
     actual = file_digest(part, algorithm)
     if not actual.startswith(expected):
         transfer.discard(part)
-        raise InputError(
+        raise DataError(
             f"{link.url} did not send the published file: its {algorithm} is {actual}, "
             f"not {expected}; it was deleted"
         )
@@ -144,7 +144,7 @@ def _cached(link: Link) -> bool:
     if intact(link.cached, digest, _record(link)):
         return True
     if not link.digest:
-        raise InputError(
+        raise DataError(
             f"{link.cached} has changed since it was downloaded: delete it, and it is "
             "fetched again"
         )
@@ -176,7 +176,7 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
                 file, lambda: hashlib.new(algorithm, usedforsecurity=False)
             ).hexdigest()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _record(link: Link) -> Path:

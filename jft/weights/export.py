@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from jft.errors import InputError, nearest
+from jft.errors import InputError, StorageError, nearest
 from jft.models import MODELS, ModelSpec
 from jft.weights.keras.save import NUMBERED, write_keras
 from jft.weights.layout import Layout
@@ -106,7 +106,7 @@ def write_weights(
                     write_torch(file, tensors)
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be written: {error}") from None
+        raise StorageError(f"{path} cannot be written: {error}") from None
     finally:
         part.unlink(missing_ok=True)
 

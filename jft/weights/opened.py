@@ -12,7 +12,7 @@ import numpy as np
 
 from jft import tree
 from jft.config import ModelConfig
-from jft.errors import InputError
+from jft.errors import InputError, content
 from jft.models import ModelSpec
 from jft.models.variants import Decoder
 from jft.preprocess import Preprocess
@@ -122,16 +122,18 @@ def open_weights(found: Found) -> Opened:
     imported only for the weights of a run.
 
     Raises:
-        InputError: They cannot be fetched, are damaged, or cannot be used.
+        InputError: They cannot be fetched.
+        DataError: They are damaged, or cannot be used.
     """
     if found.is_random:
         return Opened(found.name)
     stated = fetch(found)
     if found.is_run:
         return _open_run(found, stated)
-    contents = read_tensors(stated.path, found.key)
-    notes = contents.metadata if MARK in contents.metadata else {}
-    preprocess, class_names, task = _described(notes, found.name)
+    with content():
+        contents = read_tensors(stated.path, found.key)
+        notes = contents.metadata if MARK in contents.metadata else {}
+        preprocess, class_names, task = _described(notes, found.name)
     return Opened(
         source=found.name,
         tensors=contents.tensors,

@@ -14,7 +14,7 @@ from flax.core import FrozenDict
 from jft import tree
 from jft.config import ModelConfig
 from jft.devices import tune_cpu
-from jft.errors import InputError, nearest
+from jft.errors import InputError, content, nearest
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
 from jft.models.pixels import normalise
@@ -156,6 +156,7 @@ def load_pretrained(
     return built
 
 
+@content()
 def build(
     opened: Opened,
     spec: ModelSpec,

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jft.errors import InputError
+from jft.errors import InputError, StorageError
 from jft.weights.description import Description, read_description, read_json
 from jft.weights.download import cache_folder, intact, offline
 from jft.weights.sharded import INDEX_SUFFIX, weight_map
@@ -108,7 +108,7 @@ def fetch_repository(
         repository = replace(repository, revision=path.parent.name)
         shards = [_needed(repository, name) for name in _shards(path)]
     except _Unreachable as error:
-        raise InputError(
+        raise StorageError(
             f"hf:{repository.name} cannot be fetched ({error}): put config.json and "
             f"model.safetensors of {repository.page} into a folder on this machine, "
             "and name that folder as the weights"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jft.errors import InputError
+from jft.errors import InputError, StorageError
 
 CHUNK = 1 << 20
 """Bytes that are read, then written, at a time."""
@@ -263,7 +263,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _check_room(folder: Path, total: int | None, start: int) -> None:
     needed, free = (total or 0) - start, shutil.disk_usage(folder).free
     if needed > free:
-        raise InputError(
+        raise StorageError(
             f"{folder} has {free >> 20} MiB free, and the download needs "
             f"{needed >> 20} MiB; JFT_CACHE names another folder"
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from jft.data.masks.values import voc_colour
-from jft.errors import InputError
+from jft.errors import InputError, StorageError
 
 
 def make_way(names: Sequence[Path], output: str) -> list[Path]:
@@ -37,7 +37,7 @@ def make_way(names: Sequence[Path], output: str) -> list[Path]:
         for folder in dict.fromkeys(mask.parent for mask in masks):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
+        raise StorageError(
             f"cannot make the folder {str(error.filename)!r}: "
             f"{os.strerror(error.errno or 0).lower()}; give another --output"
         ) from None
