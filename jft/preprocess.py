@@ -10,6 +10,7 @@ from jft.errors import InputError, nearest
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr"]
+Crop = Literal["centre", "squash", "letterbox"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,14 +22,16 @@ LARGEST = 4096
 class Preprocess:
     """The path from a decoded image to network input, as torchvision and timm state it.
 
-    The shorter side is resized to `resized` pixels, the central `size` x `size` square
-    is kept as uint8, and the device computes `(pixel * pixel_max / 255 - mean) / std`
-    per channel.
+    The image is resized, its central `size` x `size` square is kept as uint8, and the
+    device computes `(pixel * pixel_max / 255 - mean) / std` per channel.
 
     Attributes:
         size: Side of the square the network sees, in pixels.
         interpolation: Resampling filter of the resize (Pillow's, with antialiasing).
-        crop_fraction: Fraction of the resized shorter side that is kept, in (0, 1].
+        crop: What is resized to `resized` pixels: the shorter side (centre), both sides
+            (squash), or the longer side (letterbox, where `fill` completes the square).
+            timm's crop_mode center, squash and border.
+        crop_fraction: Fraction of the resized side that is kept, in (0, 1].
         mean: Per-channel mean, in the order of `channels` and scaled as `pixel_max`.
         std: Per-channel standard deviation, same order and scale.
         pixel_max: What the brightest pixel, 255, is scaled to: 1, or 255 for Keras's
@@ -38,6 +41,7 @@ class Preprocess:
 
     size: int = 224
     interpolation: Interpolation = "bilinear"
+    crop: Crop = "centre"
     crop_fraction: float = 0.875
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -46,7 +50,7 @@ class Preprocess:
 
     @property
     def resized(self) -> int:
-        """Shorter side of the resized image, from which the square is cut, in pixels.
+        """Side of the resized image, from which the square is cut, in pixels.
 
         Rounded down as timm does; a fraction such as 224 / 232 is not exact in
         floating point, and must still give 232.
@@ -77,17 +81,31 @@ class Preprocess:
                 )
         if not 0 < self.pixel_max < math.inf:
             raise InputError(f"pixel_max must be positive, got {self.pixel_max}")
-        for name, kind in (("interpolation", Interpolation), ("channels", Channels)):
+        for name, kind in (
+            ("interpolation", Interpolation),
+            ("channels", Channels),
+            ("crop", Crop),
+        ):
             if (value := getattr(self, name)) not in get_args(kind):
                 valid = ", ".join(get_args(kind))
                 raise InputError(f"{name} {value!r}; valid: {valid}")
 
     def __str__(self) -> str:
         """Return the path in a line: `resize 256 bilinear, crop 224, ...`."""
-        return (
-            f"resize {self.resized} {self.interpolation}, crop {self.size}, "
-            f"{self.normalisation}"
-        )
+        how = {
+            "centre": f"resize {self.resized}",
+            "squash": f"squash to {self.resized} x {self.resized}",
+            "letterbox": f"longer side {self.resized}",
+        }[self.crop]
+        cut = f"crop {self.size}"
+        if self.crop == "letterbox":
+            cut += f" centred on {_numbers(self.fill)}"
+        return f"{how} {self.interpolation}, {cut}, {self.normalisation}"
+
+    def with_crop(self, crop: Crop) -> "Preprocess":
+        """Return this with another crop; squash and letterbox keep the whole image."""
+        fraction = self.crop_fraction if crop == "centre" else 1.0
+        return dataclasses.replace(self, crop=crop, crop_fraction=fraction)
 
     @property
     def normalisation(self) -> str:

@@ -207,6 +207,11 @@ class TrainConfig:
         batch_size: Images per step, over all devices.
         image_size: Side of the square input of the network, in pixels. By default
             the size that the weights were trained with.
+        crop: Which part of an image becomes the square: centre (the central square of
+            the image, whose shorter side is resized), or the whole image, by squash
+            (both sides are resized) or letterbox (the longer side is resized, and the
+            rest is filled with the mean colour). auto is that of the weights (of
+            published ones mostly centre); with masks it is always letterbox.
         label_smoothing: Fraction of the target that is spread evenly over all
             classes; for labels, the target moves this far towards 1/2. By default
             0.1 for cross-entropy and 0 for focal losses. dice and the losses of
@@ -249,6 +254,7 @@ class TrainConfig:
     epochs: int = 6
     batch_size: int = 32
     image_size: int | None = None
+    crop: Literal["auto", "centre", "squash", "letterbox"] = "auto"
     label_smoothing: float | None = None
     dropout: float = 0.0
     drop_path: float = 0.0

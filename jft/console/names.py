@@ -27,6 +27,7 @@ ELSEWHERE = {
     "train-bs batchsize",
     "image-size": "img-size imgsz input-size size resolution crop-size res "
     "train-crop-size img",
+    "crop": "crop-mode resize-mode squish letterbox pad-mode fit",
     "label-smoothing": "smoothing label-smoothing-factor ls",
     "dropout": "drop drop-rate dropout-rate",
     "drop-path": "drop-path-rate stochastic-depth stochastic-depth-prob",

@@ -133,9 +133,9 @@ def name_of(listing: Listing, square: Square) -> str:
     def add(*fields: object) -> None:
         digest.update(b"".join(os.fsencode(str(field)) + b"\0" for field in fields))
 
-    add(FORMAT, *map(_version, DECODERS), square.whole, square.fast)
+    add(FORMAT, *map(_version, DECODERS), preprocess.crop, square.fast)
     add(preprocess.size, preprocess.resized, preprocess.interpolation)
-    add(preprocess.fill if square.whole else "")
+    add(preprocess.fill if preprocess.crop == "letterbox" else "")
     parts: list[Encoded | ClassMaps] = [listing.images]
     if listing.masks is not None:
         parts.append(listing.masks)

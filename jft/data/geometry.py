@@ -25,35 +25,31 @@ class Square:
     """The way from a decoded image to a square of uint8 pixels.
 
     Attributes:
-        preprocess: Gives the size S, the filter, and the crop fraction.
-        whole: Keep all of the image and fill up what is missing, as masks ask for;
-            else keep the central square.
+        preprocess: Gives the size S, the filter and the crop.
         fast: Save what changes pixels by a level or so: decode a JPEG at a fraction of
-            its size where it is much larger, and resize no more than is kept.
+            its size where it is much larger, and resize no more than is kept. Not for
+            images with masks, which must match in size.
     """
 
     preprocess: Preprocess
-    whole: bool = False
     fast: bool = False
 
     @property
     def at_least(self) -> int | None:
-        """How many pixels a side has to have for the resize; None for all there are.
-
-        Where a mask counts the pixels, all are needed.
-        """
-        return self.preprocess.resized if self.fast and not self.whole else None
+        """How many pixels a side has to have for the resize; None for all there are."""
+        return self.preprocess.resized if self.fast else None
 
     def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the square [S, S, 3] of an RGB image [H, W, 3]."""
-        if not self.whole:
-            return centre(image, self.preprocess, exact=not self.fast)
-        return letterbox(
-            image,
-            self.preprocess.size,
-            _FILTERS[self.preprocess.interpolation],
-            self.preprocess.fill,
-        )
+        if self.preprocess.crop == "letterbox":
+            return letterbox(
+                image,
+                self.preprocess.size,
+                _FILTERS[self.preprocess.interpolation],
+                self.preprocess.fill,
+                self.preprocess.resized,
+            )
+        return centre(image, self.preprocess, exact=not self.fast)
 
     def mask(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the square [S, S] of a mask [H, W]: nearest pixels, void outside."""
@@ -65,22 +61,31 @@ def letterbox(
     size: int,
     interpolation: Image.Resampling,
     fill: int | tuple[int, ...],
+    resized: int | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Resize the longer side to `size`, and fill up the shorter one on both sides.
+    """Resize the longer side, cut the central square, and fill it up on both sides.
+
+    timm's crop_mode "border", to the bit.
 
     Args:
         image: [H, W] or [H, W, 3].
         size: Side of the square, in pixels.
         interpolation: Pillow's filter.
         fill: What the margins show, in 0..255, for each channel.
+        resized: The longer side after the resize, at least `size`; None for `size`,
+            which keeps the whole image.
 
     Returns:
         [size, size] or [size, size, 3].
     """
-    top, left, height, width = inner(image.shape[:2], size)
+    _, _, height, width = inner(image.shape[:2], resized or size)
     if (height, width) != image.shape[:2]:
-        resized = Image.fromarray(image).resize((width, height), interpolation)
-        image = np.asarray(resized)
+        picture = Image.fromarray(image).resize((width, height), interpolation)
+        image = np.asarray(picture)
+    top, left = (max(0, round((side - size) / 2)) for side in (height, width))
+    image = image[top : top + size, left : left + size]
+    height, width = image.shape[:2]
+    top, left = (size - height) // 2, (size - width) // 2
     square = np.empty((size, size, *image.shape[2:]), np.uint8)
     square[:] = fill
     square[top : top + height, left : left + width] = image
@@ -94,8 +99,8 @@ def inner(shape: tuple[int, ...], size: int) -> tuple[int, int, int, int]:
         shape: Height and width of the image.
         size: Side of the square.
     """
-    longer = max(shape)
-    height, width = (max(1, round(side * size / longer)) for side in shape)
+    ratio = max(shape) / size
+    height, width = (max(1, round(side / ratio)) for side in shape)
     return (size - height) // 2, (size - width) // 2, height, width
 
 
@@ -155,16 +160,16 @@ def _tiles(
 def centre(
     image: npt.NDArray[np.uint8], preprocess: Preprocess, *, exact: bool = True
 ) -> npt.NDArray[np.uint8]:
-    """Resize the shorter side, keep the central square.
+    """Resize the shorter side, or both sides, and keep the central square.
 
-    Gives the bytes of torchvision's `Resize(preprocess.resized)` and
-    `CenterCrop(size)` on a PIL image: truncation of the longer side, and rounding half
-    to even of the offset, included. Only a strip so long that its resized copy would
-    pass `MAX_PIXELS` loses its ends first.
+    Gives the bytes of torchvision's `Resize(preprocess.resized)` (for "squash", of both
+    sides) and `CenterCrop(size)` on a PIL image: truncation of the longer side, and
+    rounding half to even of the offset, included. Only a strip so long that its resized
+    copy would pass `MAX_PIXELS` loses its ends first.
 
     Args:
         image: RGB [H, W, 3] in 0..255, any size.
-        preprocess: Its size S, interpolation and crop fraction are used.
+        preprocess: Its size S, interpolation, crop and crop fraction are used.
         exact: Else only what is kept is resized, and Pillow may round rows before
             columns where it would round columns first.
 
@@ -172,10 +177,13 @@ def centre(
         The square [S, S, 3] in 0..255; the array may be read-only, or `image` itself.
     """
     size, target = preprocess.size, preprocess.resized
-    image = _shorten(image, target)
+    if preprocess.crop == "centre":
+        image = _shorten(image, target)
     height, width = image.shape[:2]
     short = min(height, width)
     new_height, new_width = int(target * height / short), int(target * width / short)
+    if preprocess.crop == "squash":
+        new_height = new_width = target
     top, left = round((new_height - size) / 2), round((new_width - size) / 2)
     if (new_height, new_width) == (height, width):
         return image[top : top + size, left : left + size]

@@ -159,13 +159,15 @@ def _squares(
         preprocess = dataclasses.replace(
             preprocess, crop_fraction=1.0, interpolation="bilinear"
         )
-    test = Square(preprocess, whole)
+    if whole:
+        preprocess = preprocess.with_crop("letterbox")
+    test = Square(preprocess)
     if crop:
         size = preprocess.size
         enough = min(math.ceil(size / math.sqrt(crop)), 2 * size, LARGEST)
         side = enough if whole else preprocess.resized
         preprocess = dataclasses.replace(preprocess, size=side, crop_fraction=1.0)
-    return {"train": Square(preprocess, whole, fast=True), "test": test}
+    return {"train": Square(preprocess, fast=not whole), "test": test}
 
 
 @content()

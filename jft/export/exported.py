@@ -83,14 +83,8 @@ class Exported:
 
     def _pixels(self) -> str:
         """Return how an image becomes the input of the network."""
-        preprocess = self.preprocess
-        if self.task is None or not self.task.dense:
-            return str(preprocess)
-        return (
-            f"whole image, longer side {preprocess.size} {preprocess.interpolation}, "
-            f"centred on {' '.join(map(str, preprocess.fill))}, "
-            f"{preprocess.normalisation}"
-        )
+        masks = self.task is not None and self.task.dense
+        return str(self.preprocess.with_crop("letterbox") if masks else self.preprocess)
 
     def _outputs(self) -> list[tuple[str, str]]:
         """Return the outputs and their meaning."""

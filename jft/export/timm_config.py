@@ -7,6 +7,7 @@ from jft.errors import InputError
 from jft.models import config_of
 from jft.models.variants import GRID
 from jft.predict.predictor import Predictor
+from jft.weights.description import CROP_MODES
 from jft.weights.pretrained import Pretrained
 
 
@@ -43,7 +44,7 @@ def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
             "input_size": [3, size, size],
             "interpolation": preprocess.interpolation,
             "crop_pct": preprocess.crop_fraction,
-            "crop_mode": "center",
+            "crop_mode": CROP_MODES[preprocess.crop],
             "mean": list(preprocess.mean),
             "std": list(preprocess.std),
         },

@@ -116,7 +116,7 @@ def pretrained_variables(
     built = build(
         opened,
         spec,
-        opened.preprocess_for(spec, config.image_size),
+        opened.preprocess_for(spec, config.image_size, config.crop),
         len(task.class_names),
         class_names=task.class_names,
         task=task,

@@ -179,7 +179,7 @@ class Predictor:
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """Return an image from `load`, resized and cropped, uint8 [S, S, 3]."""
-        return Square(self.preprocess, whole=self.task.dense).image(image)
+        return Square(self._preprocess).image(image)
 
     def class_map(
         self, probabilities: np.ndarray, shape: tuple[int, int]
@@ -191,6 +191,12 @@ class Predictor:
             shape: Its height and width, in pixels.
         """
         return most_probable(probabilities, shape)
+
+    @property
+    def _preprocess(self) -> Preprocess:
+        """How images are resized: with masks, the whole image."""
+        preprocess = self.preprocess
+        return preprocess.with_crop("letterbox") if self.task.dense else preprocess
 
     @property
     def _shape(self) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ The same command again resumes a run that was interrupted."""
 SHORT_HELP = "This is the short list. --help-all shows every setting."
 
 GROUPS = {
-    "data": ("data", "image_size", "sampling", "workers", "cache"),
+    "data": ("data", "image_size", "crop", "sampling", "workers", "cache"),
     "model": ("weights", "model.", "dropout", "drop_path"),
     "freezing": ("freeze", "norm", "phases"),
     "optimisation": (

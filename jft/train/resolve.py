@@ -127,6 +127,8 @@ def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
     modes = attempt(norms.parse, config.norm, spec) if spec else None
     if spec and config.image_size:
         attempt(spec.check_size, config.image_size)
+    if spec and spec.decoder != "none":
+        attempt(_check_crop, config.crop)
     problems.require_none()
     assert found
     assert data
@@ -161,7 +163,7 @@ def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
         data=dataset,
         weights=opened,
         network=spec,
-        preprocess=opened.preprocess_for(spec, config.image_size),
+        preprocess=opened.preprocess_for(spec, config.image_size, config.crop),
         devices=devices,
         phases=rules,
         objects=objects,
@@ -170,6 +172,14 @@ def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
 
 def _check_decay_rules(text: str) -> None:
     tree.parse_rules(text, what="optim.decay_rules")
+
+
+def _check_crop(crop: str) -> None:
+    if crop not in ("auto", "letterbox"):
+        raise InputError(
+            f"--crop {crop}: images with masks are always used whole (letterbox); "
+            "leave --crop out"
+        )
 
 
 def _find_data(text: str, objects: Objects) -> DataSpec | Dataset:

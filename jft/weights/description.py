@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from jft.errors import InputError
-from jft.preprocess import Preprocess
+from jft.preprocess import Crop, Preprocess
 from jft.weights.published import check_model
 from jft.weights.strict_json import check_length, parse_json
 
@@ -20,6 +20,13 @@ _TRANSFORMERS = {
     ("bottleneck", (3, 8, 36, 3)): "resnet152",
 }
 _WIDTHS = {"basic": [64, 128, 256, 512], "bottleneck": [256, 512, 1024, 2048]}
+
+CROP_MODES: dict[Crop, str] = {
+    "centre": "center",
+    "squash": "squash",
+    "letterbox": "border",
+}
+"""What timm calls each crop."""
 
 # Pillow's numbers of its filters.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -105,11 +112,14 @@ def _describe_timm(config: Mapping[str, Any]) -> Description:
     for name, usual in (("global_pool", "avg"), ("model_args", {})):
         if (value := config.get(name) or usual) != usual:
             raise InputError(f"{name} is {value!r:.80}; jft knows {usual!r} only")
-    if cfg.get("crop_mode", "center") != "center":
-        raise InputError(f"crop_mode {cfg['crop_mode']!r}; jft crops the centre")
+    mode = cfg.get("crop_mode") or "center"
+    crops: dict[str, Crop] = {theirs: crop for crop, theirs in CROP_MODES.items()}
+    if mode not in crops:
+        raise InputError(f"crop_mode {mode!r:.80}; jft knows {', '.join(crops)}")
     preprocess = Preprocess(
         size=int(cfg["input_size"][-1]),
         interpolation=cfg["interpolation"],
+        crop=crops[mode],
         crop_fraction=float(cfg["crop_pct"]),
         mean=_triple(cfg["mean"]),
         std=_triple(cfg["std"]),
@@ -146,7 +156,7 @@ def _describe_transformers(config: Mapping[str, Any]) -> Description:
 
 def _transformers_pixels(pixels: Mapping[str, Any]) -> Preprocess:
     """Return what transformers' ConvNext or BiT image processor does."""
-    side, fraction = _crop(pixels)
+    side, fraction, crop = _crop(pixels)
     scale = 255 * float(pixels.get("rescale_factor", 1 / 255))
     if not pixels.get("do_rescale", True) or abs(scale - 1) > 1e-6:
         raise InputError("pixels are not scaled to [0, 1]")
@@ -155,29 +165,32 @@ def _transformers_pixels(pixels: Mapping[str, Any]) -> Preprocess:
     return Preprocess(
         size=int(side),
         interpolation=cast(Any, _RESAMPLE.get(resample, f"resample {resample!r:.80}")),
+        crop=crop,
         crop_fraction=float(fraction),
         mean=_triple(pixels["image_mean"] if normalised else (0, 0, 0)),
         std=_triple(pixels["image_std"] if normalised else (1, 1, 1)),
     )
 
 
-def _crop(pixels: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the side that is cut, and the fraction it is of the resized image's.
+def _crop(pixels: Mapping[str, Any]) -> tuple[float, float, Crop]:
+    """Return the side that is cut, its fraction of the resized side, and the crop.
 
-    ConvNext's processor states just these, BiT's states both sides.
+    ConvNext's processor states side and fraction, BiT's states both sides.
     """
-    size = pixels["size"]
-    if isinstance(size, dict) and "shortest_edge" not in size:
-        raise InputError("images are squashed into a square; jft crops the centre")
-    short = size["shortest_edge"] if isinstance(size, dict) else size
+    size: Any = pixels["size"]
+    named: dict[str, Any] = size if isinstance(size, dict) else {"shortest_edge": size}
+    squashed = "shortest_edge" not in named
+    if squashed and named["height"] != named["width"]:
+        raise InputError(f"images become {named!r:.80}; jft makes squares")
+    resized = named["height" if squashed else "shortest_edge"]
+    how: Crop = "squash" if squashed else "centre"
     if pixels.get("do_center_crop"):
         crop = pixels["crop_size"]
         side = crop["height"] if isinstance(crop, dict) else crop
-        return side, side / short
-    # From 384 pixels on, ConvNext's does not crop.
-    if short >= 384:
-        raise InputError(f"images are squashed to {short} pixels; jft crops the centre")
-    return short, pixels.get("crop_pct") or 224 / 256
+        return side, side / resized, how
+    if squashed or resized >= 384:  # from 384 pixels on, ConvNext's squashes
+        return resized, 1.0, "squash"
+    return resized, pixels.get("crop_pct") or 224 / 256, how
 
 
 def _class_names(id2label: Mapping[str, Any]) -> tuple[str, ...]:

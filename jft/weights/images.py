@@ -16,9 +16,7 @@ from jft.errors import InputError
 from jft.preprocess import Preprocess
 
 
-def batch_of(
-    images: Any, preprocess: Preprocess, *, whole: bool = False
-) -> npt.NDArray[np.uint8]:
+def batch_of(images: Any, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """Return images as RGB pixels [B, H, W, 3].
 
     Args:
@@ -27,7 +25,6 @@ def batch_of(
             image, or uint8 [H, W] or [H, W, C]; these are resized and cropped as
             `preprocess` asks for. C is 1 (grey), 3, or 4 (with opacity).
         preprocess: Of the network.
-        whole: Keep the whole image, as networks with a decoder do.
     """
     if not isinstance(images, (str, os.PathLike, Sequence, Image.Image)):
         images = np.asarray(images)
@@ -36,7 +33,7 @@ def batch_of(
                 return images
             return np.stack([_pixels(image, i) for i, image in enumerate(images)])
     single = isinstance(images, (str, os.PathLike, Image.Image, np.ndarray))
-    square = Square(preprocess, whole=whole)
+    square = Square(preprocess)
     listed = [images] if single else list(images)
     if not listed:
         raise InputError("images is empty; give at least one image")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from jft.config import ModelConfig
 from jft.errors import InputError, content
 from jft.models import ModelSpec
 from jft.models.variants import Decoder
-from jft.preprocess import Preprocess
+from jft.preprocess import Crop, Preprocess
 from jft.weights.description import Description
 from jft.weights.fetch import fetch
 from jft.weights.files import read_tensors
@@ -91,17 +91,23 @@ class Opened:
             raise InputError(f"{self.source} {error}") from None
 
     def preprocess_for(
-        self, spec: ModelSpec, image_size: int | None = None
+        self,
+        spec: ModelSpec,
+        image_size: int | None = None,
+        crop: Crop | Literal["auto"] = "auto",
     ) -> Preprocess:
         """Return how pixels become the input of a network with these weights.
 
         Args:
             spec: The network.
             image_size: Side of its input in pixels; None takes the weights'.
+            crop: Which part of an image is seen; auto takes the weights'.
         """
         preprocess = self.preprocess or usual_preprocess(self.part(spec), spec)
         if image_size is not None:
             preprocess = dataclasses.replace(preprocess, size=image_size)
+        if crop != "auto":
+            preprocess = preprocess.with_crop(crop)
         spec.check_size(preprocess.size)
         return preprocess
 

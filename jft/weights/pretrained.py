@@ -94,8 +94,10 @@ class Pretrained:
         return self._run(images, stop)
 
     def _run(self, images: Any, stop: str) -> jax.Array:
-        whole = self.spec.decoder != "none"
-        batch = batch_of(images, self.preprocess, whole=whole)
+        preprocess = self.preprocess
+        if self.spec.decoder != "none":
+            preprocess = preprocess.with_crop("letterbox")
+        batch = batch_of(images, preprocess)
         self.spec.check_size(min(batch.shape[1:3]))
         return self._apply(self.variables, batch, stop=stop)
 

@@ -32,6 +32,7 @@ from jft.preprocess import Preprocess
 
 N = 9
 SQUARE = Square(Preprocess(size=8, crop_fraction=0.8))
+WHOLE = Square(SQUARE.preprocess.with_crop("letterbox"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,33 +115,17 @@ def test_a_cache_gives_the_bytes_that_memory_gives(
     listing: Listing, masked: Listing, cache: Cache, whole: bool
 ):
     some = masked if whole else listing
-    square = replace(SQUARE, whole=whole)
+    square = WHOLE if whole else SQUARE
     kept = read(some, None, square)
     assert set(kept.bad) == ({4, 7} if whole else {4})
     for _ in range(2):  # as it is built, and as it is found
         assert_same(read(some, cache, square), kept)
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_a_photograph_with_a_mask_is_decoded_whole(tmp_path: Path, keep: bool):
-    # Ten times the size asked for: without a mask it is decoded at 1/4 of its size.
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 90, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.jpg")
-    files = Paths(tmp_path, ("a.jpg",))
-    maps = Maps((np.ones((80, 90), np.uint8),))
-    slow = Square(Preprocess(size=8), whole=True)
-    found = [
-        read_all(Listing(("a",), files, maps), square, keep=keep)
-        for square in (slow, replace(slow, fast=True))
-    ]
-    assert len(found[0].images) == 1
-    assert_same(*found)
-
-
 def test_a_warm_cache_decodes_nothing(
     masked: Listing, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ):
-    square = replace(SQUARE, whole=True)
+    square = WHOLE
     stamped = StampedMaps(masked.labels.arrays, bad=(7,), stamps=tuple("abcdefghi"))
     masked = replace(masked, labels=stamped)
     kept = read(masked, cache, square)
@@ -213,12 +198,12 @@ def test_what_squares_depend_on_names_the_cache(
     listing: Listing, monkeypatch: pytest.MonkeyPatch
 ):
     way = SQUARE.preprocess
-    whole = replace(SQUARE, whole=True)
     ways = [
         SQUARE,
         replace(SQUARE, fast=True),
-        whole,
-        replace(whole, preprocess=replace(way, mean=(0.1, 0.2, 0.3))),  # the margins
+        WHOLE,
+        Square(replace(WHOLE.preprocess, mean=(0.1, 0.2, 0.3))),  # the margins
+        Square(way.with_crop("squash")),
         Square(replace(way, size=9)),
         Square(replace(way, crop_fraction=0.9)),
         Square(replace(way, interpolation="bicubic")),

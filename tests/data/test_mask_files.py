@@ -66,7 +66,7 @@ def test_files_that_hold_no_mask_have_a_reason(tmp_path, name):
 def test_a_mask_that_gets_another_size_later_is_an_error(tmp_path):
     root = folder(tmp_path, *[BINARY] * 10)
     source = load(root).splits["train"]
-    square = Square(Preprocess(size=8), whole=True)
+    square = Square(Preprocess(size=8).with_crop("letterbox"))
     examples = read_all(source, square, keep=False)
     np.testing.assert_array_equal(examples.labels[3], examples.labels[4])
     put(root / "masks" / "3.png", np.resize(BINARY, (8, 12)))
@@ -75,6 +75,15 @@ def test_a_mask_that_gets_another_size_later_is_an_error(tmp_path):
         examples.labels[3]
     with pytest.raises(InputError, match=r"4\.jpg.*4 x 6 pixels, where .* 6 x 4"):
         examples.images[4]
+
+
+def test_a_photograph_with_a_mask_is_decoded_at_full_size(tmp_path):
+    # Ten times the size of the square: without a mask it is decoded at 1/4 of its size.
+    for i in range(12):
+        put(tmp_path / "images" / f"{i}.jpg", np.full((80, 90, 3), 20 * i))
+        put(tmp_path / "masks" / f"{i}.png", np.full((80, 90), 255 * (i % 2)))
+    splits = open_splits(f"masks:{tmp_path}", Preprocess(size=8))
+    assert splits.report.used == 12
 
 
 def test_a_bad_mask_and_one_of_another_size_are_rejected(tmp_path):

@@ -11,10 +11,11 @@ import pytest
 from cpu_torchvision import import_torchvision
 
 from jft.data.decode import decode
-from jft.data.geometry import centre
+from jft.data.geometry import Square
 from jft.models import MODELS
 from jft.models.pixels import normalise
 from jft.preprocess import Preprocess
+from jft.weights.description import CROP_MODES
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 NAMES = list(oracle.PICTURES)
@@ -26,8 +27,13 @@ def expected() -> dict[str, dict[str, str]]:
 
 
 def preprocess(case: oracle.Case) -> Preprocess:
-    size, fraction, interpolation = case
-    return Preprocess(size=size, crop_fraction=fraction, interpolation=interpolation)
+    (crop,) = (ours for ours, theirs in CROP_MODES.items() if theirs == case.mode)
+    return Preprocess(
+        size=case.size,
+        crop=crop,
+        crop_fraction=case.fraction,
+        interpolation=case.interpolation,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,16 +43,19 @@ def test_squares_are_those_of_torchvision_and_timm(
     image = decode(oracle.JPEGS / f"{name}.jpg")
     found = {"decoded": oracle.digest(image)}
     for case in oracle.CASES:
-        found[case.name] = oracle.digest(centre(image, preprocess(case)))
+        found[case.name] = oracle.digest(Square(preprocess(case)).image(image))
     assert found == expected[name]
 
 
 def test_the_pictures_reach_every_path(expected: dict[str, dict[str, str]]):
     shapes = [decode(oracle.JPEGS / f"{name}.jpg").shape for name in NAMES]
     assert shapes == [(*oracle.PICTURES[name][:2], 3) for name in NAMES]
-    # No two filters or fractions give the same pixels: each digest is of its own case.
-    for name in ("wide", "tall", "small", "grey"):
+    # No two filters, fractions or crops give the same pixels, except that a square is
+    # the same under all crops: each digest is of its own case.
+    for name in ("wide", "tall", "small"):
         assert len(set(expected[name].values())) == len(expected[name])
+    grey, modes = expected["grey"], sum(case.mode != "center" for case in oracle.CASES)
+    assert len(set(grey.values())) == len(grey) - modes
 
 
 PIXELS = np.arange(256 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, 16, 16, 3)
@@ -80,7 +89,7 @@ def test_numbers_are_those_of_keras(name: str, monkeypatch: pytest.MonkeyPatch):
 
 def compare(path: Path, case: oracle.Case) -> None:
     pixels, numbers = oracle.agreed(path, case)
-    square = centre(decode(path), preprocess(case))
+    square = Square(preprocess(case)).image(decode(path))
     np.testing.assert_array_equal(square, pixels)
     ours = normalise(jnp.asarray(square[None]), preprocess(case))[0]
     np.testing.assert_allclose(ours, numbers, rtol=0, atol=1e-6)

@@ -19,6 +19,7 @@ from jft.export.exported import WORDS, Exported
 from jft.export.write import convert_weights, export_run
 from jft.models import CIFAR_PREPROCESS, MODELS, ModelSpec
 from jft.predict.predictor import Predictor
+from jft.preprocess import Crop
 from jft.train.loop import fit
 from jft.train.resolve import resolve
 from jft.weights.export import write_weights
@@ -108,11 +109,37 @@ def test_a_folder_for_timm_has_its_config(
     assert config["label_names"] == list("abcde")
     assert config["pretrained_cfg"]["input_size"] == [3, 224, 224]
     assert config["pretrained_cfg"]["crop_pct"] == 0.875
+    assert config["pretrained_cfg"]["crop_mode"] == "center"
     assert f'timm.create_model("local-dir:{tmp_path / "net"}"' in str(exported)
     # The folder says what its file, with names of torch, does not need to.
     loaded = load_pretrained(weights=tmp_path / "net")
     assert loaded.preprocess == spec.preprocess
     assert loaded.class_names == tuple("abcde")
+
+
+@pytest.mark.parametrize(
+    ("crop", "mode"), [("squash", "squash"), ("letterbox", "border")]
+)
+def test_the_crop_goes_to_timm_and_comes_back(
+    crop: Crop, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    spec = dataclasses.replace(SMALL["deep"], name="small_resnet_d")
+    monkeypatch.setitem(MODELS, spec.name, spec)
+    preprocess = dataclasses.replace(spec.preprocess, crop=crop, crop_fraction=0.9)
+    metadata = {
+        "jft": "0",
+        "model": spec.name,
+        "class_names": json.dumps(list("abcde")),
+        "preprocess": json.dumps(dataclasses.asdict(preprocess)),
+    }
+    source = tmp_path / "net.safetensors"
+    write_weights(source, numbered(spec), metadata)
+    exported = convert_weights(str(source), str(tmp_path / "net"), "timm")
+    assert exported.preprocess == preprocess
+    config = json.loads((tmp_path / "net" / "config.json").read_text())
+    assert config["pretrained_cfg"]["crop_mode"] == mode
+    assert config["pretrained_cfg"]["crop_pct"] == 0.9
+    assert load_pretrained(weights=tmp_path / "net").preprocess == preprocess
 
 
 def test_conversion_between_layouts_leaves_every_value(
@@ -335,7 +362,7 @@ def test_a_network_for_masks_is_told_as_one_and_goes_on_learning(
 ):
     run = trained(masks, tmp_path / "run")
     shown = str(exported_and_trained_on(run, masks, "masks"))
-    assert "\npixels    whole image, longer side 32 bilinear, centred on " in shown
+    assert "\npixels    longer side 32 bilinear, crop 32 centred on " in shown
     assert "\nclasses   2: background, foreground\noutputs   logits of every " in shown
     with pytest.raises(InputError, match="tiny with unet has no layout 'torchvision'"):
         export_run(str(run), to="torchvision")

@@ -578,6 +578,25 @@ class TestConfigs:
                 },
                 Preprocess(size=192, crop_fraction=0.75),
             ),
+            # From 384 pixels on, ConvNext's squashes; BiT's with both sides does, too.
+            (
+                {"size": {"shortest_edge": 384}},
+                Preprocess(
+                    size=384,
+                    interpolation="bicubic",
+                    crop="squash",
+                    crop_fraction=1.0,
+                ),
+            ),
+            (
+                {
+                    "size": {"height": 256, "width": 256},
+                    "do_center_crop": True,
+                    "crop_size": 224,
+                    "resample": 2,
+                },
+                Preprocess(crop="squash"),
+            ),
             (
                 {"do_normalize": False, "resample": 1},
                 Preprocess(interpolation="lanczos", mean=(0,) * 3, std=(1,) * 3),
@@ -593,8 +612,7 @@ class TestConfigs:
     @pytest.mark.parametrize(
         ("processor", "found"),
         [
-            ({"size": {"shortest_edge": 384}}, "squashed to 384 pixels"),
-            ({"size": {"height": 224, "width": 224}}, "squashed into a square"),
+            ({"size": {"height": 224, "width": 192}}, "jft makes squares"),
             ({"do_rescale": False}, "not scaled to [0, 1]"),
             ({"rescale_factor": 1 / 127.5}, "not scaled to [0, 1]"),
             ({"resample": 4}, "interpolation 'resample 4'"),
@@ -660,11 +678,20 @@ class TestConfigs:
         usual = {"global_pool": "avg", "model_args": {}}
         assert self.described(tmp_path, TIMM | usual).model == "resnet50"
 
-    def test_a_squashed_crop_is_refused(self, tmp_path: Path):
-        cfg = TIMM["pretrained_cfg"] | {"crop_mode": "squash"}
-        with pytest.raises(
-            InputError, match="crop_mode 'squash'; jft crops the centre"
-        ):
+    @pytest.mark.parametrize(
+        ("mode", "crop"),
+        [("squash", "squash"), ("border", "letterbox"), (None, "centre")],
+    )
+    def test_the_crop_modes_of_timm(self, tmp_path: Path, mode: str, crop: str):
+        cfg = TIMM["pretrained_cfg"] | {"crop_mode": mode}
+        found = self.described(tmp_path, TIMM | {"pretrained_cfg": cfg}).preprocess
+        assert found
+        assert found.crop == crop
+        assert found.crop_fraction == 0.95
+
+    def test_another_crop_mode_is_refused(self, tmp_path: Path):
+        cfg = TIMM["pretrained_cfg"] | {"crop_mode": "tile"}
+        with pytest.raises(InputError, match="'tile'; jft knows center, squash"):
             self.described(tmp_path, TIMM | {"pretrained_cfg": cfg})
 
 
