@@ -39,11 +39,7 @@ def _neighbours(path: Path) -> list[str]:
 def read_text(
     path: Path, encoding: str = "utf-8", remedy: str = "save it as UTF-8"
 ) -> str:
-    """Return the text of a file, without its byte order mark if it has one.
-
-    Raises:
-        InputError: There is no such file, or it is of another encoding.
-    """
+    """Return the text of a file, without its byte order mark if it has one."""
     require_file(path)
     try:
         return path.read_bytes().decode(encoding).removeprefix("\ufeff")

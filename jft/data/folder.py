@@ -38,11 +38,7 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
-    """List the images of a folder of class folders.
-
-    Raises:
-        InputError: The folder is not laid out as above.
-    """
+    """List the images of a folder of class folders."""
     check(path, options)
     root, skipped = Path(path), Counter[str]()
     entries, names = list_splits(root, options, skipped)

@@ -106,9 +106,6 @@ def read_items(data: Any, split: str) -> Items:
     Args:
         data: As in `jft.data.objects.list_objects`.
         split: What the user calls it: `train` or `test`.
-
-    Raises:
-        InputError: It holds no examples, or some of them are not valid.
     """
     pair = isinstance(data, tuple) and len(data) == 2 and not _is_example(data[0])
     items = Pairs(*data) if pair else data

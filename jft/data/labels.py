@@ -39,10 +39,6 @@ def labelled(values: Values) -> Labelled:
     whole numbers and truth values are classes; lists of these are multi-label
     classes, and where all lists have the same length above 1 and hold 0, 1 and -1
     (unknown), one label per position.
-
-    Raises:
-        InputError: The values are of different kinds, a class is in no training
-            example, a label is missing, or there are too many classes.
     """
     values = values.mapped(_known)
     known = values.all_known()

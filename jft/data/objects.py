@@ -125,11 +125,7 @@ def _checks(read: Items) -> list[int]:
 def _with_masks(
     parts: Parts, read: Mapping[Split, Items], names: tuple[str, ...] | None
 ) -> Dataset:
-    """Return the data set with masks, whose values are class indices.
-
-    Raises:
-        InputError: A label is not a mask, or a value is not a class.
-    """
+    """Return the data set with masks, whose values are class indices."""
     labels: dict[Split, ClassMaps] = {}
     highest, wrong = 1, list[str]()
     for split, some in read.items():

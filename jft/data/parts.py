@@ -34,11 +34,7 @@ class Parts:
     skipped: int = 0
 
     def with_values(self, values: Values) -> Dataset:
-        """Return the data set with labels that are numbers, words or lists of them.
-
-        Raises:
-            InputError: They do not fit together.
-        """
+        """Return the data set with labels that are numbers, words or lists of them."""
         found = labelled(values)
         names = found.class_names
         return self.dataset(found.task, names, found.labels, (found.task, names))
@@ -55,9 +51,6 @@ class Parts:
             files: Of each split, the mask files.
             options: May have `values`, `void` and `nearest`.
             names: What the classes 0, 1, ... are called; None if unknown.
-
-        Raises:
-            InputError: It is unclear which values are classes.
         """
         coding, names = find_coding([*files.values()], options, names)
         labels: dict[Split, ClassMaps] = {
@@ -100,9 +93,6 @@ def find_coding(
         files: The masks of each split.
         options: May have `values`, `void` and `nearest`.
         names: What the classes 0, 1, ... are called; None if unknown.
-
-    Raises:
-        InputError: The values could be anything; they are listed.
     """
     wanted = read_options({k: v for k, v in options.items() if k != "classes"})
     wanted = replace(wanted, names=names)
@@ -117,12 +107,7 @@ def find_coding(
 
 
 def class_names(options: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the names that `classes` lists, or that are in the file it names.
-
-    Raises:
-        InputError: It is neither two names or more, separated by commas, nor a file
-            with one on each line.
-    """
+    """Return the names that `classes` lists, or that are in the file it names."""
     text = options.get("classes")
     if text is None:
         return None

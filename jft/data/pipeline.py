@@ -87,9 +87,6 @@ class Batches:
         epochs: Epochs in the run.
         sampling: With a seed: shuffle draws every example once an epoch; balanced
             draws as many, but of every class as often.
-
-    Raises:
-        InputError: A class is too small for balanced sampling.
     """
 
     source: Examples

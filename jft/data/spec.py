@@ -106,18 +106,13 @@ class DataSpec:
         return FORMATS[self.scheme].task
 
     def check(self) -> None:
-        """Check what can be checked at once, without reading the data.
-
-        Raises:
-            InputError: There is no such data.
-        """
+        """Check what can be checked at once, without reading the data."""
         self._module().check(self.path, self.options)
 
     def load(self) -> Dataset:
         """List the data.
 
         Raises:
-            InputError: There is no such data.
             DataError: It is not laid out as its form asks.
         """
         self.check()
@@ -130,9 +125,6 @@ class DataSpec:
 
 def parse_spec(text: str) -> DataSpec:
     """Read the value of `--data`.
-
-    Raises:
-        InputError: No form of this name, or an option that it does not have.
 
     >>> parse_spec("csv:leaves.csv?label=kind&task=classification").options["label"]
     'kind'

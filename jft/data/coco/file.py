@@ -53,11 +53,7 @@ class CocoFile:
 
 
 def read_coco(path: Path) -> CocoFile:
-    """Read a file.
-
-    Raises:
-        InputError: It is not JSON, or not of COCO's form.
-    """
+    """Read a file."""
     text = read_text(path)
     try:
         content = json.loads(text)

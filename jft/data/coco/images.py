@@ -14,9 +14,6 @@ def find_images(file: CocoFile, folders: Sequence[Path]) -> tuple[Path, list[str
 
     Backslashes divide folders unless a file has them in its name. Where no image is
     found so, as of absolute paths, the last part of each path is looked for.
-
-    Raises:
-        InputError: No folder holds one, or two entries are of one image.
     """
     given = [image.name for image in file.images.values()]
     last = [PureWindowsPath(name).name for name in given]

@@ -24,9 +24,6 @@ def image_shapes(
         file: What was read.
         classes: The class index of each category.
         crowds: Whether `iscrowd` marks objects like all others; else they are void.
-
-    Raises:
-        InputError: An object is of no image or category, or none has an outline.
     """
     shapes: dict[Id, list[Shape]] = {number: [] for number in file.images}
     counts: Counter[str] = Counter()

@@ -76,9 +76,6 @@ def load(path: str, options: Mapping[str, str]) -> Dataset:
 
     Class 0 is the background, the others are the categories in the order of their
     numbers; those of the same name are one class.
-
-    Raises:
-        InputError: A file is not of COCO's form, or the test file has other categories.
     """
     check(path, options)
     files = _files(path, options)

@@ -30,9 +30,6 @@ def read_labels(
         members: The rows of each split.
         task: One of `jft.data.labels.TASKS`.
         separator: What divides the labels within a cell; None for one label per cell.
-
-    Raises:
-        InputError: As `Values.labelled`, with the lines of the table.
     """
     names = [rows.header[i] for i in columns]
     listed = separator is None and (len(names) > 1 or task == "multilabel")

@@ -63,11 +63,7 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
-    """List the images of a CSV or TSV file.
-
-    Raises:
-        InputError: A column is missing, or rows are wrong: the first few are listed.
-    """
+    """List the images of a CSV or TSV file."""
     check(path, options)
     encoding, decimal = options.get("encoding", "utf-8"), options.get("decimal", "")
     rows = read_rows(Path(path), encoding, decimal)

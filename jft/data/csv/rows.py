@@ -57,10 +57,6 @@ def read_rows(path: Path, encoding: str = "utf-8", decimal: str = "") -> Rows:
         encoding: Of its text, one of Python's.
         decimal: `,` or `.`; empty allows both where semicolons divide cells, as Excel
             writes them in countries with a decimal comma.
-
-    Raises:
-        InputError: Text of another encoding, no rows, or rows of other lengths than
-            the header.
     """
     remedy = "encoding=NAME is an option: encoding=cp1252 for Excel in Europe"
     text = read_text(path, encoding, remedy)

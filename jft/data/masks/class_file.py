@@ -72,11 +72,7 @@ class ClassList:
     source: str
 
     def in_order(self) -> list[str]:
-        """Return the names of the numbers 0, 1, ....
-
-        Raises:
-            InputError: The file numbers its classes otherwise.
-        """
+        """Return the names of the numbers 0, 1, ...."""
         values = [*self.values] or [*range(len(self.names))]
         if sorted(values) != [*range(len(values))]:
             raise InputError(f"{self.source!r}: its numbers are not 0, 1, ...")
@@ -108,11 +104,7 @@ class ClassList:
 
 
 def find_class_file(folders: Sequence[Path]) -> ClassList | None:
-    """Read the first class file in some folders; None if there is none.
-
-    Raises:
-        InputError: It is not a list of classes.
-    """
+    """Read the first class file in some folders; None if there is none."""
     paths = (folder / name for folder in folders for name in CLASS_FILES)
     path = next((path for path in paths if path.is_file()), None)
     return None if path is None else read_class_file(path)
@@ -123,9 +115,6 @@ def read_class_file(path: Path) -> ClassList:
 
     A line of a table has a name, and perhaps a number or a colour, separated by commas,
     semicolons, tabs or spaces; further columns do not count.
-
-    Raises:
-        InputError: It is not a list of classes; the message has file and line.
     """
     text = read_text(path)
     found = _from_json(path, text) if path.suffix == ".json" else _from_text(path, text)

@@ -186,11 +186,7 @@ class _Search:
         return match(images, masks, ("", ""), self.naming, self.skipped)
 
     def used(self, matched: Matched, split: str = "") -> Pairs:
-        """Return the pairs, unless there are none, or some files are in no pair.
-
-        Raises:
-            InputError: There are some, and `unpaired=skip` is not given.
-        """
+        """Return the pairs, unless there are none, or some files are in no pair."""
         lone = [f"image without mask: {name!r}" for name in matched.lone_images]
         lone += [f"mask without image: {name!r}" for name in matched.lone_masks]
         where = repr(str(self.root / split))
@@ -241,9 +237,6 @@ def find_layout(root: Path, options: Mapping[str, str]) -> Layout:
         root: The folder of the data.
         options: `images`, `masks`, `train` and `test`, folders within it (the latter
             also lists of names); `suffix`, `prefix`, `several`; `unpaired=skip`.
-
-    Raises:
-        InputError: There are none, or images without masks, or masks without images.
     """
     return _Search(root, options, read_naming(options), Counter()).layout()
 

@@ -43,11 +43,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def split_by_lists(pairs: Pairs, lists: Lists) -> dict[Split, Pairs]:
-    """Return the pairs that lists name, in their order.
-
-    Raises:
-        InputError: A name fits no image or several, or an image is listed twice.
-    """
+    """Return the pairs that lists name, in their order."""
     by_tail: dict[str, list[int]] = {}
     for i, (image, _) in enumerate(pairs):
         for tail in _tails(image):

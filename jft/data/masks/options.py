@@ -12,11 +12,7 @@ _NUMBER = re.compile(r"[0-9]{1,5}")
 
 
 def read_options(options: Mapping[str, str]) -> Wanted:
-    """Read the options `classes`, `values`, `void` and `nearest`.
-
-    Raises:
-        InputError: A value is neither a number nor a colour, or is given twice.
-    """
+    """Read the options `classes`, `values`, `void` and `nearest`."""
     require_choice(options, "nearest", ("no", "yes"))
     nearest = options.get("nearest") == "yes"
     values = _values(options, "values")

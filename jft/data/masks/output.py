@@ -21,9 +21,6 @@ def make_way(names: Sequence[Path], output: str) -> list[Path]:
     Args:
         names: What the images are called, from the folder that a person named on.
         output: The folder for the masks.
-
-    Raises:
-        InputError: A file is there already, or a folder cannot be made.
     """
     masks = list(mask_paths(names, Path(os.path.expanduser(output))))
     there = [str(mask) for mask in masks if os.path.lexists(mask)]
@@ -79,9 +76,6 @@ def save_mask(found: npt.NDArray[np.uint8], path: Path) -> None:
     """Write class indices [H, W] as an indexed PNG in the colours of VOC.
 
     The file is there whole or not at all, and never replaces another.
-
-    Raises:
-        InputError: There is a file of that name.
     """
     mask = Image.fromarray(found)
     mask.putpalette(_palette())

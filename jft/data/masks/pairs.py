@@ -96,11 +96,7 @@ def match(
     naming: Naming,
     skipped: Counter[str],
 ) -> Matched:
-    """Pair images and masks whose paths within their folders are called alike.
-
-    Raises:
-        InputError: A mask fits two images, or an image has several masks.
-    """
+    """Pair images and masks whose paths within their folders are called alike."""
     keys = _image_keys(images, folders[0])
     found: dict[str, list[str]] = {}
     lone: list[str] = []
@@ -134,11 +130,7 @@ def _require_one(found: Mapping[str, Sequence[str]]) -> None:
 
 
 def _image_keys(images: Sequence[str], folder: str) -> dict[str, str]:
-    """Return images by what masks may call them: `1`, `1.jpg`, `1` of `image_1.jpg`.
-
-    Raises:
-        InputError: Two images differ only in their file type.
-    """
+    """Return images by what masks may call them: `1`, `1.jpg`, `1` of `image_1.jpg`."""
     names = {image: os.path.relpath(image, folder or ".") for image in images}
     keys: dict[str, str] = {}
     for image, name in names.items():

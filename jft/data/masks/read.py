@@ -45,11 +45,7 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
-    """List the pairs of a folder; every mask is read once unless `values` are given.
-
-    Raises:
-        InputError: There are no pairs, or it is unclear which values are classes.
-    """
+    """List the pairs of a folder; every mask is read once unless `values` are given."""
     check(path, options)
     root = Path(path)
     layout = find_layout(root, options)

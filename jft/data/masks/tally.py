@@ -100,9 +100,6 @@ class Tally:
 
         Args:
             listed: The colours that a list of classes has.
-
-        Raises:
-            InputError: It is unclear what white means in files of one bit.
         """
         coloured = not grey(np.array([*self._count("rgb")], np.uint32)).all()
         why = "" if coloured else self._difference()

@@ -89,9 +89,6 @@ def find_values(
         masks: The mask files of each split.
         listed: The colours that a list of classes has.
         transparent: As in `Coding`.
-
-    Raises:
-        InputError: None can be read.
     """
     tally, why = Tally(), ""
     with closing(_distinct(masks, transparent)) as seen:
@@ -130,11 +127,7 @@ def _distinct(
 
 
 def given(wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
-    """Return the coding and the class names where the values are given.
-
-    Raises:
-        InputError: The options contradict each other.
-    """
+    """Return the coding and the class names where the values are given."""
     values = wanted.values or ()
     names = wanted.names or tuple(written(v, wanted.colour) for v in values)
     if len(names) != len(values):
@@ -157,9 +150,6 @@ def inferred(found: Found, wanted: Wanted) -> tuple[Coding, tuple[str, ...]]:
 
     Numbers that count up from 0 are classes, and 255 is void; 0 and 255 alone (or 0
     and 65535) are background and foreground. Colours have to be VOC's.
-
-    Raises:
-        InputError: The values could be anything; they are listed.
     """
     numbers = {*found.masks}
     if len(numbers) > MANY:

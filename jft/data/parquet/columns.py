@@ -41,9 +41,6 @@ def same_columns(
     """Return what the columns hold, the one of images, and those of labels.
 
     These must be the same in all files; others may differ.
-
-    Raises:
-        InputError: A file is not Parquet, or has other columns than the first.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -119,11 +116,7 @@ def _names(feature: Any) -> tuple[str, ...] | None:
 def choose_columns(
     schema: Schema, options: Mapping[str, str]
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the column of images, and those of labels.
-
-    Raises:
-        InputError: There are none, or several that could be meant.
-    """
+    """Return the column of images, and those of labels."""
     image, labels = _choose(schema, options)
     for name in (image, *labels):
         count = (*schema.images, *schema.others).count(name)

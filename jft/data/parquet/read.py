@@ -78,11 +78,7 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
-    """List the rows; only their labels are read, and all masks once.
-
-    Raises:
-        InputError: The files or their columns are not as they must be.
-    """
+    """List the rows; only their labels are read, and all masks once."""
     check(path, options)
     shards = find_shards(path, options, _SUFFIXES)
     schema, image, labels = same_columns(shards, options)

@@ -153,11 +153,7 @@ class Groups:
 
 
 def find_groups(root: Path, names: tuple[str, ...]) -> Groups:
-    """Find the row groups of some files.
-
-    Raises:
-        InputError: A file is not Parquet, or a row group is too large.
-    """
+    """Find the row groups of some files."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

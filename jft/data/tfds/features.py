@@ -111,9 +111,6 @@ def choose_features(
         supervised: TFDS's `supervised_keys`: what its authors mean to be learned.
         options: `image` and `label` may name features; one with parts means all
             of them.
-
-    Raises:
-        InputError: There is no such feature, or there are several and none is named.
     """
     known = leaves(features)
     pair: Sequence[Any] = (None, None)

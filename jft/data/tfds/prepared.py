@@ -40,9 +40,6 @@ def find_prepared(path: str, options: Mapping[str, str]) -> Prepared:
         path: `NAME`, `NAME:CONFIG` or `NAME/CONFIG`, and a version may follow.
         options: `dir` is where TFDS keeps its data; else `TFDS_DATA_DIR` or
             `~/tensorflow_datasets`.
-
-    Raises:
-        InputError: It is not prepared, or in a form that cannot be read at random.
     """
     usual = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     root = Path(options.get("dir", usual)).expanduser()

@@ -36,11 +36,7 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
-    """List the examples; each is read once for its labels, and no image decoded.
-
-    Raises:
-        InputError: There are no such splits or features.
-    """
+    """List the examples; each is read once for its labels, and no image decoded."""
     check(path, options)
     prepared = find_prepared(path, options)
     builder = open_builder(prepared)

@@ -16,11 +16,7 @@ from jft.errors import InputError, nearest
 
 
 def open_builder(prepared: Prepared) -> Any:
-    """Return TFDS's builder of what is prepared; nothing is asked over the network.
-
-    Raises:
-        InputError: Its description cannot be read.
-    """
+    """Return TFDS's builder of what is prepared; nothing is asked over the network."""
     import tensorflow_datasets as tfds
 
     try:
@@ -50,11 +46,7 @@ class Piece:
 
 
 def find_pieces(prepared: Prepared, builder: Any, split: str) -> tuple[Piece, ...]:
-    """Return where the records of a split are, which may have TFDS's slicing syntax.
-
-    Raises:
-        InputError: There is no such split, or it is empty.
-    """
+    """Return where the records of a split are, which may have TFDS's slicing syntax."""
     try:
         instructions: Any = builder.info.splits[split].file_instructions
     except Exception as error:  # ValueError, AssertionError, KeyError by turns

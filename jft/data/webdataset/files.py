@@ -53,10 +53,6 @@ def find_shards(
         options: `train` and `test` may hold patterns of names in the folder. Without
             them the names decide: `train-0.tar`, `val/0.tar`.
         suffixes: How the names end.
-
-    Raises:
-        InputError: There are no such files, a folder cannot be listed, or only one
-            split of two has any.
     """
     given = Path(path)
     chosen = options.keys() & {"train", "test"}

@@ -76,11 +76,7 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
-    """List the examples in tar archives; headers, labels and masks are read once.
-
-    Raises:
-        InputError: The archives do not hold examples as they must.
-    """
+    """List the examples in tar archives; headers, labels and masks are read once."""
     check(path, options)
     shards = find_shards(path, options, (".tar",))
     examples: dict[Split, list[Example]] = {}
@@ -123,11 +119,7 @@ def load(path: str, options: Mapping[str, str]) -> Dataset:
 
 
 def list_examples(root: Path, names: tuple[str, ...]) -> tuple[list[Example], int]:
-    """Return the examples in archives, and the number of entries that belong to none.
-
-    Raises:
-        InputError: An example has two files with the same end.
-    """
+    """Return the examples in archives, and how many entries belong to none."""
     examples: list[Example] = []
     skipped = 0
     for index, name in enumerate(names):
@@ -147,11 +139,7 @@ def list_examples(root: Path, names: tuple[str, ...]) -> tuple[list[Example], in
 
 
 def choose_endings(examples: list[Example], options: Mapping[str, str]) -> Endings:
-    """Return which files are images and which are labels, by the options or the names.
-
-    Raises:
-        InputError: There are none, or several kinds that could be meant.
-    """
+    """Return which files are images and labels, by the options or the names."""
     counts: dict[str, int] = {}
     for example in examples:
         for ending in example.members:

@@ -61,11 +61,7 @@ class Member:
 
 
 def read_members(path: Path) -> Iterator[Member | None]:
-    """Yield the regular files in an archive; None for each other entry.
-
-    Raises:
-        InputError: It is compressed, damaged, or no archive.
-    """
+    """Yield the regular files in an archive; None for each other entry."""
     try:
         with path.open("rb") as file:
             _require_plain(path, file.read(6))
