@@ -9,6 +9,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from jft.config.folders import cache_folder
+
 AXIS = "devices"
 LAG = 2  # steps whose results are still on the device while the next is dispatched
 
@@ -27,6 +29,37 @@ def tune_cpu() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "ynn" not in flags and version("jaxlib").startswith(CPU_FLAG_VERSIONS):
         os.environ["XLA_FLAGS"] = f"{flags} {CPU_FLAG}".strip()
+
+
+# Programs that compile faster than this are not kept: reading them is no faster.
+COMPILE_SECONDS = 0.1
+COMPILED_BYTES = 2**30  # the programs used least recently are removed
+
+
+def start_jax() -> None:
+    """Prepare JAX for a command; call it before any backend starts.
+
+    Convolutions on CPU are those of `tune_cpu`, and compiled programs are kept in the
+    user's cache folder for the next process, in at most 1 GiB.
+    `JAX_COMPILATION_CACHE_DIR` names another folder, `JAX_ENABLE_COMPILATION_CACHE=0`
+    keeps none.
+    """
+    tune_cpu()
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_SECONDS)
+    # The plan reads the names of modules from a compiled step, so programs that differ
+    # in nothing else are two.
+    jax.config.update("jax_compilation_cache_include_metadata_in_key", True)
 
 
 @dataclass(frozen=True)

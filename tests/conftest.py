@@ -1,15 +1,20 @@
 """Strict JAX for every test: several devices, no silent promotion, no warnings."""
 
 import os
+import tempfile
 
 # Before the first import of jax, which reads them once.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Most tests compile the same few programs again. The processes of one session, those
+# that tests start among them, share what they compiled.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="jft-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 from jft.devices import tune_cpu
 
 tune_cpu()
-
-import tempfile  # noqa: E402
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -19,11 +24,6 @@ from jft.models import CIFAR_PREPROCESS, ModelSpec  # noqa: E402
 from jft.models.variants import ResNetVariant  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# Most tests compile the same few programs again: a cache that lasts one session.
-_cache = tempfile.TemporaryDirectory(prefix="jft-tests-")
-jax.config.update("jax_compilation_cache_dir", _cache.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
 TINY = ModelSpec(
     name="tiny",
     stage_sizes=(1, 1),

@@ -20,13 +20,13 @@ FLOORS: tuple[dict[str, str], ...] = (
         "types": "the types of parameters, batches and metrics; the axis letters",
         "tree": "'/'-joined parameter names, patterns, counts, digests",
         "preprocess": "how pixels become the input of a network",
-        "devices": "a step under jit or pmap",
     },
     {
         "config": "the rules of a run, as data",
         "console": "the command line and the terminal: what all commands share",
     },
     {
+        "devices": "a step under jit or pmap, and compiled programs kept for later",
         "models": "the networks by name: ResNet, VGG, decoders, normalisation",
         "tasks": "the loss per example and the metrics of what is learned",
         "optim": "the optimizer chain and learning-rate schedules",

@@ -1,9 +1,10 @@
 """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, the default data."""
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +35,9 @@ def check(path: str, options: Mapping[str, str]) -> None:
 
 def load(path: str, options: Mapping[str, str]) -> Dataset:
     """List the digits; the label is the digit. There is one split, and it is fixed."""
-    try:
-        from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
-    except ImportError as error:
-        raise InputError("'digits' needs: pip install scikit-learn") from error
-    digits = cast(Any, load_digits())  # images [N, 8, 8] in 0..16, target [N]
-    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    labels = digits.target.astype(np.int32)
+    rows = _rows()
+    grey = np.rint(rows[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = rows[:, 64].astype(np.int32)
     listing = Listing(
         keys=tuple(str(i) for i in range(len(labels))),
         images=Pixels(grey[..., None].repeat(3, -1)),
@@ -60,6 +57,21 @@ def load(path: str, options: Mapping[str, str]) -> Dataset:
         fingerprint=hashlib.sha256(content.encode() + test.tobytes()).hexdigest(),
         framed=True,
     )
+
+
+def _rows() -> npt.NDArray[np.float64]:
+    """Read 64 pixels from 0 to 16 and the digit of each image, [N, 65].
+
+    The file is read as `sklearn.datasets.load_digits` does it. Importing scikit-learn
+    would take longer than everything else before training.
+    """
+    try:
+        package = distribution("scikit-learn")
+    except PackageNotFoundError as error:
+        raise InputError("'digits' needs: pip install scikit-learn") from error
+    path = package.locate_file("sklearn/datasets/data/digits.csv.gz")
+    with gzip.open(str(path)) as file:
+        return np.loadtxt(file, delimiter=",")
 
 
 def _fifth(

@@ -12,7 +12,7 @@ from jft import config as configs
 from jft.augment import check_views
 from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import Source, open_splits, require_readable
-from jft.devices import get_devices, tune_cpu
+from jft.devices import get_devices, start_jax
 from jft.errors import DataError, InputError
 from jft.evaluate.source import encoded, evaluate_source
 from jft.predict.interpolate import check_alpha, interpolate, pretrained_variables
@@ -100,7 +100,7 @@ def evaluate_alphas(
 
 def _load(run: str | os.PathLike[str], which: Literal["final", "best"]) -> Predictor:
     """Return a run's network; nothing before this may start JAX."""
-    tune_cpu()
+    start_jax()
     return Predictor.from_run(run, which)
 
 

@@ -68,7 +68,7 @@ def predict(flags: Flags) -> int:
 
     unreadable: list[str] = []
     with working("loading the network", total=len(images)) as update:
-        from jft.devices import tune_cpu
+        from jft.devices import start_jax
         from jft.predict.predictor import Predictor
         from jft.runs.saved import load_card
         from jft.tasks import from_dict
@@ -85,7 +85,7 @@ def predict(flags: Flags) -> int:
             )
         if flags.top is not None and task.name not in ("classification", "multilabel"):
             raise InputError(f"--top is for classes and labels, not for {task.name}")
-        tune_cpu()
+        start_jax()
         predictor = Predictor.from_run(flags.run, flags.which, views=flags.tta)
         update(description="predicting")
         found = records(predictor, images, masks, unreadable, flags.top)

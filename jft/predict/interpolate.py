@@ -10,7 +10,7 @@ from flax.core import FrozenDict
 
 from jft import config as configs
 from jft import tree
-from jft.devices import tune_cpu
+from jft.devices import start_jax
 from jft.errors import InputError
 from jft.models import configured
 from jft.runs.directory import open_run
@@ -98,7 +98,7 @@ def pretrained_variables(
             are gone or have changed.
     """
     directory = open_run(run)
-    tune_cpu()
+    start_jax()
     config = directory.config()
     if config.weights == RANDOM:
         raise InputError(

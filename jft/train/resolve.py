@@ -145,11 +145,11 @@ def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
     dataset = list_data(data) if isinstance(data, DataSpec) else data
 
     # These import JAX, which takes seconds.
-    from jft.devices import get_devices, tune_cpu
+    from jft.devices import get_devices, start_jax
     from jft.train.objective import check_task
     from jft.train.phase_rules import phase_rules
 
-    tune_cpu()
+    start_jax()
     devices = get_devices(config.devices)
     attempt(configs.check_batch, config.batch_size, len(devices.devices), parts)
     attempt(check_task, config, dataset.task, objects.task)

@@ -1,6 +1,6 @@
 """The cache of downloaded files: each is fetched once, checked, and kept.
 
-The cache is `$JFT_CACHE`, else `$XDG_CACHE_HOME/jft`, else `~/.cache/jft`. In it,
+In the cache folder,
 `weights/HOST/PATH` is the file of `https://HOST/PATH`, and next to it `NAME.sha256` (or
 `.md5`) records what it was when it was checked, in the format of `sha256sum`. A file of
 the recorded size that has not been written since is not hashed again. HF_HUB_OFFLINE=1
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from jft.config.folders import cache_folder
 from jft.errors import DataError, InputError, StorageError
 
 # A host and port without a user; then names, none of them empty; perhaps a query.
@@ -60,13 +61,6 @@ class Link:
         """The path of the file on this machine."""
         parts = urlsplit(self.url)
         return cache_folder().joinpath("weights", parts.netloc, parts.path[1:])
-
-
-def cache_folder() -> Path:
-    """Return the folder of everything that jft fetches; it need not exist."""
-    if own := os.environ.get("JFT_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jft"
 
 
 def offline() -> bool:

@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jft.config.folders import cache_folder
 from jft.errors import InputError, StorageError
 from jft.weights.description import Description, read_description, read_json
-from jft.weights.download import cache_folder, intact, offline
+from jft.weights.download import intact, offline
 from jft.weights.sharded import INDEX_SUFFIX, weight_map
 
 WEIGHT_FILES = (

@@ -395,17 +395,6 @@ def test_other_digests_are_refused(digest: str):
         Link(URL, digest)
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HOME", "/home/somebody")
-    monkeypatch.delenv("JFT_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert str(download.cache_folder()) == "/home/somebody/.cache/jft"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/scratch")
-    assert str(download.cache_folder()) == "/scratch/jft"
-    monkeypatch.setenv("JFT_CACHE", "~/weights")
-    assert str(download.cache_folder()) == "/home/somebody/weights"
-
-
 def test_a_cache_that_cannot_be_written_is_explained(
     host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
