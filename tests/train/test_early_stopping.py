@@ -52,6 +52,7 @@ def test_a_rule_out_of_range_is_an_error(rule: dict[str, Any]):
         configs.check(TrainConfig(early_stop=-1))
 
 
+@pytest.mark.thorough
 def test_a_run_keeps_its_best_epoch_and_a_kill_changes_nothing(
     rules: TrainConfig, tmp_path: Path
 ):

@@ -69,6 +69,7 @@ class HalfLoss(Classification):
         return super().loss(logits, target) * np.float32(0.5)
 
 
+@pytest.mark.thorough
 def test_a_task_and_an_optimizer_of_ones_own_train(rules: TrainConfig, tmp_path: Path):
     # With plain gradient descent, half the loss at twice the rate is the same run, but
     # for rounding: XLA compiles the two losses to different sums.

@@ -88,6 +88,7 @@ def test_a_kept_head_predicts_the_same_numbers_under_another_standardisation(
     assert zero["r2"] == pytest.approx(metrics["r2"], abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_head_of_another_kind_is_a_new_one(trained: tuple[Path, str], tmp_path: Path):
     run, data = trained
     shared: dict[str, Any] = {"epochs": 1, "optim": HARDLY, "weights": str(run)}

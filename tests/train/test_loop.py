@@ -219,6 +219,7 @@ def test_a_run_that_never_began_gives_its_folder_to_other_rules(
     assert fit(rules).metrics["n"] == 8
 
 
+@pytest.mark.thorough
 def test_several_devices_come_to_the_same_parameters(
     rules: TrainConfig, tmp_path: Path
 ):
@@ -505,6 +506,7 @@ def test_a_finished_run_whose_data_has_changed_is_refused(
         fit(rules)
 
 
+@pytest.mark.thorough
 def test_a_finished_run_continues_with_more_epochs(rules: TrainConfig):
     optim = dataclasses.replace(rules.optim, schedule="constant", warmup_epochs=0.0)
     config = dataclasses.replace(rules, optim=optim, epochs=2)

@@ -171,6 +171,7 @@ def test_crops_of_masked_images_are_taken_from_larger_ones(
     assert all(0 < one["pixel_accuracy"] < 1 for one in judged)
 
 
+@pytest.mark.thorough
 def test_masks_are_learned_measured_and_predicted(
     tiny: ModelSpec, masks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -60,6 +60,7 @@ def test_a_stage_is_told_with_its_parameters_mode_rate_and_flops(rules: TrainCon
     assert 0 < phase.flops < phase.full_flops
 
 
+@pytest.mark.thorough
 def test_the_share_of_full_fine_tuning_is_that_of_a_step_that_trains_all(
     rules: TrainConfig,
 ):
