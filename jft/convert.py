@@ -36,7 +36,7 @@ class Flags:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the door; return the exit status."""
+    """Run the command; return the exit status."""
     flags = parse(Flags, "convert", args)
     return guarded(lambda: show(flags) if flags.list else convert(flags))
 

@@ -122,7 +122,7 @@ class Devices:
         return jax.device_put(parts, self._sharding())
 
     def replicate(self, tree: Any) -> Any:
-        """Copy a tree to every device; donating the copy leaves the tree as it is."""
+        """Copy a tree to every device; donating the copy does not change the tree."""
         if self.kind == "jit":
             return jax.device_put(tree, self.devices[0], may_alias=False)
         n = len(self.devices)

@@ -15,7 +15,7 @@ Crop = Literal["centre", "squash", "letterbox"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LARGEST = 4096
-"""Pixels of a side, beyond which a size is a mistake."""
+"""Largest side of an image in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,9 @@ class Preprocess:
                 f"got {self.size!r}"
             )
         if not 0 < self.crop_fraction <= 1:
-            raise InputError(f"crop_fraction must be in (0, 1]: {self.crop_fraction}")
+            raise InputError(
+                f"crop_fraction must be in (0, 1], got {self.crop_fraction}"
+            )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not _three_numbers(values) or (name == "std" and min(values) <= 0):
                 valid = "positive and finite" if name == "std" else "finite"
@@ -109,7 +111,7 @@ class Preprocess:
 
     @property
     def normalisation(self) -> str:
-        """What becomes of the square's pixels: `RGB 0..1, mean ..., std ...`."""
+        """How pixels are normalised: `RGB 0..1, mean ..., std ...`."""
         return (
             f"{self.channels.upper()} 0..{self.pixel_max:g}, "
             f"mean {_numbers(self.mean)}, std {_numbers(self.std)}"
@@ -117,13 +119,15 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
-        """Return what `dataclasses.asdict` and JSON have made of a `Preprocess`.
+        """Rebuild a `Preprocess` from the result of `dataclasses.asdict`.
 
         Raises:
             InputError: A name or a value that is none of a `Preprocess`.
         """
         if not isinstance(cast(Any, values), Mapping):
-            raise InputError(f"preprocessing must be named values, got {values!r:.80}")
+            raise InputError(
+                f"preprocessing must be a group of settings, got {values!r:.80}"
+            )
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in names:

@@ -142,8 +142,8 @@ def first_match(rules: Rules, names: Iterable[str], *, what: str) -> dict[str, f
             taken.setdefault(name, (pattern, number))
     if useless:
         raise InputError(
-            f"{what}: the first pattern that matches a name counts, so these never do; "
-            "put them first\n" + "\n".join(useless)
+            f"{what}: the first pattern that matches a name applies, so these "
+            "never do; put them first\n" + "\n".join(useless)
         )
     return {name: taken[name][1] for name in names if name in taken}
 

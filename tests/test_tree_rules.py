@@ -93,7 +93,7 @@ def test_patterns_whose_names_are_all_taken_are_refused_with_what_took_them():
     with pytest.raises(InputError) as caught:
         first_match(rules, NAMES, what="freeze")
     assert str(caught.value) == (
-        "freeze: the first pattern that matches a name counts, so these never do; put "
+        "freeze: the first pattern that matches a name applies, so these never do; put "
         "them first\n"
         "- 'head/*' after '*/kernel' and '*/bias'\n"
         "- '*/kernel' after '*/kernel'"

@@ -63,7 +63,7 @@ def blend(base: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
-    """Return `image` with its hues shifted, saturation and value as they were.
+    """Return `image` with its hues shifted, saturation and value unchanged.
 
     By way of HSV in float32 and rounded once, as torchvision does for tensors; on
     Pillow images it rounds hue and saturation to 8 bits in between.

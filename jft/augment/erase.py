@@ -27,7 +27,7 @@ def rectangle(key: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def random_erase(image: jax.Array, key: jax.Array, probability: float) -> jax.Array:
-    """Return `image` with a random rectangle of noise in it, or as it is.
+    """Return `image` with a random rectangle of noise in it, or unchanged.
 
     Random erasing (Zhong et al. 2017, arXiv 1708.04896), each pixel uniform in 0...255
     (timm's mode "pixel", before normalisation instead of after it).

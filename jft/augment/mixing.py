@@ -1,4 +1,4 @@
-"""mixup and cutmix: pairs of images, and of their labels, made into one another."""
+"""mixup and cutmix: mix pairs of images and their labels."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""An image and the mask that belongs to it, moved by one and the same operation."""
+"""An image and its mask, which every geometric operation changes together."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -33,7 +33,7 @@ def check(config: TrainConfig) -> None:
 def check_batch(
     size: int, devices: int = 1, parts: Mapping[str, int] | None = None
 ) -> None:
-    """Check that a batch divides evenly: over devices, and further on each of them.
+    """Check that a batch divides evenly over devices, and into parts on each.
 
     Args:
         size: Images per batch.
@@ -52,21 +52,21 @@ def check_batch(
             alone = ", or --devices jit" if devices > 1 else ""
             raise InputError(
                 f"batch_size must be a multiple of {divisor}{on}"
-                f"{setting and f' for {setting}'}, got {size}: take {near}{alone}"
+                f"{setting and f' for {setting}'}, got {size}: use {near}{alone}"
             )
 
 
 def batch_parts(config: TrainConfig) -> dict[str, int]:
-    """Return how many equal parts a device's images make, by the setting."""
+    """Return into how many equal parts a device's images are divided, by setting."""
     pairs = 2 if config.augment.mixup > 0 or config.augment.cutmix > 0 else 1
     return {
         "optim.accumulate": config.optim.accumulate,
-        "mixup and cutmix, which make pairs": pairs,
+        "mixup and cutmix (pairs of images)": pairs,
     }
 
 
 def coerced(config: Any) -> TrainConfig:
-    """Return a configuration whose values have the types that are written there.
+    """Return a configuration whose values have the declared types.
 
     Paths become text, and mappings become groups of settings.
 

@@ -54,7 +54,7 @@ def load_recipe(path: str) -> TrainConfig:
     file = Path(path).expanduser()
     if not file.is_file():
         siblings = [str(p) for p in file.parent.glob("*.py")]
-        raise InputError(f"no recipe {path!r}{nearest(path, siblings)}")
+        raise InputError(f"no such recipe: {path!r}{nearest(path, siblings)}")
     try:
         if file.suffix == ".json":
             return from_dict(json.loads(file.read_text()))

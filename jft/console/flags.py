@@ -65,7 +65,7 @@ class Setting(NamedTuple):
 
     @property
     def options(self) -> list[str]:
-        """The names on the command line; no name turns a switch off."""
+        """The names on the command line, without those that turn a switch off."""
         dashed = self.name.replace("_", "-")
         return [*SHORT.get(dashed, ()), f"--{dashed}"]
 
@@ -139,28 +139,28 @@ def _field_texts(kind: type[Any]) -> dict[str, str]:
     return texts
 
 
-def parse(kind: type[Flags], door: str, args: Sequence[str] | None) -> Flags:
-    """Read the options of a door; a mistake ends the process with status 2.
+def parse(kind: type[Flags], command: str, args: Sequence[str] | None) -> Flags:
+    """Read the options of a command; a mistake ends the process with status 2.
 
     Args:
         kind: Dataclass of the options; its docstring is the description.
-        door: Name of the module, for the usage line.
+        command: Name of the module, for the usage line.
         args: Command-line arguments; None takes the process's.
     """
     known = settings(kind)
     text = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:")[0]
     paragraphs = (textwrap.fill(part, WIDTH) for part in text.split("\n\n"))
-    parser = Parser(door, "\n\n".join(paragraphs))
+    parser = Parser(command, "\n\n".join(paragraphs))
     parser.add_settings("options", known)
     return kind(**parser.read(args))
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads settings, and answers a mistake in one line."""
+    """Reads settings; reports a mistake in one line."""
 
-    def __init__(self, door: str, description: str, epilog: str = "") -> None:
+    def __init__(self, command: str, description: str, epilog: str = "") -> None:
         super().__init__(
-            prog=f"python -m jft.{door}",
+            prog=f"python -m jft.{command}",
             description=description,
             epilog=epilog,
             formatter_class=_Help,

@@ -1,4 +1,4 @@
-"""Options under the names that other libraries give them, and short names."""
+"""Short names of options, and their names in other libraries."""
 
 from collections.abc import Iterable
 
@@ -80,10 +80,10 @@ ELSEWHERE = {
 
 # What to know beside the name.
 NOTES = {
-    "resume": "the same command again resumes a run",
-    "resume-from-checkpoint": "the same command again resumes a run",
-    "pretrained": "weights are pretrained unless it is none",
-    "no-pretrained": "none starts from random weights",
+    "resume": "run the same command again to resume",
+    "resume-from-checkpoint": "run the same command again to resume",
+    "pretrained": "weights are pretrained by default",
+    "no-pretrained": "none gives random weights",
     "num-classes": "the classes come from the data",
 }
 

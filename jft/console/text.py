@@ -1,4 +1,4 @@
-"""What a person reads, in lines of text: a plan, and metrics."""
+"""Metrics as lines of text."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -166,7 +166,7 @@ def class_table(tables: Mapping[str, Mapping[str, float]]) -> list[str]:
     if not names:
         return []
     if len(names) > MOST_ROWS:
-        return [f"{', '.join(heads)}: --json has them of all {len(names):,}"]
+        return [f"{', '.join(heads)}: --json shows all {len(names):,}"]
     rows = [
         [name, *(shown(m, t[name]) if name in t else "-" for m, t in tables.items())]
         for name in names

@@ -1,4 +1,4 @@
-"""What the backward pass of the trained part costs at least, and what is beyond it."""
+"""The FLOPs that gradients of trained parameters need, and what is beyond them."""
 
 from __future__ import annotations
 

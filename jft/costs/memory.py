@@ -22,7 +22,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it together."""
+        """Bytes in total."""
         return self.arguments + self.outputs + self.temporaries - self.aliased
 
 

@@ -1,4 +1,4 @@
-"""Whose gradient a convolution is that XLA left without a name."""
+"""Finds the module of gradients that XLA left without a name."""
 
 import math
 from collections import defaultdict

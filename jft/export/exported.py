@@ -22,19 +22,19 @@ class Words(NamedTuple):
 
 WORDS = {
     "classification": Words(
-        meaning="logits, of which a softmax makes probabilities",
+        meaning="logits; softmax gives the probabilities",
         data="folder:IMAGES",
     ),
     "multilabel": Words(
-        meaning="logits, of which a sigmoid makes the probability of each label",
+        meaning="logits; sigmoid gives the probability of each label",
         data="csv:TABLE",
     ),
     "segmentation": Words(
-        meaning="logits of every pixel, of which a softmax makes probabilities",
+        meaning="logits of each pixel; softmax gives the probabilities",
         data="masks:FOLDER",
     ),
     "regression": Words(
-        meaning="standardised: output * std + mean is the number",
+        meaning="standardised numbers; output * std + mean is the number",
         data="csv:TABLE",
     ),
 }
@@ -42,7 +42,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written; as text, also how it is loaded.
+    """What was written; its text includes how to load it.
 
     Attributes:
         file: The weights.

@@ -1,4 +1,4 @@
-"""What timm and the Hugging Face hub want to know of a network."""
+"""The config.json of timm and of the Hugging Face hub."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
     if preprocess.channels != "rgb" or preprocess.pixel_max != 1:
         raise InputError(
             f"{spec.name} takes {preprocess.channels} pixels up to "
-            f"{preprocess.pixel_max:g}; timm knows RGB pixels up to 1 only"
+            f"{preprocess.pixel_max:g}; timm supports only RGB pixels up to 1"
         )
     if config_of(spec) != ModelConfig(name=spec.name):
         raise InputError(

@@ -74,7 +74,7 @@ def export_run(
 def convert_weights(
     source: str, destination: str, to: str, model: str | None = None
 ) -> Exported:
-    """Rewrite weights in another library's names and layout, values untouched.
+    """Rewrite weights in another library's names and layout, with the same values.
 
     Args:
         source: As `--weights` takes it.
@@ -86,7 +86,7 @@ def convert_weights(
         InputError: The weights cannot be used, or the file cannot be written.
     """
     if source == RANDOM:
-        raise InputError("there is nothing to convert in random weights")
+        raise InputError("random weights cannot be converted")
     pretrained = load_pretrained(model, source)
     return _write(pretrained, Path(destination).expanduser(), to, {})
 

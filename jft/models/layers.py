@@ -1,5 +1,6 @@
 """The layers without statistics, which compute in the dtype of their features."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -170,3 +171,27 @@ def rematerialised(
 ) -> Any:
     """Return the layer, recomputed in the backward pass if its mode has `remat`."""
     return nn.remat(layer) if mode.remat and batch is not None else layer
+
+
+class Stage(nn.Module):
+    """The blocks of one stage in order, named `block0`, `block1`, ... or `layer0`, ...
+
+    Attributes:
+        block: Their class.
+        prefix: Their name without its number.
+        blocks: The mode and the other fields of each.
+        norm: Makes the normalisation after the last block; None for none.
+    """
+
+    block: type[nn.Module]
+    prefix: str
+    blocks: tuple[tuple[BlockMode, Mapping[str, Any]], ...]
+    norm: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
+        """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
+        for i, (mode, fields) in enumerate(self.blocks):
+            block: Any = rematerialised(self.block, mode, batch)
+            x = block(**fields, name=f"{self.prefix}{i}")(x, batch)
+        return nn.relu(self.norm(name="norm")(x, batch)) if self.norm else x

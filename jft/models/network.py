@@ -1,5 +1,6 @@
 """What all networks share: named parts in depth order, any of which can run alone."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jft.errors import InputError, nearest
-from jft.models.layers import dense, drop
+from jft.models.layers import Stage, dense, drop
 from jft.models.norm import BatchNorm
 from jft.models.segment import DECODERS, Pyramid
 from jft.models.training import BlockMode, TrainBatch, TrainMode
@@ -83,7 +84,9 @@ class Network(nn.Module):
         batch = TrainBatch(weight, keys) if train else None
         decodes = self.decoder != "none" and stop == "head"
         if decodes and start is not None:
-            raise ValueError(f"the {self.decoder} decoder needs the image, got {start}")
+            raise ValueError(
+                f"the {self.decoder} decoder needs the image, got start={start!r}"
+            )
         size = x.shape[1:3]
         x = jnp.asarray(x, self.mode.dtype)
         first = 0 if start is None else self.position(start)
@@ -140,14 +143,29 @@ class Network(nn.Module):
             epsilon=epsilon,
         )
 
-    def blocks(self, depth: int) -> tuple[BlockMode, ...]:
-        """Return how each block of a stage runs in training; `depth` 0 is stage1."""
+    def stage(
+        self,
+        name: str,
+        block: type[nn.Module],
+        fields: Callable[[int, BlockMode], Mapping[str, Any]],
+        norm: Any = None,
+    ) -> Stage:
+        """Return the blocks of a stage.
+
+        Args:
+            name: Of the stage.
+            block: Class of its blocks.
+            fields: From a block's number in the stage and its mode to its fields.
+            norm: Makes the normalisation after the last block; None for none.
+        """
+        depth, prefix = self.body.index(name), self.variant.layer
         before, count = sum(self.stage_sizes[:depth]), sum(self.stage_sizes)
-        prefix = f"{self.body[depth]}/{self.variant.layer}"
-        return tuple(
-            self.mode.block(f"{prefix}{i}", before + i, count)
+        modes = [
+            self.mode.block(f"{name}/{prefix}{i}", before + i, count)
             for i in range(self.stage_sizes[depth])
-        )
+        ]
+        blocks = tuple((mode, fields(i, mode)) for i, mode in enumerate(modes))
+        return Stage(block, prefix, blocks, norm, name=name)
 
     def classify(self, features: jax.Array, batch: TrainBatch | None) -> jax.Array:
         """Map features [B, C] to logits [B, K]: the last layer, named head."""

@@ -93,7 +93,7 @@ class BatchNorm(nn.Module):
 
 
 def require_two_values(model: nn.Module, size: int, images: int) -> None:
-    """Check that every layer that uses batch statistics can have some.
+    """Check that each layer with batch statistics gets two values per channel.
 
     Args:
         model: The network as it trains; its layers know their mode.
@@ -122,7 +122,7 @@ def require_two_values(model: nn.Module, size: int, images: int) -> None:
         raise InputError(
             f"batch normalisation has one value per channel in every step, and so no "
             f"variance, in {single[0]}{more}: train at least 2 images at a time "
-            f"(--batch-size divided by --optim.accumulate), or take --norm "
+            f"(--batch-size divided by --optim.accumulate), or use --norm "
             f"{','.join(stages)}"
         )
 

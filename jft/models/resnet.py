@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jft.models.layers import Conv, ConvNorm, drop, max_pool, rematerialised
+from jft.models.layers import Conv, ConvNorm, drop, max_pool
 from jft.models.network import Network
 from jft.models.segment import dilation
 from jft.models.training import BlockMode, TrainBatch
@@ -162,37 +162,6 @@ class Block(nn.Module):
         return project(x, batch)
 
 
-class Stage(nn.Module):
-    """Residual blocks at one resolution; the first one may halve it.
-
-    Attributes:
-        blocks: How each of them runs in training.
-        features: Of the blocks.
-        stride: Step of the first block.
-        variant: Which kind.
-        norm: Makes a normalisation layer, given its name.
-        dilations: Of the kernels over features of the stage before, and of this one.
-    """
-
-    blocks: tuple[BlockMode, ...]
-    features: int
-    stride: int
-    variant: ResNetVariant
-    norm: Any
-    dilations: tuple[int, int] = (1, 1)
-
-    @nn.compact
-    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Map `x` [B, H, W, C] to [B, H/stride, W/stride, C']."""
-        for i, mode in enumerate(self.blocks):
-            stride = self.stride if i == 0 else 1
-            dilations = self.dilations[min(i, 1)], self.dilations[1]
-            options = (self.features, stride, self.variant, self.norm, mode, dilations)
-            block = rematerialised(Block, mode, batch)(*options, name=f"block{i}")
-            x = block(x, batch)
-        return x
-
-
 class ResNet(Network):
     """A ResNet whose parts are named stem, stage1, ..., head.
 
@@ -213,16 +182,18 @@ class ResNet(Network):
             return self.classify(jnp.mean(x, axis=(1, 2)), batch)
         depth = self.body.index(name)
         before, dilation = self.dilation(depth - 1), self.dilation(depth)
-        stage = Stage(
-            self.blocks(depth),
-            self.width * 2**depth,
-            1 if depth == 0 or dilation > 1 else 2,
-            self.variant,
-            norm,
-            (before, dilation),
-            name=name,
-        )
-        return stage(x, batch)
+
+        def fields(i: int, mode: BlockMode) -> dict[str, Any]:
+            return {
+                "features": self.width * 2**depth,
+                "stride": 1 if i or depth == 0 or dilation > 1 else 2,
+                "variant": self.variant,
+                "norm": norm,
+                "mode": mode,
+                "dilations": (dilation if i else before, dilation),
+            }
+
+        return self.stage(name, Block, fields)(x, batch)
 
     def dilation(self, depth: int) -> int:
         """Return the dilation of a stage's kernels, for a decoder."""
@@ -246,7 +217,7 @@ class ResNet(Network):
         return nn.relu(stem(x, batch))
 
     def pool(self, name: str, x: jax.Array) -> jax.Array:
-        """Pool the stem's features in the ImageNet forms."""
+        """Pool the stem's features in the ImageNet networks."""
         pools = name == "stem" and self.pools_stem
         return max_pool(x, 3, 2, padding=1) if pools else x
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jft.models.layers import Conv, drop, max_pool, rematerialised
+from jft.models.layers import Conv, drop, max_pool
 from jft.models.network import Network
 from jft.models.norm import GroupNorm
 from jft.models.segment import dilation
@@ -61,46 +61,6 @@ class Block(nn.Module):
         return x + drop(y, self.mode.drop_path, batch, self.mode.number, whole=True)
 
 
-class Stage(nn.Module):
-    """Blocks of one width; the last stage ends with the network's last normalisation.
-
-    Attributes:
-        blocks: How each of them runs in training.
-        features: Of the blocks.
-        stride: Step of the stage.
-        last: Whether no stage follows.
-        variant: Which family.
-        norm: Makes a normalisation layer, given its name.
-        dilations: Of the blocks up to the one with the stride, and of those after it.
-    """
-
-    blocks: tuple[BlockMode, ...]
-    features: int
-    stride: int
-    last: bool
-    variant: ResNetV2Variant
-    norm: Any
-    dilations: tuple[int, int] = (1, 1)
-
-    @nn.compact
-    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Map `x` [B, H, W, C] to [B, H/stride, W/stride, 4 * features]."""
-        strided = len(self.blocks) - 1 if self.variant.stride_last else 0
-        for i, mode in enumerate(self.blocks):
-            block = partial(
-                rematerialised(Block, mode, batch),
-                self.features,
-                self.stride if i == strided else 1,
-                i == 0,
-                self.variant,
-                self.norm,
-                mode,
-                self.dilations[i > strided],
-            )
-            x = block(name=f"block{i}")(x, batch)
-        return nn.relu(self.norm(name="norm")(x, batch)) if self.last else x
-
-
 class ResNetV2(Network):
     """A pre-activation ResNet whose parts are named stem, stage1, ..., head.
 
@@ -129,17 +89,23 @@ class ResNetV2(Network):
         depth = self.body.index(name)
         before, after = self.reductions[depth : depth + 2]
         dilations = dilation(self.decoder, before), dilation(self.decoder, after)
-        stage = Stage(
-            self.blocks(depth),
-            self.width * 2**depth,
-            1 if before == after or dilations[1] > 1 else 2,
-            name == self.body[-1],
-            variant,
-            self.norm(),
-            dilations,
-            name=name,
-        )
-        return stage(x, batch)
+        strided = self.stage_sizes[depth] - 1 if variant.stride_last else 0
+        halves = before != after and dilations[1] == 1
+        norm = self.norm()
+
+        def fields(i: int, mode: BlockMode) -> dict[str, Any]:
+            return {
+                "features": self.width * 2**depth,
+                "stride": 2 if halves and i == strided else 1,
+                "project": i == 0,
+                "variant": variant,
+                "norm": norm,
+                "mode": mode,
+                "dilation": dilations[i > strided],
+            }
+
+        last = norm if name == self.body[-1] else None
+        return self.stage(name, Block, fields, last)(x, batch)
 
     def pool(self, name: str, x: jax.Array) -> jax.Array:
         """Pool the stem's features."""

@@ -117,7 +117,7 @@ class Decoder(nn.Module):
         return logits if logits.shape[1:3] == size else resize(logits, size)
 
     def features(self, seen: Pyramid, batch: TrainBatch | None) -> jax.Array:
-        """Return what is classified; logits of a smaller size are enlarged."""
+        """Return the features to classify; smaller logits are enlarged."""
         raise NotImplementedError
 
     def drop(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:

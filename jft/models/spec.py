@@ -71,15 +71,15 @@ class ModelSpec:
 
     @property
     def smallest(self) -> int:
-        """The smallest side of an image, in pixels, that leaves features to see."""
+        """The smallest side of an image, in pixels, for which features remain."""
         return 1 if self.variant.residual else 2 ** len(self.stage_sizes)
 
     def check_size(self, size: int) -> None:
         """Check the side of an image, in pixels."""
         if size < self.smallest:
             raise InputError(
-                f"{self.name} halves its image too often for {size} pixels: "
-                f"--image-size must be at least {self.smallest}"
+                f"--image-size must be at least {self.smallest} for {self.name}, "
+                f"got {size}"
             )
 
     @property
@@ -107,7 +107,7 @@ class ModelSpec:
         pooled_head: bool = False,
         decoder: Decoder | None = None,
     ) -> ModelSpec:
-        """Return the network with what a user may change of it.
+        """Return the network with another width, head or decoder.
 
         Args:
             width: Channels of the first stage; None keeps the network's own.
@@ -136,8 +136,8 @@ class ModelSpec:
         if self.decoder not in ("none", decoder):
             backbone = self.name.removeprefix(f"{self.decoder}_")
             raise InputError(
-                f"{self.name} has the decoder {self.decoder}; for {decoder} name the "
-                f"network {backbone}"
+                f"{self.name} has the decoder {self.decoder}; to use {decoder}, give "
+                f"the network {backbone}"
             )
         return dataclasses.replace(self, decoder=decoder)
 
@@ -162,8 +162,8 @@ class ModelSpec:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         if mode.drop_path and not self.variant.residual:
             raise InputError(
-                f"{self.name} has no residual blocks to leave out: drop_path must be "
-                f"0, got {mode.drop_path}; dropout is for every network"
+                f"{self.name} has no residual blocks to drop: drop_path must be 0, "
+                f"got {mode.drop_path}; dropout is for every network"
             )
         family = self.variant.family
         module = importlib.import_module(f"jft.models.{family}")

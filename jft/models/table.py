@@ -180,7 +180,7 @@ def get_model(name: str | None) -> ModelSpec:
     """Return the network of that name."""
     if name is None:
         raise InputError(
-            "the weights do not name their network: give --model.name (in Python, name)"
+            "the weights do not name their network: give --model.name (in Python: name)"
         )
     if name not in MODELS:
         valid = ", ".join(MODELS)

@@ -70,7 +70,7 @@ class BlockMode:
 
 
 class TrainBatch(NamedTuple):
-    """What layers know of the images in training; it is None in evaluation.
+    """What layers get about the images in training; None in evaluation.
 
     Attributes:
         weight: [B] float32, 0 for padding, which batch statistics leave out; None

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jft.models.layers import Conv, dense, drop, max_pool, rematerialised, resample
+from jft.models.layers import Conv, dense, drop, max_pool, resample
 from jft.models.network import Network
-from jft.models.training import BlockMode, TrainBatch
+from jft.models.training import TrainBatch
 from jft.models.variants import GRID, VGGVariant
 
 
@@ -52,22 +52,6 @@ class Layer(nn.Module):
         """Map `x` [B, H, W, C] to [B, H, W, features]."""
         x = Conv(self.features, 3, use_bias=True, name="conv")(x)
         return nn.relu(self.norm(name="norm")(x, batch) if self.norm else x)
-
-
-class Stage(nn.Module):
-    """Convolutions at one resolution, before it is halved."""
-
-    layers: tuple[BlockMode, ...]
-    features: int
-    norm: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Map `x` [B, H, W, C] to [B, H, W, features]."""
-        for i, mode in enumerate(self.layers):
-            layer = rematerialised(Layer, mode, batch)
-            x = layer(self.features, self.norm, name=f"layer{i}")(x, batch)
-        return x
 
 
 class Hidden(nn.Module):
@@ -114,14 +98,11 @@ class VGG(Network):
         if name == "head":
             x = x if x.ndim == 2 else jnp.mean(x, axis=(1, 2))
             return self.classify(x, batch)
-        depth = self.body.index(name)
-        stage = Stage(
-            self.blocks(depth),
-            self.width * min(2**depth, 8),
-            self.batch_norm() if self.variant.batch_norm else None,
-            name=name,
-        )
-        return stage(x, batch)
+        fields = {
+            "features": self.width * min(2 ** self.body.index(name), 8),
+            "norm": self.batch_norm() if self.variant.batch_norm else None,
+        }
+        return self.stage(name, Layer, lambda i, mode: fields)(x, batch)
 
     def pool(self, name: str, x: jax.Array) -> jax.Array:
         """Halve the features of a stage."""

@@ -112,7 +112,7 @@ def load_card(folder: Path) -> ModelCard:
         )
     except FileNotFoundError:
         raise InputError(
-            f"{folder} holds no saved model: finish the run with the same command"
+            f"{folder} has no saved model: run the same command again to finish the run"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamageError(f"{folder / 'model.json'} is damaged: {error}") from None

@@ -1,4 +1,4 @@
-"""Weights of classes that make up for how unevenly they occur."""
+"""Class weights that compensate for unequal frequencies."""
 
 from collections.abc import Iterable
 

@@ -134,7 +134,7 @@ def classification_sums(
     Returns:
         Those of `common_sums`; `accuracy` and, beyond five classes, `top5`: weighted
         sums over examples; `class_n` and `class_right` [K]: the weights of each class,
-        and of what is right of it. All float32 but `n`.
+        and of what is right of it. All are float32 except `n`.
     """
     at_label = jnp.take_along_axis(logits, label[:, None], axis=1)
     # Ties count as the earlier class, as argmax and torch's topk have them.

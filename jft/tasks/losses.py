@@ -83,7 +83,7 @@ def mean_over(
 def dice_loss(
     logits: jax.Array, member: jax.Array, class_weights: Sequence[float] | None = None
 ) -> jax.Array:
-    """Return 1 less the mean soft Dice coefficient of the classes in each image.
+    """Return 1 minus the mean soft Dice coefficient of the classes in each image.
 
     The coefficient of class k is `2 sum p_k t_k / (sum p_k + sum t_k)` over the pixels
     that count. Only classes that occur in the image's mask are averaged: the

@@ -53,7 +53,7 @@ class ClassTask:
 
     @property
     def gamma(self) -> float:
-        """Exponent of the loss that is used; 0 for another than focal."""
+        """Exponent of the focal loss; 0 for other losses."""
         return self.focal_gamma if self.loss_name == "focal" else 0.0
 
     def encode(self, labels: Any) -> Any:
@@ -66,7 +66,7 @@ def check_loss(task: str, loss: Any, losses: Sequence[str]) -> None:
     if loss not in losses:
         hint = nearest(str(loss), losses, count=1)
         valid = ", ".join(losses)
-        raise InputError(f"{task} has no loss {loss!r}{hint}\nits losses: {valid}")
+        raise InputError(f"unknown loss {loss!r} for {task}{hint}\nlosses: {valid}")
 
 
 def check_names(class_names: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the step, evaluation and the log ask of every task."""
+"""The interface of a task, for the step, evaluation and the log."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
@@ -120,15 +120,15 @@ def common_sums(loss: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def averages(total: Mapping[str, Any], but: Collection[str] = ()) -> dict[str, Any]:
-    """Return `n`, and all sums but those divided by `weight`.
+def averages(total: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """Return `n`, and the other sums divided by `weight`.
 
     `weight` itself is there where it is not `n`.
     """
     n, weight = round(total["n"]), total["weight"]
     if not n:
         raise InputError("no image has a weight above 0: there is nothing to measure")
-    own = {"n", "weight", *but}
+    own = {"n", "weight", *without}
     ratios = {name: v / weight for name, v in total.items() if name not in own}
     return {"n": n, **({} if weight == n else {"weight": weight}), **ratios}
 

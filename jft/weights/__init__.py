@@ -1,1 +1,1 @@
-"""Weights in and out: found, downloaded, read, named, placed, written."""
+"""Weights: find, download, read, convert and write them."""

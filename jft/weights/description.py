@@ -1,4 +1,4 @@
-"""What the config in a folder or repository of weights states of them."""
+"""Reads the config.json in a folder or repository of weights."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a publisher states of weights; empty or None where it does not.
+    """What a publisher states about weights; empty or None if unknown.
 
     Attributes:
         path: The file on this machine, or the index of several; of a run, its folder.
@@ -111,11 +111,11 @@ def _describe_timm(config: Mapping[str, Any]) -> Description:
     cfg: Mapping[str, Any] = config.get("pretrained_cfg") or config
     for name, usual in (("global_pool", "avg"), ("model_args", {})):
         if (value := config.get(name) or usual) != usual:
-            raise InputError(f"{name} is {value!r:.80}; jft knows {usual!r} only")
+            raise InputError(f"{name} is {value!r:.80}; jft supports only {usual!r}")
     mode = cfg.get("crop_mode") or "center"
     crops: dict[str, Crop] = {theirs: crop for crop, theirs in CROP_MODES.items()}
     if mode not in crops:
-        raise InputError(f"crop_mode {mode!r:.80}; jft knows {', '.join(crops)}")
+        raise InputError(f"crop_mode is {mode!r:.80}; jft supports {', '.join(crops)}")
     preprocess = Preprocess(
         size=int(cfg["input_size"][-1]),
         interpolation=cfg["interpolation"],
@@ -145,7 +145,9 @@ def _describe_transformers(config: Mapping[str, Any]) -> Description:
     }
     for name, value in usual.items():
         if config.get(name, value) != value:
-            raise InputError(f"{name} is {config[name]!r:.80}; jft knows {value} only")
+            raise InputError(
+                f"{name} is {config[name]!r:.80}; jft supports only {value}"
+            )
     if (kind, depths) not in _TRANSFORMERS:
         raise InputError(f"no ResNet has {kind!r:.80} blocks {list(depths)!r:.80}")
     return Description(
@@ -181,7 +183,7 @@ def _crop(pixels: Mapping[str, Any]) -> tuple[float, float, Crop]:
     named: dict[str, Any] = size if isinstance(size, dict) else {"shortest_edge": size}
     squashed = "shortest_edge" not in named
     if squashed and named["height"] != named["width"]:
-        raise InputError(f"images become {named!r:.80}; jft makes squares")
+        raise InputError(f"images are resized to {named!r:.80}; jft makes squares")
     resized = named["height" if squashed else "shortest_edge"]
     how: Crop = "squash" if squashed else "centre"
     if pixels.get("do_center_crop"):

@@ -1,4 +1,4 @@
-"""The cache of downloaded files: each is fetched once, checked, and kept.
+"""The cache of downloaded files: each is downloaded once and checked.
 
 In the cache folder,
 `weights/HOST/PATH` is the file of `https://HOST/PATH`, and next to it `NAME.sha256` (or
@@ -47,12 +47,12 @@ class Link:
             )
         if not _DIGEST.fullmatch(self.digest):
             raise InputError(
-                f"digest {self.digest!r}: valid are sha256:HEX and md5:HEX"
+                f"digest {self.digest!r} is not of the form sha256:HEX or md5:HEX"
             )
 
     @property
     def is_sealed(self) -> bool:
-        """Whether the digest also detects a forgery: 8 digits detect only accidents."""
+        """Whether the digest is complete: 8 digits detect accidents, but no forgery."""
         algorithm, _, digits = self.digest.partition(":")
         return len(digits) == {"sha256": 64, "md5": 32}.get(algorithm)
 
@@ -69,7 +69,7 @@ def offline() -> bool:
 
 
 def fetch_file(link: Link) -> Path:
-    """Return the path of a file, which is downloaded unless the cache has it.
+    """Return the path of a file; download it unless the cache has it.
 
     Of several processes one downloads, and the others wait for it.
 
@@ -139,8 +139,8 @@ def _cached(link: Link) -> bool:
         return True
     if not link.digest:
         raise DataError(
-            f"{link.cached} has changed since it was downloaded: delete it, and it is "
-            "fetched again"
+            f"{link.cached} has changed since it was downloaded: delete it to download it "
+            "again"
         )
     return False
 

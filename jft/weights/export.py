@@ -17,7 +17,7 @@ from jft.weights.names import layouts
 from jft.weights.torch.save import write_torch
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".npz", ".h5")
-"""The files that can be written: for one file: torch.save's, NumPy's and Keras's."""
+"""The files that can be written: also torch.save's, NumPy's and Keras's."""
 
 
 def find_layout(name: str, spec: ModelSpec) -> Layout:
@@ -36,15 +36,14 @@ def find_layout(name: str, spec: ModelSpec) -> Layout:
 
 
 def layout_in(path: Path, layout: Layout, spec: ModelSpec) -> Layout:
-    """Return a layout as it is in a file of that name: Keras 3 numbers its tensors."""
+    """Return the layout for a file of that name: Keras 3 numbers its tensors."""
     if path.suffix != ".h5":
         return layout
     has_keras = {n: found for found in layouts(spec) for n in found.names}
     if layout.names != ("keras",):
         hint = "give --to keras" if "keras" in has_keras else "name another file"
         raise InputError(
-            f"{path}: .h5 files are Keras's, in the layout keras, not "
-            f"{layout.names[0]}: {hint}"
+            f"{path}: .h5 files need the layout keras, not {layout.names[0]}: {hint}"
         )
     return has_keras["keras3"] if path.name.endswith(NUMBERED) else layout
 
@@ -76,7 +75,7 @@ def to_layout(
 def write_weights(
     path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write a file whole or not at all; its suffix says of which kind.
+    """Write a weights file, completely or not at all; its suffix gives the format.
 
     Args:
         path: The file: safetensors, torch's (.pth, .pt), NumPy's (.npz), or Keras's

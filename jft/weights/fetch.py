@@ -16,7 +16,7 @@ from jft.weights.repository import (
 
 
 def fetch(found: Found) -> Description:
-    """Return weights as files on this machine, downloaded if need be, and checked."""
+    """Return weights as files on this machine; download and check them if needed."""
     known, location = found.published, found.location
     path, described = Path(), Description()
     if isinstance(location, Repository):
@@ -59,5 +59,5 @@ def _check_published(found: Found, path: Path) -> None:
     if known and known.digest and not done and not intact(path, known.digest):
         raise InputError(
             f"{path} is not the file that was published under this name, "
-            f"{known.name} ({known.digest}): get that one, or rename yours"
+            f"{known.name} ({known.digest}): download that file, or rename yours"
         )

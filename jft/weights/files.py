@@ -36,9 +36,9 @@ _INSIDE = re.compile(r"(?<![^.])_(?:orig_mod|\w+_wrapped_module)\.")
 _OTHER_FORMATS = (
     (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
     (b"<", "an HTML or XML page; download the file itself"),
-    (b"\x93NUMPY", "a NumPy array; .npz has names"),
+    (b"\x93NUMPY", "a NumPy array without a name; save an .npz"),
     (b"\x1f\x8b", "a gzip archive; unpack it"),
-    (b"\x80", "a pickle, but not of torch.save, or cut short"),
+    (b"\x80", "a pickle that torch.save did not write, or that is cut short"),
 )
 _HEAD = 512
 
@@ -73,7 +73,7 @@ def read_tensors(path: str | os.PathLike[str], key: str = "") -> Contents:
         else:
             contents = _read(path, file, key)
         if not contents.readers:
-            raise InputError("holds no tensors")
+            raise InputError("contains no tensors")
         readers = dict(contents.readers)
         if key and not f".{contents.entry}".endswith(f".{key}"):
             readers = _below(readers, key, contents.entries)

@@ -75,7 +75,7 @@ class Found:
 
 
 def find_weights(weights: str | os.PathLike[str], model: str | None = None) -> Found:
-    """Return what `--weights` names.
+    """Find the weights that `--weights` names.
 
     Nothing is downloaded, JAX is not imported, and nothing is opened: an unknown name
     is refused at once, but a repository that does not exist only when it is opened.
@@ -233,7 +233,7 @@ def _https(weights: str, rest: str) -> Found:
 
 def _http(weights: str, rest: str) -> Found:
     raise InputError(
-        f"{weights} is not https: others could change the file during the download"
+        f"{weights} is not https: others could change the file while it is downloaded"
     )
 
 

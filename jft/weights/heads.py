@@ -18,7 +18,7 @@ Rows = tuple[int | None, ...]
 
 
 def rows_by_name(theirs: Sequence[str], ours: Sequence[str]) -> Rows | None:
-    """Return which of their outputs are ours; None if nobody knows, or all are.
+    """Return the index of each of our outputs in theirs; None if unknown or equal.
 
     >>> rows_by_name(["cat", "dog", "owl"], ["owl", "cat", "elk"])
     (2, 0, None)

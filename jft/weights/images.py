@@ -1,4 +1,4 @@
-"""Images as a person has them, as the batch that a network takes."""
+"""Converts paths, PIL images or arrays to the batch that a network takes."""
 
 import os
 from collections.abc import Sequence

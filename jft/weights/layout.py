@@ -1,4 +1,4 @@
-"""How a library names and lays out variables, so that both directions can be asked."""
+"""How a library names and lays out variables, for reading and for writing."""
 
 import math
 import re
@@ -47,7 +47,7 @@ class Layout:
     ordered: bool = False
 
     def name(self, ours: str, spec: ModelSpec) -> str:
-        """Return their name of one of our variables; ours, where they have no such.
+        """Return their name for one of our variables; our name if they have none.
 
         Args:
             ours: Ours with its collection, `params/stage1/block0/conv1/kernel`.
@@ -63,7 +63,7 @@ class Layout:
         return theirs.format(**fields) + self.separator + self.leaves[self._leaf(ours)]
 
     def position(self, ours: str) -> tuple[float, ...]:
-        """Return what sorts our variables as an ordered layout has them."""
+        """Return the sort key of one of our variables in an ordered layout."""
         stage, block, part = _location(self._module(ours))
         outside = -math.inf if part.startswith("stem") else math.inf
         return (

@@ -15,7 +15,7 @@ Reader = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class Contents:
-    """What one file holds, or the files that an index lists.
+    """The tensors and notes of one file, or of all files that an index lists.
 
     Attributes:
         readers: A reader for each tensor, by the tensor's name.

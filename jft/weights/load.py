@@ -78,7 +78,7 @@ def head_classes(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> int | No
 
 
 def usual_preprocess(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Preprocess:
-    """Return what weights expect of images that do not state it.
+    """Return the preprocessing of weights that do not state it.
 
     One network has two answers: Keras trained its VGGs on other pixels than
     torchvision did.
@@ -227,8 +227,8 @@ def _check_task(
     torch = {"backbone.conv1.weight", "classifier.4.weight"} <= set(tensors)
     if spec.decoder == "none" and (native or torch):
         raise InputError(
-            f"{source} holds a segmentation network, and {spec.name} gives an image "
-            "one class: take other weights, or a network with a decoder"
+            f"{source} is a segmentation network, but {spec.name} predicts one class "
+            "per image: use other weights, or a network with a decoder"
         )
 
 
@@ -243,7 +243,7 @@ def _fit(
     if shape != want.shape:
         return f"model {tuple(want.shape)}, checkpoint {shape}", None
     if not (np.issubdtype(array.dtype, np.floating) or array.dtype == bfloat16):
-        return f"holds {array.dtype}, not floating-point numbers", None
+        return f"has the dtype {array.dtype}, which is not floating-point", None
     # XLA takes over what begins a page without a copy.
     pages = own_pages(math.prod(want.shape) * want.dtype.itemsize)
     fitting = pages.view(want.dtype).reshape(want.shape)

@@ -94,7 +94,7 @@ def _parsed(start: int, header: bytes) -> _Layout:
     descr = match["descr"].decode(errors="replace").strip("'")
     if descr == "|O":
         raise InputError(
-            "holds Python objects, which cannot be read without running code"
+            "contains Python objects, which cannot be read without running code"
         )
     if descr not in _DTYPES:
         raise InputError(f"has dtype {descr!r:.40}; valid are {', '.join(_DTYPES)}")

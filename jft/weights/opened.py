@@ -1,4 +1,4 @@
-"""Weights that are open: their tensors, and what is known of them."""
+"""Opened weights: their tensors, and what is known about them."""
 
 import dataclasses
 import json
@@ -62,7 +62,7 @@ class Opened:
         return self.digest()
 
     def network(self, wanted: ModelConfig) -> ModelConfig:
-        """Return the network that is wanted; what it leaves open, the weights decide.
+        """Return the wanted network; what it does not set comes from the weights.
 
         Where neither names the network, the tensors identify it.
         """
@@ -71,7 +71,10 @@ class Opened:
         if wanted.name is not None:
             return wanted
         if self.source == RANDOM:
-            raise InputError("random weights: give --model.name (in Python, name)")
+            raise InputError(
+                "random weights do not name a network: give --model.name (in "
+                "Python: name)"
+            )
         try:
             found = recognise(self.tensors)
         except InputError as error:
@@ -79,7 +82,7 @@ class Opened:
         if found is None:
             raise InputError(
                 f"{self.source}: its tensors fit no network of jft; give --model.name "
-                "(in Python, name) to see what does not fit"
+                "(in Python: name) to see what does not fit"
             )
         return found.changed(wanted)
 
@@ -122,7 +125,7 @@ class Opened:
 
 
 def open_weights(found: Found) -> Opened:
-    """Download weights if need be, open their files, and read what they state.
+    """Download weights if needed, open their files, and read their metadata.
 
     What a file itself states goes before what a table or a folder states of it. JAX is
     imported only for the weights of a run.
@@ -195,7 +198,7 @@ def _model(notes: Mapping[str, str], otherwise: str | None) -> ModelConfig | Non
 
 
 def check_decoder(decoder: Any) -> Any:
-    """Return a decoder's name."""
+    """Check a decoder's name, and return it."""
     known = ("auto", *get_args(Decoder))
     if decoder not in known:
         raise InputError(f"unknown decoder {decoder!r}; valid: {', '.join(known)}")

@@ -61,7 +61,7 @@ def network_part(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> Part:
     if len(best) > 1 and _rank(best[0]) == _rank(best[1]):
         shown = ", ".join(repr(prefix) for prefix in best[:8])
         raise InputError(
-            f"holds {spec.name} several times, under {shown}: choose one with "
+            f"contains {spec.name} several times, under {shown}: choose one with "
             f"FILE?key={best[0][:-1]}"
         )
     return Part(tensors, best[0])

@@ -60,7 +60,7 @@ class Published:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the outputs of their head mean; empty where jft has no list of that."""
+        """Names of the outputs of their head; empty where jft has none."""
         return _VOC if self.labels == "voc" else ()
 
 
@@ -144,15 +144,15 @@ def _published(row: dict[str, str]) -> Published:
 
 
 def check_model(name: str) -> str:
-    """Return the name of a network, if jft has it."""
+    """Check that jft has a network of this name, and return the name."""
     if name not in MODELS:
         raise InputError(f"jft has no network {name!r:.80}{nearest(str(name), MODELS)}")
     return name
 
 
 def other_network(weights: str, stated: str | None, name: str) -> str:
-    """Return the message for weights that are another network's than the one named."""
+    """Return the message for weights of another network than the one named."""
     return (
-        f"{weights} holds weights of {stated}, not of {name}: choose that network with "
+        f"{weights} has weights of {stated}, not of {name}: choose that network with "
         "--model.name, or other weights with --weights"
     )

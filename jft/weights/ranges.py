@@ -21,7 +21,7 @@ _HUGE = 1 << 21  # bytes of a huge page
 
 
 def byte_size(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """Return the bytes of an array that a file describes.
+    """Return the size in bytes of an array with this dtype and shape.
 
     Raises:
         InputError: If NumPy cannot have such a shape, even without elements.

@@ -76,12 +76,12 @@ def weights_in(path: Path) -> Path:
         path = found[0]
     missing = [name for name in _shards(path) if not (path.parent / name).is_file()]
     if missing:
-        raise InputError(f"{path} names files that are not there: {', '.join(missing)}")
+        raise InputError(f"{path} lists files that do not exist: {', '.join(missing)}")
     return path
 
 
 def described_beside(path: Path) -> Description:
-    """Return what the config in a folder of weights, or next to its file, states."""
+    """Read the config in a folder of weights, or next to a weights file."""
     if path.is_dir():
         return read_description(path)
     if path.name in WEIGHT_FILES or path.name.endswith(INDEX_SUFFIX):
@@ -146,7 +146,7 @@ def _first_of(repository: Repository, names: tuple[str, ...]) -> Path:
 def _needed(repository: Repository, name: str) -> Path:
     path = _fetch(repository, name)
     if path is None:
-        raise InputError(f"{repository.page} lacks {name}, which its index names")
+        raise InputError(f"{repository.page} has no file {name}, which its index lists")
     return path
 
 
@@ -185,7 +185,7 @@ def _fetch(repository: Repository, name: str, *, cached: bool = False) -> Path |
     except errors.EntryNotFoundError:
         return None
     except errors.GatedRepoError:
-        problem = "asks to accept its terms there, then for a token in HF_TOKEN"
+        problem = "requires that you accept its terms on that page and set HF_TOKEN"
     except errors.RepositoryNotFoundError:
         problem = "does not exist, or is private and HF_TOKEN has no access to it"
     except errors.RevisionNotFoundError:
@@ -213,6 +213,6 @@ def _check(path: Path) -> None:
         for file in (blob.resolve(), blob, path):
             file.unlink(missing_ok=True)
     raise InputError(
-        f"{path} was not the published file, its sha256 was not {digest}: once it is "
-        "deleted, as it should be now, it is fetched again"
+        f"{path} is not the published file: its sha256 is not {digest}. Delete it if "
+        "it still exists; the next run downloads it again"
     )

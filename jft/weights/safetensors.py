@@ -54,8 +54,8 @@ def read_safetensors(file: FileRange) -> Contents:
     length = int.from_bytes(file.read(0, 8), "little")
     if length > file.size - 8:
         raise InputError(
-            f"is cut short, or no safetensors file: its header of {length} bytes is "
-            f"longer than the file of {file.size}"
+            f"is cut short, or is not a safetensors file: its header of {length} "
+            f"bytes is longer than the file of {file.size}"
         )
     check_length(length, "its header")
     header = parse_json(file.read(8, length), "its header")
@@ -92,8 +92,8 @@ def _entry(name: str, value: Any) -> _Entry:
         size = byte_size(dtype, shape)
         if len(offsets) != 2 or offsets[1] - offsets[0] != size:
             raise InputError(
-                f"of dtype {kind} and shape {shape} has {size} bytes, and cannot be "
-                f"at {offsets}"
+                f"of dtype {kind} and shape {shape} needs {size} bytes, but its "
+                f"data_offsets are {offsets}"
             )
     except InputError as error:
         raise InputError(f"tensor {name!r:.200} {error}") from None

@@ -29,7 +29,7 @@ Shards = dict[str, tuple[FileRange, Contents]]
 def read_shards(
     index: FileRange, read: Callable[[str], tuple[FileRange, Contents]]
 ) -> Shards:
-    """Read every file that an index lists; together they hold just its tensors.
+    """Read all files that an index lists, and check that they have just its tensors.
 
     Args:
         index: The index file.

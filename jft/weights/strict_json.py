@@ -1,4 +1,4 @@
-"""JSON out of files from untrusted sources: small, shallow, and with unique keys."""
+"""Reads JSON from untrusted files: small, shallow, and with unique keys."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""One file over https: asked for again after failures, continued after a cut.
+"""Downloads one file over https; retries, and resumes after an interruption.
 
 The address may be changed by the environment: JFT_MIRROR=https://mirror.lab/prefix asks
 for `https://mirror.lab/prefix/HOST/PATH` instead of `https://HOST/PATH`, in networks
@@ -41,7 +41,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Unreachable(Exception):
-    """The host gave no whole answer, however often it was asked."""
+    """The host gave no complete answer in any of the attempts."""
 
 
 class _Interrupted(Exception):
@@ -233,7 +233,7 @@ def _continues(
     found = response.headers.get("Content-Range", ""), response.headers.get("ETag", tag)
     if not found[0].startswith(f"bytes {start}-") or found[1] != tag:
         discard(part)
-        raise _Interrupted("the server sent another part than was asked for")
+        raise _Interrupted("the server sent another part than jft asked for")
     return True
 
 
@@ -244,12 +244,16 @@ def _total(
     if response.headers.get_content_type() == "text/html":
         raise InputError(f"{url} answers with a web page, not with a file")
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise InputError(f"{url} is sent compressed, which was not requested")
+        raise InputError(f"{url} is sent compressed, which jft did not ask for")
     if response.length is None and not checked:
-        raise InputError(f"{url} comes without a length: a cut would not be noticed")
+        raise InputError(
+            f"{url} comes without a length, so a cut connection would not be noticed"
+        )
     total = None if response.length is None else start + response.length
     if total is not None and total > CEILING:
-        raise InputError(f"{url} is longer than {CEILING >> 30} GiB: no checkpoint")
+        raise InputError(
+            f"{url} is longer than {CEILING >> 30} GiB, which no checkpoint is"
+        )
     return total
 
 

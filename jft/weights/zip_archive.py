@@ -68,8 +68,8 @@ class ZipArchive:
         inflated = sum(m.size for m in self.members.values() if m.method == _DEFLATED)
         if inflated > 2 * file.size + _INFLATED:
             raise InputError(
-                f"has {file.size} bytes and would inflate to {inflated}, more than "
-                "any weights do"
+                f"has {file.size} bytes and decompresses to {inflated}, too many "
+                "for weights"
             )
 
     def stored(self, name: str, role: str = "") -> FileRange:
@@ -161,12 +161,12 @@ def _name(raw: bytes, members: Mapping[str, Member]) -> str:
     try:
         name = raw.decode()
     except UnicodeDecodeError:
-        raise InputError(f"has a member with the name {raw!r:.80}") from None
+        raise InputError(f"has a member whose name is not UTF-8: {raw!r:.80}") from None
     # No member is ever unpacked to a file; an honest writer still has no such names.
     if "\\" in name or "\0" in name or ".." in name.split("/") or name[:1] in ("", "/"):
         raise InputError(f"has a member with the unsafe name {name!r:.80}")
     if name in members:
-        raise InputError(f"is a zip archive with two members of one name, {name!r:.80}")
+        raise InputError(f"has two members named {name!r:.80}")
     return name
 
 
@@ -175,7 +175,9 @@ def _member(name: str, fields: list[int], extra: bytes) -> Member:
     if 0xFFFFFFFF in (packed, size, header):
         size, packed, header = _wide(size, packed, header, extra)
     if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
-        raise InputError(f"its member {name!r:.200} is encrypted or packed oddly")
+        raise InputError(
+            f"its member {name!r:.200} is encrypted, or compressed without deflate"
+        )
     if method == _STORED and packed != size:
         raise InputError(f"its member {name!r:.200} is damaged")
     return Member(method, crc, packed, size, header)
@@ -213,7 +215,7 @@ def _packed(file: FileRange, members: Mapping[str, Member]) -> dict[str, FileRan
         spans.append((member.header, start + member.packed))
     for (_, end), (begin, _) in pairwise(sorted(spans)):
         if begin < end:
-            raise InputError("is a zip archive with members that overlap")
+            raise InputError("has members that overlap")
     return found
 
 

@@ -219,7 +219,7 @@ def test_a_class_that_one_metric_lacks_has_a_dash():
 def test_a_table_that_nobody_would_read_says_where_it_is():
     names = [str(i) for i in range(MOST_ROWS + 1)]
     table = {"IoU": dict.fromkeys(names, 0.5), "F1": dict.fromkeys(names, 0.5)}
-    assert class_table(table) == ["IoU, F1: --json has them of all 101"]
+    assert class_table(table) == ["IoU, F1: --json shows all 101"]
     del table["IoU"]["0"], table["F1"]["0"]
     assert len(class_table(table)) == MOST_ROWS + 1
     # No number of classes is told of in one place and forgotten in the other.

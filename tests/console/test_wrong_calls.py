@@ -116,11 +116,11 @@ OPTIONS: list[tuple[str, str]] = [
     ("train --weights torchvision:resnet5O", "no weights"),
     (
         "train --weights torchvision:resnet50 --model.name resnet18",
-        "holds weights of resnet50, not of resnet18",
+        "has weights of resnet50, not of resnet18",
     ),
     (
         "train --weights torchvision:vgg16 --image-size 16",
-        "halves its image too often for 16 pixels",
+        "--image-size must be at least 32 for",
     ),
     ("train --model.pooled-head", "resnet20 has a pooled head already"),
     ("train --epochs 0 --batch-size 0", "batch_size must be at least 1"),

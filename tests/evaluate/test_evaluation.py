@@ -249,7 +249,7 @@ def test_a_run_that_has_not_ended_is_no_traceback(
     (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
     for more in ([], ["--interpolate", "0.5"]):
         assert evaluate.main([str(tmp_path), *more]) == 2
-        assert "holds no saved model: finish the run" in capsys.readouterr().err
+        assert "has no saved model: run the same" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_a_run_is_weights(run: Path):
     assert loaded.report.sha256 == digest(run)
     assert tree.digest(loaded.variables) == digest(run)
     assert loaded.class_names == tuple("0123456789")
-    with pytest.raises(InputError, match="holds weights of resnet20, not of resnet32"):
+    with pytest.raises(InputError, match="has weights of resnet20, not of resnet32"):
         load_pretrained("resnet32", run)
 
 
@@ -224,7 +224,7 @@ def test_only_a_file_of_jft_is_said_to_load_into_jft(run: Path, tmp_path: Path):
         (["resnet20-cifar10", "x.keras"], "not .keras"),
         (["resnet20-cifar10", "x.onnx"], ".onnx files are not written"),
         (["resnet20-cifar10", "x.phh"], "not written; did you mean '.pth'"),
-        (["resnet20-cifar10", "x.h5"], ".h5 files are Keras's, in the layout keras"),
+        (["resnet20-cifar10", "x.h5"], ".h5 files need the layout keras"),
         (
             ["resnet20-cifar10", "x.pth", "--to", "torchvison"],
             "resnet20 has no layout 'torchvison'; did you mean 'torchvision'?",
@@ -374,8 +374,12 @@ def test_numbers_come_back_from_a_file_by_what_it_says_of_them(
     run = trained(numbers, tmp_path / "run")
     exported = exported_and_trained_on(run, numbers, "csv")
     metadata = read_tensors(exported.file).metadata
-    assert metadata["outputs"] == "standardised: output * std + mean is the number"
-    assert "\nnumbers   2: level, height\noutputs   standardised: " in str(exported)
+    assert (
+        metadata["outputs"] == "standardised numbers; output * std + mean is the number"
+    )
+    assert "\nnumbers   2: level, height\noutputs   standardised numbers; " in str(
+        exported
+    )
     assert f"\n          height: mean {1000.5 + 4 / 8:.9g}, std " in str(exported)
     recipe = json.loads(metadata["recipe"])
     assert recipe["data"] == f"csv:levels.csv?label=level,height&root={tmp_path.name}"

@@ -200,7 +200,7 @@ def test_a_network_that_never_has_two_values_is_refused(
     assert message == (
         "batch normalisation has one value per channel in every step, and so no "
         f"variance, in {layers}: train at least 2 images at a time (--batch-size "
-        f"divided by --optim.accumulate), or take --norm {stages}=stored"
+        f"divided by --optim.accumulate), or use --norm {stages}=stored"
     )
     require_two_values(model, size, 2)
 

@@ -330,6 +330,6 @@ def test_another_decoder_than_the_networks_own_is_refused():
     with pytest.raises(InputError) as caught:
         MODELS["deeplabv3_resnet50"].adapted(decoder="none")
     assert str(caught.value) == (
-        "deeplabv3_resnet50 has the decoder deeplabv3; for none name the network "
+        "deeplabv3_resnet50 has the decoder deeplabv3; to use none, give the network "
         "resnet50"
     )

@@ -213,6 +213,6 @@ def test_a_vgg_has_no_blocks_to_leave_out(name: str):
     with pytest.raises(InputError) as caught:
         SMALL[name].build(CLASSES, mode=TrainMode(drop_path=0.2))
     assert str(caught.value) == (
-        f"{SMALL[name].name} has no residual blocks to leave out: drop_path must be 0, "
+        f"{SMALL[name].name} has no residual blocks to drop: drop_path must be 0, "
         "got 0.2; dropout is for every network"
     )

@@ -275,7 +275,7 @@ def test_predictions_are_probabilities():
     ("settings", "message"),
     [
         ({"loss_name": "focale"}, "did you mean 'focal'"),
-        ({"loss_name": "dice"}, "its losses: cross-entropy, focal"),
+        ({"loss_name": "dice"}, "losses: cross-entropy, focal"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"focal_gamma": -1.0}, "focal_gamma"),
         ({"focal_gamma": math.nan}, "focal_gamma"),

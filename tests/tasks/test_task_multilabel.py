@@ -226,5 +226,5 @@ def test_predictions_are_the_probabilities_of_each_label():
 
 
 def test_a_loss_of_masks_is_refused():
-    with pytest.raises(InputError, match="its losses: cross-entropy, focal"):
+    with pytest.raises(InputError, match="losses: cross-entropy, focal"):
         MultiLabel(loss_name="dice")

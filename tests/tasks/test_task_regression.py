@@ -199,7 +199,7 @@ def test_a_blend_of_labels_is_the_blend_of_their_targets():
         ({"std": (1.0, 0.0)}, "above 0"),
         ({"std": (1.0,)}, "1 numbers for 2"),
         ({"mean": (np.nan, 0.0)}, "finite"),
-        ({"loss_name": "focal"}, "its losses: mse, mae, huber"),
+        ({"loss_name": "focal"}, "losses: mse, mae, huber"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -527,7 +527,7 @@ def test_a_finished_run_continues_with_more_epochs(rules: TrainConfig):
 def test_final_parameters_that_were_deleted_come_back(rules: TrainConfig):
     whole = fit(rules)
     shutil.rmtree(whole.workdir / "final")
-    with pytest.raises(InputError, match="holds no saved model: finish the run"):
+    with pytest.raises(InputError, match="has no saved model: run the same"):
         Predictor.from_run(whole.workdir)
     assert fit(rules).params_digest == whole.params_digest
     saved = Predictor.from_run(whole.workdir).variables

@@ -305,7 +305,7 @@ class TestFiles:
         path = tmp_path / "net.safetensors.index.json"
         path.write_bytes(index)
         asked = str(tmp_path if as_folder else path)
-        assert "files that are not there: 1.safetensors, 2.saf" in refusal(asked)
+        assert "files that do not exist: 1.safetensors, 2.saf" in refusal(asked)
         write(tmp_path, {"1.safetensors": b"1", "2.safetensors": b"2"})
         assert get(asked).path == path
 
@@ -445,7 +445,9 @@ class TestRepositories:
         del host.files["/hub/somebody/net/resolve/b.safetensors"]
         host.add_repository("other/net", files)
         del host.files["/hub/other/net/resolve/b.safetensors"]
-        assert "lacks b.safetensors, which its index" in fetch_refusal("hf:other/net")
+        assert "has no file b.safetensors, which its index" in fetch_refusal(
+            "hf:other/net"
+        )
 
     def test_an_index_that_points_elsewhere(self, host: Host):
         index = json_bytes({"weight_map": {"a": "../../x.safetensors"}})
@@ -479,7 +481,7 @@ class TestRepositories:
         ("code", "status", "found"),
         [
             ("RepoNotFound", 401, "does not exist, or is private"),
-            ("GatedRepo", 403, "asks to accept its terms"),
+            ("GatedRepo", 403, "requires that you accept its terms"),
         ],
     )
     def test_no_such_repository(self, host: Host, code: str, status: int, found: str):
@@ -654,7 +656,7 @@ class TestConfigs:
             (TRANSFORMERS | {"depths": [2, 2, 2, 2]}, "jft has no network 'resnet26'"),
             (
                 TRANSFORMERS | {"embedding_size": 32},
-                "embedding_size is 32; jft knows 64",
+                "embedding_size is 32; jft supports only 64",
             ),
             (TRANSFORMERS | {"hidden_sizes": [1]}, "hidden_sizes is [1]"),
             (TRANSFORMERS | {"id2label": {"7": "cat"}}, "does not state '0'"),
@@ -673,7 +675,7 @@ class TestConfigs:
         [("global_pool", "max"), ("model_args", {"act_layer": "silu"})],
     )
     def test_a_changed_network_is_refused(self, tmp_path: Path, name: str, value: Any):
-        with pytest.raises(InputError, match=f"{name} is .*; jft knows"):
+        with pytest.raises(InputError, match=f"{name} is .*; jft supports"):
             self.described(tmp_path, TIMM | {name: value})
         usual = {"global_pool": "avg", "model_args": {}}
         assert self.described(tmp_path, TIMM | usual).model == "resnet50"

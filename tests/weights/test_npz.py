@@ -53,7 +53,7 @@ def test_headers_of_python_2_are_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("array", "culprit"),
     [
-        (np.array([{}]), "member 'w.npy' holds Python objects"),
+        (np.array([{}]), "member 'w.npy' contains Python objects"),
         (np.zeros(2, ">f4"), "has dtype '>f4'; valid are <f2"),
         (np.zeros(2, "c8"), "has dtype '<c8'"),
         (np.zeros(2, [("a", "f4")]), "has dtype"),

@@ -93,8 +93,8 @@ def test_a_segmentation_networks_weights_are_refused_for_a_classifier(layout: st
     with pytest.raises(InputError) as caught:
         assign(shapes_of(spec.build(5)), written(FCN, layout), "x.pth", spec)
     assert str(caught.value) == (
-        "x.pth holds a segmentation network, and resnet50 gives an image one class: "
-        "take other weights, or a network with a decoder"
+        "x.pth is a segmentation network, but resnet50 predicts one class per image: "
+        "use other weights, or a network with a decoder"
     )
 
 

@@ -263,7 +263,7 @@ def test_a_memo_of_many_dicts_is_walked_once(path: Path):
     value: Any = {"w": tensor(WEIGHT)}
     for _ in range(40):
         value = {"a": value, "b": value}
-    with pytest.raises(InputError, match="holds no dict of tensors"):
+    with pytest.raises(InputError, match="contains no dict of tensors"):
         read(path, zip_bytes(value))
 
 
@@ -301,8 +301,8 @@ def test_a_prefix_goes_only_if_every_name_has_it(
 @pytest.mark.parametrize(
     ("value", "culprit"),
     [
-        (tensor(WEIGHT), "holds a tensor"),
-        ([tensor(WEIGHT)], "holds a list"),
+        (tensor(WEIGHT), "contains a tensor"),
+        ([tensor(WEIGHT)], "contains a list"),
         ({"epoch": 3, "optimizer": OPTIMIZER}, "it has 'epoch', 'optimizer'"),
         ({}, "it has nothing"),
         (
@@ -326,7 +326,7 @@ def test_a_whole_model_is_refused_by_its_class(path: Path, to_bytes: Any):
     ResNet.__module__, ResNet.__qualname__ = "torch", "ResNet"
     sys.modules["torch"].ResNet = ResNet  # type: ignore[attr-defined]
     message = refusal(path, to_bytes({"model": ResNet()}))
-    assert "torch.ResNet: the file holds a whole model" in message
+    assert "torch.ResNet: the file contains a whole model" in message
     assert "save model.state_dict() instead" in message
 
 

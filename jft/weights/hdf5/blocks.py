@@ -12,7 +12,7 @@ from jft.weights.ranges import FileRange
 
 DAMAGED = "is a damaged HDF5 file, or is cut short"
 TOO_LARGE = "is an HDF5 file with too many or too large parts"
-OTHER = "is an HDF5 file of another kind than Keras writes"
+OTHER = "is an HDF5 file of a kind that Keras does not write"
 """What may be wrong with a file, for messages."""
 
 DATASPACE, DATATYPE, LAYOUT = 0x01, 0x03, 0x08

@@ -72,11 +72,13 @@ class Hdf5Object:
         try:
             kinds = {message.kind for message in self._messages}
             if kinds & {_FILTERS, _EXTERNAL}:
-                raise InputError("is compressed or in another file, unlike Keras's")
+                raise InputError(
+                    "is compressed or in another file; Keras writes neither"
+                )
             dtype = dtype_of(self._needed(DATATYPE).body)
             if dtype == OPAQUE:
                 if self.text("dtype") != "bfloat16":
-                    raise InputError("holds bytes of no known type")
+                    raise InputError("has an unknown type")
                 dtype = np.dtype(ml_dtypes.bfloat16)
             shape = shape_of(self._needed(DATASPACE).body)
             return Dataset(dtype, shape, self._data(byte_size(dtype, shape)))
@@ -121,7 +123,7 @@ class Hdf5Object:
         elif (version, kind) == (3, 1):
             offset, length = struct.unpack_from("<2Q", layout.body, 2)
         else:
-            raise InputError("is not in one piece, unlike Keras's")
+            raise InputError("is stored in chunks; Keras writes one piece")
         if size == 0:
             offset = length = 0
         if offset == _NOWHERE:

@@ -9,7 +9,7 @@ from jft.errors import InputError
 from jft.weights.ranges import MOST_DIMENSIONS
 
 OPAQUE = np.dtype("V2")
-"""The type under which h5py stores bfloat16, which HDF5 has not."""
+"""The type under which h5py stores bfloat16, which HDF5 lacks."""
 
 _FIXED, _FLOAT, _OPAQUE, _VARIABLE = 0, 1, 5, 9
 _BIG_ENDIAN, _SIGNED, _TEXT = 1, 8, 1
@@ -40,7 +40,7 @@ def dtype_of(message: bytes) -> np.dtype[Any]:
     real = kind & 15 == _FLOAT and size in _IEEE
     if real and struct.unpack_from("<2H4BI", message, 8) == _IEEE[size]:
         return np.dtype(f"<f{size}")
-    raise InputError("holds neither integers nor floating-point numbers")
+    raise InputError("has neither integers nor floating-point numbers")
 
 
 def shape_of(message: bytes) -> tuple[int, ...]:

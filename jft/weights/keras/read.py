@@ -35,7 +35,7 @@ _OLD_LEAVES = {"W": "kernel", "b": "bias"}
 
 
 def read_keras(file: FileRange, names: Mapping[str, str] | None = None) -> Contents:
-    """Find every tensor of a Keras HDF5 file but the optimizer's.
+    """Find every tensor of a Keras HDF5 file except the optimizer's.
 
     Args:
         file: The HDF5 file.
@@ -53,7 +53,7 @@ def read_keras(file: FileRange, names: Mapping[str, str] | None = None) -> Conte
         if found.is_dataset:
             name = _modern_name(groups, layers) if modern else _legacy_name(groups)
             if name in readers:
-                raise InputError(f"holds two tensors that are named {name!r:.200}")
+                raise InputError(f"contains two tensors named {name!r:.200}")
             dtype, shape, data = found.dataset()
             readers[name] = partial(data.array, dtype, shape)
         elif modern and (own := found.text("name")):

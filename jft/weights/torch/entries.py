@@ -27,7 +27,9 @@ def state_dicts(value: Any) -> StateDicts:
     """Return every dict of tensors in an object, the shallowest first."""
     if not isinstance(value, Entries):
         kind = "tensor" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"holds a {kind}; a dict of tensors (a state dict) is needed")
+        raise InputError(
+            f"contains a {kind}; it must be a dict of tensors (a state dict)"
+        )
     found: StateDicts = {}
     # A memo lets a small file name one dict any number of times: look at it once.
     seen, waiting = {id(value)}, deque([("", value, 0)])
@@ -48,7 +50,7 @@ def state_dicts(value: Any) -> StateDicts:
                 waiting.append((f"{path}.{name}".lstrip("."), inner, depth + 1))
     if not found:
         shown = _listed(sorted(value)) or "nothing"
-        raise InputError(f"holds no dict of tensors; at its top it has {shown}")
+        raise InputError(f"contains no dict of tensors; at the top it has {shown}")
     return found
 
 
@@ -79,7 +81,7 @@ def choose(found: StateDicts, key: str = "") -> str:
     largest = sorted(path for path, tensors in found.items() if len(tensors) == most)
     if len(largest) > 1:
         raise InputError(
-            f"holds several state dicts ({_listed(largest)}); choose one with "
+            f"contains several state dicts ({_listed(largest)}); choose one with "
             f"FILE?key={largest[0]:.40}"
         )
     return largest[0]

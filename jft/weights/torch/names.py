@@ -120,7 +120,7 @@ def _rebuild_tensor(
     if not isinstance(storage, Storage):
         raise TypeError
     if metadata:
-        raise InputError("holds a tensor with a lazy conjugate or negative bit")
+        raise InputError("contains a tensor with a lazy conjugate or negative bit")
     return Tensor(storage, offset, size, stride, storage.dtype)
 
 

@@ -165,7 +165,7 @@ def _refusal(name: str, source: bytes) -> str:
     shown = ascii(name)[1:-1][:120]
     if b"_parameters" in source and b"_modules" in source:
         return (
-            f"refuses to load {shown}: the file holds a whole model, "
+            f"refuses to load {shown}: the file contains a whole model, "
             "torch.save(model), which only its own code can read; "
             "save model.state_dict() instead"
         )
