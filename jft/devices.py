@@ -95,7 +95,7 @@ class Devices:
 
         Args:
             step: Returns the new state and something else.
-            state: Arrays, or their shapes and dtypes, as they are on one device.
+            state: Arrays, or their shapes and dtypes, of one device.
             batch: The same of the whole batch.
         """
         n = len(self.devices)

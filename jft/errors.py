@@ -10,7 +10,7 @@ INTERRUPTED = 75
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: the message says what, and what would.
+    """Something the user gave cannot be used: the message states what is valid.
 
     The command line prints it without a traceback; in Python it is a `ValueError`.
 

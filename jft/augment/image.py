@@ -29,8 +29,8 @@ def augment(
 
     The order is resized crop, crop, mirror images, rotation, policy, jitter, hue,
     erasing. A mask goes wherever its image goes: it takes nearest pixels, and VOID
-    where the image is filled with black. What changes colours, erasing included, leaves
-    it as it is.
+    where the image is filled with black. Changes of colour, and erasing, do not change
+    it.
 
     Args:
         image: [B, R, R, 3] uint8, from which resized crops are taken. Without these,

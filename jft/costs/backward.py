@@ -24,7 +24,7 @@ def expected_backward(
     """Return the floating point operations that the trained part's gradients need.
 
     A module whose kernel is trained needs that kernel's gradient. A module with
-    anything trained before it on the way of the data, be it a bias, needs the
+    anything trained before it in the forward pass, even a bias, needs the
     gradient of its input. Each of the two has the multiply-adds of the forward pass:
     it runs over the same triples of input, kernel and output elements.
 

@@ -11,7 +11,7 @@ from jft.errors import InputError, nearest
 
 
 def shown(path: Path) -> str:
-    """Return a path as it is looked for: absolute, in quotes."""
+    """Return a path for messages: absolute, in quotes."""
     return repr(os.path.abspath(path))
 
 

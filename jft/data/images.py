@@ -1,4 +1,4 @@
-"""Images and masks of a listing: read once, then held in memory or read again."""
+"""Images and masks of a listing: read once and stored in memory, or read again."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ class Files:
     """Squares of images or masks that are read again at each access.
 
     Attributes:
-        parts: The images or the masks as they are given.
+        parts: The images or the masks, undecoded.
         keys: What they are called.
         indices: Of the N examples, their indices in these.
         square: How each is brought to its square.

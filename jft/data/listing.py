@@ -19,11 +19,11 @@ TaskName = Literal["classification", "multilabel", "segmentation", "regression"]
 Split = Literal["train", "test"]
 
 File = Path | bytes | npt.NDArray[np.uint8]
-"""An image as it is given: a path, a file's bytes, or pixels [H, W, 3] already."""
+"""An undecoded image: a path, a file's bytes, or pixels [H, W, 3] already."""
 
 
 class Encoded(Protocol):
-    """Random access to images as they are given: `len` and `[i]`.
+    """Random access to undecoded images: `len` and `[i]`.
 
     Pickled into worker processes, so it holds no open files.
     """

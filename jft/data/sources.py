@@ -189,4 +189,4 @@ def require_readable(splits: Splits) -> None:
         raise InputError("no image of a split can be read" + first)
     for name, source in (("train", splits.train), ("test", splits.test)):
         if not source.weights.any():
-            raise InputError(f"all weights of {name} are 0: nothing there counts")
+            raise InputError(f"all weights of {name} are 0: no image of it counts")

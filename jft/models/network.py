@@ -63,8 +63,8 @@ class Network(nn.Module):
         Args:
             x: Normalised images [B, H, W, 3] float32, or, with `start`, the features
                 after the part before `start`.
-            train: Run as `mode` has it; otherwise with stored statistics, and nothing
-                is dropped.
+            train: Run as `mode` describes; otherwise with stored statistics, and
+                nothing is dropped.
             weight: [B] float32, 0 for padding, which batch statistics leave out.
             keys: [B] random keys, one per example; needed in training with `dropout`
                 or `drop_path`.

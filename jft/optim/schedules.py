@@ -24,7 +24,7 @@ def learning_rate(
 
     one-cycle rises from 1/25 of the peak, and falls to 1/250,000 of it at the end of
     the run, both as half a cosine. Its rise takes the warm-up, or 30 % of the run if
-    there is none. Momentum stays as it is, which the paper cycles too.
+    there is none. Momentum is constant; the paper cycles it too.
 
     Sources: Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, without
     restarts; Smith and Topin 2017, https://arxiv.org/abs/1708.07120, in the form of

@@ -34,7 +34,7 @@ class MultiLabel(ClassTask):
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, NaN where unknown.
 
-        A blend with what is unknown is unknown too, as NaN has it.
+        A blend with an unknown label is unknown too.
         """
         smooth = self.label_smoothing
         certain = label.astype(jnp.float32) * (1 - smooth) + smooth / 2

@@ -19,7 +19,7 @@ def add(total: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
         sums: Arrays of any shape; the shapes are the same in each batch.
 
     Returns:
-        Floats and nested lists of floats. JSON has them as they are: a total that was
+        Floats and nested lists of floats. JSON keeps their bits: a total that was
         written and read goes on to the same bits.
     """
     host = {name: np.asarray(value, np.float64) for name, value in sums.items()}

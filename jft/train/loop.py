@@ -104,7 +104,7 @@ def _finished(directory: RunDirectory, rules: Rules) -> Result | None:
     if before != rules.data.fingerprint:
         raise DataError(
             f"{directory.path} is finished, and {rules.config.data} has changed since: "
-            "give another --workdir to train on the data as it is now"
+            "give another --workdir to train on the new data"
         )
     if not (directory.path / "final" / "model.json").is_file():
         directory.unfinish()  # the last checkpoint has the final parameters

@@ -102,7 +102,7 @@ def assign(
     """Return the variables that a checkpoint gives, and the tensors that are not used.
 
     A head that is missing as a whole is left out of the result, also where the
-    checkpoint has another in its stead (`fc.1.weight`), and of one with another number
+    checkpoint has another head (`fc.1.weight`), and of one with another number
     of classes the last layer. Whatever else does not fit is an error.
 
     Args:

@@ -36,7 +36,7 @@ class Member(NamedTuple):
     """A file in the archive, as the directory describes it.
 
     Attributes:
-        method: 0 for stored as it is, 8 for deflated.
+        method: 0 for stored, 8 for deflated.
         crc: The CRC-32 of its content.
         packed: The bytes that it takes in the archive.
         size: The bytes of its content.

@@ -3,6 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from distributions import distance
 
 from jft.augment.boxes import inside
 from jft.augment.erase import random_erase, rectangle
@@ -33,16 +34,6 @@ def reference(height: int, width: int, seed: int = 0) -> np.ndarray:
                 row[:] = top, rng.integers(0, width - wide + 1), tall, wide
                 break
     return found
-
-
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest distance of two empirical distribution functions."""
-    places = np.union1d(one, other)
-    below = [
-        np.searchsorted(np.sort(sample), places, side="right") / len(sample)
-        for sample in (one, other)
-    ]
-    return float(np.max(np.abs(below[0] - below[1])))
 
 
 # The second is so flat that most rectangles do not fit, and often none of ten.

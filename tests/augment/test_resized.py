@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from distributions import distance
 from PIL import Image
 
 from jft.augment.picture import Picture
@@ -93,16 +94,6 @@ def reference(smallest: float) -> np.ndarray:
                 row[:] = top, rng.integers(0, 40 - wide + 1), tall, wide
                 break
     return found
-
-
-def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest distance of two empirical distribution functions."""
-    places = np.union1d(one, other)
-    below = [
-        np.searchsorted(np.sort(sample), places, side="right") / len(sample)
-        for sample in (one, other)
-    ]
-    return float(np.max(np.abs(below[0] - below[1])))
 
 
 # Of boxes of almost all of the area few fit: often none of ten does.

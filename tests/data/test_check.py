@@ -382,7 +382,7 @@ def test_weights_of_nothing_are_a_problem():
     for weights, problem, note in (
         ([1, 2, 0.5, 1], "", ""),
         ([1, 0, 0, 1], "", "2 images in test of weight 0: not counted"),
-        ([0, 0, 0, 0], "all weights of test are 0: nothing there counts", ""),
+        ([0, 0, 0, 0], "all weights of test are 0: no image of it counts", ""),
     ):
         test = replace(made.splits["test"], weights=np.float32(weights))
         splits: Any = {"train": made.splits["train"], "test": test}

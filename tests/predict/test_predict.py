@@ -244,7 +244,7 @@ def test_a_mask_is_written_whole_or_not_at_all(
             save_mask(draw(3, 4), path)
     assert written(tmp_path) == set()
     path.write_text("another's")
-    with pytest.raises(InputError, match=r"mask\.png' was not there before"):
+    with pytest.raises(InputError, match=r"mask\.png' did not exist before"):
         save_mask(draw(3, 4), path)
     assert path.read_text() == "another's"
     assert written(tmp_path) == {"mask.png"}

@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from refusals import read, refusal
 
 from jft.errors import InputError
 from jft.weights.files import read_tensors
@@ -24,21 +25,6 @@ DTYPES = (
     *(np.int8, np.int16, np.int32, np.int64),
     *(np.uint8, np.uint16, np.uint32, np.uint64),
 )
-
-
-def read(path: Path, data: bytes) -> dict[str, np.ndarray]:
-    path.write_bytes(data)
-    return read_tensors(path).tensors
-
-
-def refusal(path: Path, data: bytes) -> str:
-    path.write_bytes(data)
-    with pytest.raises(InputError) as caught:
-        read_tensors(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The name tables, in both directions, for every family and every layout."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from networks import SMALL, numbered, shapes_of
@@ -55,92 +57,71 @@ def test_every_network_has_a_name_of_its_own_for_each_variable(name: str):
 
 
 # As their libraries' own code and files have them.
-NAMES = [
-    ("resnet50", "torchvision", "stage4/block2/conv3/kernel", "layer4.2.conv3.weight"),
-    ("resnet50", "torchvision", "stem/norm/scale", "bn1.weight"),
-    (
-        "resnet50",
-        "timm",
-        "stage1/block0/shortcut/norm/bias",
-        "layer1.0.downsample.1.bias",
-    ),
-    (
-        "resnet50",
-        "transformers",
-        "stage2/block1/conv3/kernel",
-        "resnet.encoder.stages.1.layers.1.layer.2.convolution.weight",
-    ),
-    ("resnet50", "transformers", "head/bias", "classifier.1.bias"),
-    ("resnet50d", "timm", "stem/conv3/kernel", "conv1.6.weight"),
-    ("resnet50d", "timm", "stem/norm2/scale", "conv1.4.weight"),
-    ("resnet50d", "timm", "stem/norm3/scale", "bn1.weight"),
-    (
-        "resnet50d",
-        "timm",
-        "stage2/block0/shortcut/conv/kernel",
-        "layer2.0.downsample.1.weight",
-    ),
-    ("resnet20", "akamaster", "head/kernel", "linear.weight"),
-    ("vgg16", "torchvision", "stage5/layer2/conv/kernel", "features.28.weight"),
-    ("vgg16_bn", "torchvision", "stage5/layer2/conv/kernel", "features.40.weight"),
-    ("vgg16_bn", "torchvision", "stage1/layer1/norm/scale", "features.4.weight"),
-    ("vgg11", "torchvision", "pre_logits/fc2/kernel", "classifier.3.weight"),
-    ("vgg11", "timm", "head/kernel", "head.fc.weight"),
-    ("vgg16", "keras", "stage3/layer1/conv/bias", "block3_conv2/bias"),
-    (
-        "keras_resnet50",
-        "keras",
-        "stage1/block0/conv1/kernel",
-        "conv2_block1_1_conv/kernel",
-    ),
-    ("keras_resnet50", "keras", "stage4/block2/norm3/bias", "conv5_block3_3_bn/beta"),
-    ("keras_resnet50", "keras3", "stage4/block2/norm3/bias", "conv5_block3_3_bn/1"),
-    (
-        "keras_resnet50v2",
-        "keras",
-        "stage2/block1/norm1/scale",
-        "conv3_block2_preact_bn/gamma",
-    ),
-    (
-        "keras_resnet50v2",
-        "keras",
-        "stage2/block1/norm3/scale",
-        "conv3_block2_2_bn/gamma",
-    ),
-    ("keras_resnet50v2", "keras", "stage4/norm/bias", "post_bn/beta"),
-    (
-        "resnetv2_50x1_bit",
-        "bit",
-        "stage3/block5/norm2/scale",
-        "resnet/block3/unit06/b/group_norm/gamma",
-    ),
-    (
-        "resnetv2_50x1_bit",
-        "bit",
-        "stage1/block0/shortcut/kernel",
-        "resnet/block1/unit01/a/proj/standardized_conv2d/kernel",
-    ),
-    ("resnetv2_50x1_bit", "timm", "stage4/norm/scale", "norm.weight"),
-    ("resnetv2_50x1_bit", "timm", "stem/kernel", "stem.conv.weight"),
-    ("fcn_resnet50", "torchvision", "stem/norm/scale", "backbone.bn1.weight"),
-    ("fcn_resnet50", "torchvision", "head/conv/kernel", "classifier.0.weight"),
-    ("fcn_resnet101", "torchvision", "head/classifier/bias", "classifier.4.bias"),
-    (
-        "deeplabv3_resnet50",
-        "torchvision",
-        "head/aspp3/norm/bias",
-        "classifier.0.convs.2.1.bias",
-    ),
-    (
-        "deeplabv3_resnet101",
-        "torchvision",
-        "stage3/block22/conv2/kernel",
-        "backbone.layer3.22.conv2.weight",
-    ),
-]
+NAMES = """
+resnet50 torchvision
+  stage4/block2/conv3/kernel layer4.2.conv3.weight
+  stem/norm/scale bn1.weight
+resnet50 timm
+  stage1/block0/shortcut/norm/bias layer1.0.downsample.1.bias
+resnet50 transformers
+  stage2/block1/conv3/kernel resnet.encoder.stages.1.layers.1.layer.2.convolution.weight
+  head/bias classifier.1.bias
+resnet50d timm
+  stem/conv3/kernel conv1.6.weight
+  stem/norm2/scale conv1.4.weight
+  stem/norm3/scale bn1.weight
+  stage2/block0/shortcut/conv/kernel layer2.0.downsample.1.weight
+resnet20 akamaster
+  head/kernel linear.weight
+vgg16 torchvision
+  stage5/layer2/conv/kernel features.28.weight
+vgg16_bn torchvision
+  stage5/layer2/conv/kernel features.40.weight
+  stage1/layer1/norm/scale features.4.weight
+vgg11 torchvision
+  pre_logits/fc2/kernel classifier.3.weight
+vgg11 timm
+  head/kernel head.fc.weight
+vgg16 keras
+  stage3/layer1/conv/bias block3_conv2/bias
+keras_resnet50 keras
+  stage1/block0/conv1/kernel conv2_block1_1_conv/kernel
+  stage4/block2/norm3/bias conv5_block3_3_bn/beta
+keras_resnet50 keras3
+  stage4/block2/norm3/bias conv5_block3_3_bn/1
+keras_resnet50v2 keras
+  stage2/block1/norm1/scale conv3_block2_preact_bn/gamma
+  stage2/block1/norm3/scale conv3_block2_2_bn/gamma
+  stage4/norm/bias post_bn/beta
+resnetv2_50x1_bit bit
+  stage3/block5/norm2/scale resnet/block3/unit06/b/group_norm/gamma
+  stage1/block0/shortcut/kernel resnet/block1/unit01/a/proj/standardized_conv2d/kernel
+resnetv2_50x1_bit timm
+  stage4/norm/scale norm.weight
+  stem/kernel stem.conv.weight
+fcn_resnet50 torchvision
+  stem/norm/scale backbone.bn1.weight
+  head/conv/kernel classifier.0.weight
+fcn_resnet101 torchvision
+  head/classifier/bias classifier.4.bias
+deeplabv3_resnet50 torchvision
+  head/aspp3/norm/bias classifier.0.convs.2.1.bias
+deeplabv3_resnet101 torchvision
+  stage3/block22/conv2/kernel backbone.layer3.22.conv2.weight
+"""
 
 
-@pytest.mark.parametrize(("model", "layout", "ours", "theirs"), NAMES)
+def names() -> Iterator[tuple[str, ...]]:
+    """Yield network, library, our name and theirs of each line of `NAMES`."""
+    library: list[str] = []
+    for line in NAMES.strip().splitlines():
+        if line.startswith(" "):
+            yield *library, *line.split()
+        else:
+            library = line.split()
+
+
+@pytest.mark.parametrize(("model", "layout", "ours", "theirs"), list(names()))
 def test_names_are_those_of_the_other_library(
     model: str, layout: str, ours: str, theirs: str
 ):

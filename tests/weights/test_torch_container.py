@@ -13,6 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from refusals import read, refusal
 
 from jft.errors import InputError
 from jft.weights.files import read_tensors
@@ -126,21 +127,6 @@ def legacy_bytes(value: Any, protocol: int = 2, little_endian: bool = True) -> b
 CONTAINERS = pytest.mark.parametrize(
     "to_bytes", [zip_bytes, legacy_bytes], ids=["zip", "legacy"]
 )
-
-
-def read(path: Path, data: bytes) -> dict[str, np.ndarray]:
-    path.write_bytes(data)
-    return read_tensors(path).tensors
-
-
-def refusal(path: Path, data: bytes) -> str:
-    path.write_bytes(data)
-    with pytest.raises(InputError) as caught:
-        read_tensors(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture

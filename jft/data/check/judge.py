@@ -171,7 +171,7 @@ def _empty_splits(report: Mapping[str, Any]) -> list[Remark]:
 
 def _weightless(report: Mapping[str, Any]) -> list[Remark]:
     return [
-        _remark(f"all weights of {split} are 0: nothing there counts")
+        _remark(f"all weights of {split} are 0: no image of it counts")
         for split, some in report["weights"].items()
         if report["splits"][split] and not some["sum"]
     ]

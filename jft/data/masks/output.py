@@ -83,7 +83,7 @@ def save_mask(found: npt.NDArray[np.uint8], path: Path) -> None:
     try:
         mask.save(part, "PNG")
         if os.path.lexists(path):
-            raise InputError(f"{str(path)!r} was not there before; it is left as it is")
+            raise InputError(f"{str(path)!r} did not exist before; it is not changed")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Mask files as they are: pixels that are numbers or colours."""
+"""Mask files, whose pixels are numbers or colours."""
 
 import os
 from collections.abc import Collection
