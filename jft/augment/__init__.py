@@ -1,4 +1,8 @@
-"""Images on the device: random changes keyed by example."""
+"""Random changes of images on the device, each keyed by its example.
+
+An image is uint8 [H, W, 3], its mask uint8 [H, W], and `key` the random key of one
+image, unless a docstring gives another shape.
+"""
 
 from jft.augment.crop import centre
 from jft.augment.image import augment

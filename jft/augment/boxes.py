@@ -43,10 +43,9 @@ def random_box(
 
 
 def inside(box: jax.Array, height: int, width: int) -> jax.Array:
-    """Return which pixels are in a box [4] int32 of top, left, height, width.
+    """Return which pixels of [height, width] are in a box, bool.
 
-    Returns:
-        [height, width] bool.
+    The box is [4] int32: top, left, height, width.
     """
     top, left, tall, wide = box
     row = jnp.arange(height, dtype=jnp.int32)[:, None]

@@ -21,12 +21,9 @@ def centre(image: jax.Array, size: int) -> jax.Array:
 
 
 def random_crop(picture: Picture, key: jax.Array, padding: int) -> Picture:
-    """Return a random H x W window of a padded picture.
+    """Return a random H x W window of the picture, after `padding` pixels on each side.
 
-    Args:
-        picture: image [H, W, 3], mask [H, W] or None.
-        key: Random key of this picture.
-        padding: Pixels added on every side: black, and void in the mask.
+    The padding is black, and void in the mask.
     """
     top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
 
@@ -43,10 +40,7 @@ def random_crop(picture: Picture, key: jax.Array, padding: int) -> Picture:
 def random_flip(picture: Picture, key: jax.Array, axis: int) -> Picture:
     """Return the picture mirrored with probability 1/2.
 
-    Args:
-        picture: image [H, W, 3], mask [H, W] or None.
-        key: Random key of this picture.
-        axis: 1 mirrors left-right, 0 turns upside down.
+    Axis 1 mirrors left-right, axis 0 upside down.
     """
     mirrored = jax.random.bernoulli(key)
 

@@ -10,18 +10,9 @@ RATIO = (0.3, 3.3)  # height to width
 
 
 def rectangle(key: jax.Array, height: int, width: int) -> jax.Array:
-    """Return a random rectangle that is smaller than the image both ways.
+    """Return the `random_box` of torchvision's RandomErasing for an image of this size.
 
-    Area is uniform in AREA, the logarithm of the ratio in that of RATIO. The first of
-    ten that fits is taken, as in torchvision's RandomErasing.
-
-    Args:
-        key: Random key.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-
-    Returns:
-        [4] int32: top, left, height, width; the latter two are 0 where none fits.
+    It is smaller than the image in both directions.
     """
     return random_box(key, (height, width), (height - 1, width - 1), AREA, RATIO)
 
@@ -29,13 +20,9 @@ def rectangle(key: jax.Array, height: int, width: int) -> jax.Array:
 def random_erase(image: jax.Array, key: jax.Array, probability: float) -> jax.Array:
     """Return `image` with a random rectangle of noise in it, or unchanged.
 
-    Random erasing (Zhong et al. 2017, arXiv 1708.04896), each pixel uniform in 0...255
-    (timm's mode "pixel", before normalisation instead of after it).
-
-    Args:
-        image: [H, W, 3] uint8.
-        key: Random key of this image.
-        probability: Of erasing, in [0, 1].
+    Random erasing (Zhong et al. 2017, arXiv 1708.04896) of an image [H, W, 3] uint8,
+    each pixel uniform in 0...255 (timm's mode "pixel", before normalisation instead of
+    after it).
     """
     height, width, _ = image.shape
     whether_key, box_key, noise_key = jax.random.split(key, 3)

@@ -24,8 +24,8 @@ def inverse_matrix(operation: str, magnitude: float, height: int, width: int) ->
         operation: One of GEOMETRIC; any other leaves the image where it is.
         magnitude: Pixels per pixel for shears, pixels (their fraction is dropped) for
             translations, degrees counter-clockwise for rotations.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     match operation:
         case "shear_x":
@@ -79,13 +79,8 @@ def warp(image: jax.Array, matrix: jax.Array, fill: int = 0) -> jax.Array:
 def random_rotation(picture: Picture, key: jax.Array, largest: float) -> Picture:
     """Return the picture turned about its centre; black and void come from outside.
 
-    Nearest neighbours for the image too, as in torchvision's RandomRotation, so that
-    each pixel keeps its own label.
-
-    Args:
-        picture: image [H, W, 3], mask [H, W] or None.
-        key: Random key of this picture.
-        largest: The angle is uniform in this many degrees either way.
+    The angle is uniform in `-largest` to `largest` degrees. Nearest neighbours for the
+    image too, as in torchvision's RandomRotation, so that each pixel keeps its label.
     """
     degrees = jax.random.uniform(key, (), minval=-largest, maxval=largest)
     matrix = rotation(degrees, *picture.image.shape[:2])
@@ -97,11 +92,6 @@ def rotation(degrees: jax.Array, height: int, width: int) -> jax.Array:
 
     It is `fixed_point(inverse_matrix("rotate", ...))`, except for rounding in float32,
     which may change an entry by 1/65536: by 1/1000 of a pixel at 32 pixels a side.
-
-    Args:
-        degrees: float32 scalar, counter-clockwise.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
     """
     cos, sin = jnp.cos(jnp.radians(degrees)), jnp.sin(jnp.radians(degrees))
     # From the first pixel's centre to the image's.

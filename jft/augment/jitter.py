@@ -12,15 +12,10 @@ ORDERS = tuple(itertools.permutations(range(len(BASES))))
 
 
 def random_jitter(image: jax.Array, key: jax.Array, jitter: float) -> jax.Array:
-    """Return `image` with other brightness, contrast and saturation.
+    """Return `image` [H, W, 3] uint8 with other brightness, contrast and saturation.
 
-    Each is changed by a factor of its own, uniform in 1 - jitter to 1 + jitter, in a
+    Each is multiplied by its own factor, uniform in 1 - jitter to 1 + jitter, in a
     random order: torchvision's ColorJitter on Pillow images.
-
-    Args:
-        image: [H, W, 3] uint8.
-        key: Random key of this image.
-        jitter: In [0, 1].
     """
     factors, order = draw(key, jitter)
 
@@ -32,15 +27,9 @@ def random_jitter(image: jax.Array, key: jax.Array, jitter: float) -> jax.Array:
 
 
 def draw(key: jax.Array, jitter: float) -> tuple[jax.Array, jax.Array]:
-    """Return one image's factors, and the order they are applied in.
+    """Return one image's factors [3] float32, and their order [3] int32.
 
-    Args:
-        key: Random key of this image.
-        jitter: In [0, 1].
-
-    Returns:
-        Factors [3] float32 of brightness, contrast and saturation; order [3] int32 of
-        indices of these.
+    The factors are those of brightness, contrast and saturation.
     """
     # One draw for both: each that a program makes takes a while to compile.
     drawn = jax.random.uniform(key, (len(BASES) + 1,))
@@ -50,15 +39,10 @@ def draw(key: jax.Array, jitter: float) -> tuple[jax.Array, jax.Array]:
 
 
 def random_hue(image: jax.Array, key: jax.Array, largest: float) -> jax.Array:
-    """Return `image` with its hues shifted by up to `largest` turns either way.
+    """Return `image` [H, W, 3] uint8 with its hues shifted by up to `largest` turns.
 
     torchvision's ColorJitter shifts the hue before, between or after the other three;
     here it is always after them, so that it is computed once.
-
-    Args:
-        image: [H, W, 3] uint8.
-        key: Random key of this image.
-        largest: In [0, 0.5].
     """
     turns = jax.random.uniform(key, (), minval=-largest, maxval=largest)
     return colour.shift_hue(image, turns)

@@ -91,13 +91,7 @@ def lams(
 ) -> Lam:
     """Return lambda for a batch, a function of the run, the epoch and the two ids.
 
-    Args:
-        weight: [B] float32, 0 on padding.
-        example: [B] int32.
-        key: The run's key.
-        epoch: int32 scalar.
-        config: mixup, cutmix or both are above 0.
-        size: Height and width of the images, in pixels.
+    The arguments are those of `mix`, and the height and width of the images.
 
     Returns:
         Label [B]; pixel [B, H, W].
@@ -120,11 +114,6 @@ def draw_lam(key: jax.Array, config: AugmentConfig, size: tuple[int, ...]) -> La
 
     mixup (Zhang et al. 2017, arXiv 1710.09412) has one lambda for all pixels, cutmix
     (Yun et al. 2019, arXiv 1905.04899) 0 or 1 for each pixel.
-
-    Args:
-        key: Random key of the pair.
-        config: mixup, cutmix or both are above 0.
-        size: Height and width of the images, in pixels.
     """
     which_key, mixup_key, cutmix_key = jax.random.split(key, 3)
     if not config.cutmix:
@@ -158,12 +147,9 @@ def _cutmix(key: jax.Array, alpha: float, size: tuple[int, ...]) -> Lam:
 
 
 def _span(centre: jax.Array, side: jax.Array, length: int) -> tuple[jax.Array, ...]:
-    """Return start and length of a box's side, clipped to the image's.
+    """Return start and length of a box's side, clipped to the image's `length` pixels.
 
-    Args:
-        centre: In [0, 1) of the image's side.
-        side: In [0, 1] of the image's side.
-        length: Of the image's side, in pixels.
+    Its centre and its side are fractions of that.
     """
     middle = (centre * length).astype(jnp.int32)
     half = (side * length / 2).astype(jnp.int32)
@@ -178,10 +164,6 @@ def symmetric_beta(key: jax.Array, alpha: float) -> jax.Array:
     which Bailey's polar method draws without rejection (Devroye 1996, "Random variate
     generation in one line of code"). jax.random.beta takes five times as long to
     compile.
-
-    Args:
-        key: Random key.
-        alpha: Above 0.
     """
     radius, angle = jax.random.uniform(key, (2,))
     cosine = jnp.cos(2 * jnp.pi * angle)

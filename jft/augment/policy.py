@@ -38,16 +38,11 @@ SIGNED = (*geometry.GEOMETRIC, *colour.BLENDS)
 
 
 def magnitudes(policy: str, height: int, width: int) -> np.ndarray:
-    """Return the strength of every operation at every level.
+    """Return the strength of every operation at every level, [14, 62] float32.
 
-    Args:
-        policy: trivial or rand.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-
-    Returns:
-        [14, 62] float32 in the order of OPERATIONS; level `BINS + i` is the negative of
-        level i where an operation has a direction, and else the same.
+    Rows are in the order of OPERATIONS; level `BINS + i` is the negative of level i
+    where an operation has a direction, and else the same. The policy is trivial or
+    rand, the size that of the image in pixels.
     """
     ranges = TRIVIAL if policy == "trivial" else RAND
     table = np.zeros((len(OPERATIONS), 2 * BINS), np.float32)
@@ -72,12 +67,7 @@ def matrices(table: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def draw(key: jax.Array, config: AugmentConfig) -> tuple[jax.Array, jax.Array]:
-    """Return one image's operations and their levels, [N] int32 each.
-
-    Args:
-        key: Random key of this image.
-        config: Its policy, rand_operations and rand_magnitude are used.
-    """
+    """Return one image's operations and their levels, [N] int32 each."""
     trivial = config.policy == "trivial"
     choices = 2 * BINS if trivial else 2  # any level, or one with either sign
     number = 1 if trivial else config.rand_operations
@@ -95,11 +85,8 @@ def apply_policy(picture: Picture, key: jax.Array, config: AugmentConfig) -> Pic
     one. Operations and ranges are those of torchvision's TrivialAugmentWide and
     RandAugment, with nearest neighbours, and black and void outside.
 
-    Args:
-        picture: image [H, W, 3], of at most 8 million pixels, which int32 can add up;
-            mask [H, W] or None.
-        key: Random key of this picture.
-        config: Its policy, rand_operations and rand_magnitude are used.
+    The image has at most 8 million pixels, which int32 can add up. Of the
+    configuration policy, rand_operations and rand_magnitude are used.
     """
     height, width, _ = picture.image.shape
     strengths = magnitudes(config.policy, height, width)
@@ -121,7 +108,7 @@ def apply_operation(
     so it is one warp, one blend and one table. The mask is warped alone.
 
     Args:
-        picture: image [H, W, 3], mask [H, W] or None.
+        picture: The picture.
         operation: int32 scalar, an index of OPERATIONS.
         magnitude: float32 scalar, its strength.
         matrix: [6] int32, its warp.

@@ -15,18 +15,10 @@ RATIO = (3 / 4, 4 / 3)  # height to width
 def random_resized_crop(
     picture: Picture, key: jax.Array, smallest: float, size: int
 ) -> Picture:
-    """Return a random box of the picture, resized to `size` x `size`.
+    """Return a random box of the picture, resized to `size` x `size` pixels.
 
-    The image is resampled, the mask takes nearest pixels.
-
-    Args:
-        picture: image [R, R, 3], mask [R, R] or None.
-        key: Random key of this picture.
-        smallest: Least area of the box as a fraction of the image's, in (0, 1].
-        size: Side of the result, in pixels.
-
-    Returns:
-        image [size, size, 3], mask [size, size] or None.
+    The image is resampled, the mask takes nearest pixels. `smallest` is the least area
+    of the box as a fraction of the image's, in (0, 1].
     """
     height, width, _ = picture.image.shape
     box = crop_box(key, height, width, smallest)
@@ -35,15 +27,9 @@ def random_resized_crop(
 
 
 def shrink(image: jax.Array, mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Return whole images and their masks at a smaller size.
+    """Return whole images [B, R, R, 3] and their masks [B, R, R] at a smaller size.
 
-    Args:
-        image: [B, R, R, 3] uint8.
-        mask: [B, R, R].
-        size: Side of the results, in pixels, at most R.
-
-    Returns:
-        [B, size, size, 3] uint8, [B, size, size].
+    That is [B, size, size, 3] uint8 and [B, size, size]; `size` is at most R.
     """
     side = image.shape[1]
     if side == size:
@@ -59,12 +45,6 @@ def crop_box(key: jax.Array, height: int, width: int, smallest: float) -> jax.Ar
     Szegedy et al. 2014 (arXiv 1409.4842): area uniform in `smallest` to 1, the
     logarithm of the ratio in that of RATIO; the first of ten that fits, else all of the
     image, which is torchvision's choice for squares.
-
-    Args:
-        key: Random key.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        smallest: In (0, 1].
 
     Returns:
         [4] int32: top, left, height, width.
@@ -87,10 +67,7 @@ def resample(image: jax.Array, box: jax.Array, size: int) -> jax.Array:
     Args:
         image: [H, W, 3] uint8.
         box: [4] int32, top, left, height, width.
-        size: Side of the result, in pixels.
-
-    Returns:
-        [size, size, 3] uint8.
+        size: Side of the result [size, size, 3] uint8.
     """
     height, width, channels = image.shape
     rows, weights = _neighbours(box[0], box[2], height, size)
@@ -108,13 +85,8 @@ def _neighbours(
     """Return the pixels of a side that each pixel of a resized part is the mean of.
 
     Only a few have a weight: a product with a whole matrix of weights takes nine times
-    as long on CPU.
-
-    Args:
-        start: Of the part, in pixels.
-        length: Of the part, in pixels.
-        total: Pixels of the side.
-        size: Pixels that the part is resized to.
+    as long on CPU. The part begins at `start` and has `length` of the `total` pixels;
+    `size` pixels are made of it.
 
     Returns:
         Indices int32 [K, size] and weights float32 [K, size], which add up to 1.
@@ -140,10 +112,7 @@ def pick(mask: jax.Array, box: jax.Array, size: int) -> jax.Array:
         mask: [H, W], integers.
         box: [4] int32, top, left, height, width; sides below 10,000 pixels, for which
             int32 has room.
-        size: Side of the result, in pixels.
-
-    Returns:
-        [size, size], of the mask's own values.
+        size: Side of the result [size, size].
     """
     middle = 2 * jnp.arange(size, dtype=jnp.int32) + 1  # in halves of a pixel
     rows = box[0] + middle * box[2] // (2 * size)

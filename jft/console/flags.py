@@ -144,7 +144,7 @@ def parse(kind: type[Flags], command: str, args: Sequence[str] | None) -> Flags:
 
     Args:
         kind: Dataclass of the options; its docstring is the description.
-        command: Name of the module, for the usage line.
+        command: Name of the command.
         args: Command-line arguments; None takes the process's.
     """
     known = settings(kind)
@@ -184,13 +184,7 @@ class Parser(argparse.ArgumentParser):
         chosen: Iterable[Setting],
         shown: Callable[[str], bool] | None = None,
     ) -> None:
-        """Add a group of settings.
-
-        Args:
-            title: Heading of the group.
-            chosen: Its settings.
-            shown: Whether the help text has the setting of a name; None shows all.
-        """
+        """Add a group of settings; the help has those whose name is `shown`, or all."""
         group = self.add_argument_group(title)
         for setting in chosen:
             visible = shown is None or shown(setting.name)
@@ -279,12 +273,9 @@ def _described(setting: Setting) -> str:
 
 
 def filled(default: Flags, values: Mapping[str, Any], prefix: str = "") -> Flags:
-    """Return a dataclass with the values that are given for its fields.
+    """Return `default` with values by dotted name, which begin with `prefix`.
 
-    Args:
-        default: What has the other fields.
-        values: By dotted name; names of other dataclasses are left out.
-        prefix: What the names of its fields begin with.
+    Names of other dataclasses are ignored.
     """
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(cast(Any, default)):

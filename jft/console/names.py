@@ -89,12 +89,7 @@ NOTES = {
 
 
 def unknown_option(given: str, known: Iterable[str]) -> str:
-    """Return the error for an option that a command does not have.
-
-    Args:
-        given: As typed, with its dashes.
-        known: The options of the command, with their dashes.
-    """
+    """Return the error for an option that a command does not have, as typed."""
     options, name = list(known), given.lstrip("-").replace("_", "-").lower()
     leaves = {option.lstrip("-").rpartition(".")[2]: option for option in options}
     elsewhere = {

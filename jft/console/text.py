@@ -65,12 +65,9 @@ def epochs(number: int) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[str]) -> list[str]:
-    """Return a line for each row, its cells in columns.
+    """Return a line for each row, the first of them the heading, its cells in columns.
 
-    Args:
-        rows: The first is the heading.
-        left: Headings of the columns of names; the others are of numbers, which end
-            below each other.
+    The columns with a heading in `left` are aligned left, the others right.
     """
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
 
@@ -106,11 +103,7 @@ def duration(seconds: float) -> str:
 
 
 def metric_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Return score and loss in words, other metrics, those of each class, confusion.
-
-    Args:
-        metrics: From `evaluate_run`.
-    """
+    """Return lines for the metrics of `evaluate_run`: the score first, classes last."""
     score = metrics["score"]
     first = f"{outcome(score, metrics)}, loss {shown('loss', metrics['loss'])}"
     used = ("score", "n", "loss", *_first_line(score, metrics), "classes", "confusion")
@@ -175,11 +168,7 @@ def class_table(tables: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def alpha_lines(alphas: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a table of metrics, one line per alpha.
-
-    Args:
-        alphas: From `evaluate_alphas`, at least one.
-    """
+    """Return a table of the metrics of `evaluate_alphas`, one line per alpha."""
     heads = [alphas[0]["score"], "loss"]
     rows = [
         [f"{metrics['alpha']:g}", *(shown(name, metrics[name]) for name in heads)]

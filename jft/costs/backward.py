@@ -59,13 +59,8 @@ def full_backward(
     XLA:CPU computes the kernel's gradient of a depthwise convolution as if it were
     dense: there alone a compiled step takes more than this.
 
-    Args:
-        costs: Of each module, from `module_costs`, of a step with any part frozen.
-        params: The parameters, or anything with their names.
-        model: The network.
-
-    Returns:
-        FLOPs by module in depth order.
+    The arguments and the result are as for `expected_backward`; of `params` only the
+    names are used.
     """
     return expected_backward(costs, dict.fromkeys(tree.flatten(params), False), model)
 

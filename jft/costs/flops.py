@@ -22,14 +22,7 @@ def flops(instruction: Instruction, program: Program) -> int | None:
     A multiply-add counts two, and only those that touch the input count, as in XLA's
     `HloCostAnalysis`: taps on padding or in the holes of a dilation are free. Calls of
     cuDNN (`__cudnn$conv...`) and cuBLAS are read from what XLA's tests show of their
-    text; this has not been tested on a GPU yet.
-
-    Args:
-        instruction: Any instruction.
-        program: The program that it is part of.
-
-    Returns:
-        None if the instruction is neither.
+    text; this has not been tested on a GPU yet. None for any other instruction.
     """
     how = instruction.attributes
     if instruction.opcode not in ("convolution", "dot", "custom-call"):

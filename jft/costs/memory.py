@@ -27,13 +27,9 @@ class Memory:
 
 
 def memory(compiled: Any) -> Memory | None:
-    """Return what XLA has reserved for a program.
+    """Return what XLA has reserved for a compiled program.
 
-    Args:
-        compiled: From `jax.jit(...).lower(...).compile()`.
-
-    Returns:
-        None if the backend does not report it.
+    None if the backend does not report it.
     """
     stats = compiled.memory_analysis()
     if stats is None:

@@ -43,8 +43,8 @@ def operations(text: str, stages: Sequence[str]) -> list[Operation]:
     either. What is in none and has no name is counted as backward.
 
     Args:
-        text: `compiled.as_text()`: optimised HLO.
-        stages: The network's stages, `ModelSpec.stages`.
+        text: `compiled.as_text()`, optimised HLO.
+        stages: Of the network, as `ModelSpec.stages`.
     """
     program = Program(text)
     counts = {

@@ -30,16 +30,7 @@ def module_costs(operations: Iterable[Operation]) -> dict[str, Cost]:
 def stage_costs(
     operations: Iterable[Operation], stages: Sequence[str]
 ) -> dict[str, Cost]:
-    """Add operations up by stage.
-
-    Args:
-        operations: Of a compiled step, from `jft.costs.operations`.
-        stages: The network's stages, `ModelSpec.stages`.
-
-    Returns:
-        The cost of each stage in depth order, and last, under "", of what is in none
-        of them.
-    """
+    """Add operations up by stage, in depth order; the last, "", is what is in none."""
     costs = _add_up((op.module.split("/")[0], op) for op in operations)
     return {stage: costs.get(stage, Cost()) for stage in (*stages, "")}
 

@@ -150,13 +150,9 @@ class Network(nn.Module):
         fields: Callable[[int, BlockMode], Mapping[str, Any]],
         norm: Any = None,
     ) -> Stage:
-        """Return the blocks of a stage.
+        """Return a stage; `fields` maps a block's number and mode to its fields.
 
-        Args:
-            name: Of the stage.
-            block: Class of its blocks.
-            fields: From a block's number in the stage and its mode to its fields.
-            norm: Makes the normalisation after the last block; None for none.
+        `norm` makes the normalisation after the last block; None for none.
         """
         depth, prefix = self.body.index(name), self.variant.layer
         before, count = sum(self.stage_sizes[:depth]), sum(self.stage_sizes)

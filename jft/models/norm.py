@@ -96,9 +96,9 @@ def require_two_values(model: nn.Module, size: int, images: int) -> None:
     """Check that each layer with batch statistics gets two values per channel.
 
     Args:
-        model: The network as it trains; its layers know their mode.
+        model: The network with its mode in training.
         size: Side of the images, in pixels.
-        images: The most that one step, or one of its accumulated parts, ever has.
+        images: The largest number in a step, or in one of its accumulated parts.
 
     Raises:
         InputError: A channel of some layer never has two values.

@@ -39,11 +39,9 @@ class DeepStem(nn.Module):
 
 
 def pad_shortcut(x: jax.Array, features: int) -> jax.Array:
-    """Return every second pixel, with zero channels added on both sides (option A).
+    """Return every second pixel of `x` [B, H, W, C], between zero channels (option A).
 
-    Args:
-        x: Features [B, H, W, C].
-        features: Channels of the result, C plus an even number.
+    The result has `features` channels: C plus an even number.
     """
     extra = (features - x.shape[-1]) // 2
     return jnp.pad(x[:, ::2, ::2, :], ((0, 0), (0, 0), (0, 0), (extra, extra)))
@@ -66,9 +64,7 @@ def halve(x: jax.Array) -> jax.Array:
 def level(x: jax.Array, spread: int) -> jax.Array:
     """Return the means that `halve` takes, at every pixel [B, H, W, C].
 
-    Args:
-        x: Features.
-        spread: Distance in pixels between those that a mean is over.
+    The pixels of a mean have the distance `spread`.
     """
     means = x.astype(jnp.float32)
     for axis in (1, 2):
@@ -94,8 +90,8 @@ class Block(nn.Module):
 
     Attributes:
         features: Channels of a basic block; a bottleneck puts out four times as many.
-        stride: Step of the block.
-        variant: Which kind.
+        stride: Of the block.
+        variant: The kind of network.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
         dilations: Of the 3x3 kernels up to and including the convolution with the
@@ -166,9 +162,6 @@ class ResNet(Network):
     """A ResNet whose parts are named stem, stage1, ..., head.
 
     Each stage has twice the channels of the one before.
-
-    Attributes:
-        variant: Which of the family.
     """
 
     variant: ResNetVariant = ResNetVariant(block="basic")

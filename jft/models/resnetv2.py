@@ -62,11 +62,7 @@ class Block(nn.Module):
 
 
 class ResNetV2(Network):
-    """A pre-activation ResNet whose parts are named stem, stage1, ..., head.
-
-    Attributes:
-        variant: Which family.
-    """
+    """A pre-activation ResNet whose parts are named stem, stage1, ..., head."""
 
     variant: ResNetV2Variant = ResNetV2Variant()
 

@@ -107,12 +107,9 @@ class ModelSpec:
         pooled_head: bool = False,
         decoder: Decoder | None = None,
     ) -> ModelSpec:
-        """Return the network with another width, head or decoder.
+        """Return the network with another width, head or decoder; None keeps its own.
 
-        Args:
-            width: Channels of the first stage; None keeps the network's own.
-            pooled_head: Leave out a VGG's hidden layers.
-            decoder: What makes a class for every pixel; None keeps the network's own.
+        A `pooled_head` is without a VGG's hidden layers.
         """
         spec = self
         if width is not None:

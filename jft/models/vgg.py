@@ -22,11 +22,8 @@ def adaptive_pool(x: jax.Array, size: int) -> jax.Array:
     """Return means over `size` x `size` areas, as `torch.nn.AdaptiveAvgPool2d`.
 
     Area i of n pixels spans floor(i n / size) to ceil((i + 1) n / size): neighbours
-    may overlap, and repeat pixels where there are fewer than `size`.
-
-    Args:
-        x: Features [B, H, W, C].
-        size: Side of the result.
+    may overlap, and repeat pixels where there are fewer than `size`. `x` is
+    [B, H, W, C].
     """
     if x.shape[1:3] == (size, size):
         return x
@@ -81,9 +78,6 @@ class VGG(Network):
     """A VGG whose parts are named stage1, ..., stage5, pre_logits, head.
 
     Each stage has twice the channels of the one before, up to eight times the first's.
-
-    Attributes:
-        variant: Which of the family.
     """
 
     variant: VGGVariant = VGGVariant()

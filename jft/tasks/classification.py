@@ -104,10 +104,6 @@ class Classification(ClassTask):
         """Return the weights [K, K + 1] of images by their class and the predicted one.
 
         The last column has the images whose logits are not finite.
-
-        Args:
-            rows: Those of all examples together, and their `weight`.
-            classes: K.
         """
         cells = rows["label"].astype(np.int64) * (classes + 1) + rows["predicted"]
         weight = rows["weight"].astype(np.float64)
@@ -157,13 +153,8 @@ def classification_sums(
 def mean_roc_auc(rows: Mapping[str, npt.NDArray[Any]]) -> dict[str, float]:
     """Return `roc_auc` over the classes that some but not all examples have.
 
-    The score of a class is its probability, in float64.
-
-    Args:
-        rows: Of `Classification.rows`, of all examples together, and their `weight`.
-
-    Returns:
-        Nothing without logits, or where all examples have one class.
+    The score of a class is its probability, in float64. {} without logits, or where all
+    examples have one class.
     """
     if "logits" not in rows:
         return {}

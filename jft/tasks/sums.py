@@ -12,15 +12,10 @@ ROWS = "rows"  # key of an evaluation step's arrays that are concatenated, not a
 
 
 def add(total: Mapping[str, Any], sums: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `total` with one batch's sums added, in float64.
+    """Return `total`, at first {}, with one batch's sums added, in float64.
 
-    Args:
-        total: Earlier result, {} at first.
-        sums: Arrays of any shape; the shapes are the same in each batch.
-
-    Returns:
-        Floats and nested lists of floats. JSON keeps their bits: a total that was
-        written and read goes on to the same bits.
+    The result is floats and nested lists of floats. JSON keeps their bits, so a total
+    that was written and read again continues exactly.
     """
     host = {name: np.asarray(value, np.float64) for name, value in sums.items()}
     return {

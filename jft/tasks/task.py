@@ -139,14 +139,7 @@ def per_class(
     class_names: Sequence[str],
     occurs: npt.NDArray[np.bool_],
 ) -> dict[str, dict[str, float]]:
-    """Return `{metric: {class: value}}` of the classes that occur.
-
-    Args:
-        metric: What the values are.
-        values: [K].
-        class_names: K names, or none: then the result is empty.
-        occurs: [K].
-    """
+    """Return `{metric: {class: value}}` of the classes that occur; {} without names."""
     if not class_names:
         return {}
     found = zip(class_names, values, occurs, strict=True)

@@ -139,20 +139,17 @@ def _cached(link: Link) -> bool:
         return True
     if not link.digest:
         raise DataError(
-            f"{link.cached} has changed since it was downloaded: delete it to download it "
-            "again"
+            f"{link.cached} has changed since it was downloaded: delete it to "
+            "download it again"
         )
     return False
 
 
 def intact(path: Path, digest: str, record: Path | None = None) -> bool:
-    """Whether a file has a digest.
+    """Whether a file has a digest `ALGORITHM:HEX`, perhaps only its first digits.
 
-    Args:
-        path: The file.
-        digest: `ALGORITHM:HEX`, perhaps only its first digits; empty fits every file.
-        record: Where the whole digest is noted, so that it is computed again only if
-            the file has changed.
+    An empty digest fits every file. The whole digest is noted in `record`, so that it
+    is computed again only if the file has changed.
     """
     algorithm, _, expected = (digest or "sha256:").partition(":")
     known = _recorded(record, path) if record else ""

@@ -53,13 +53,8 @@ def to_layout(
 ) -> dict[str, np.ndarray]:
     """Return variables under another library's names and in its layout, contiguous.
 
-    Torch counts the batches of each normalisation; that count is not kept here, and
-    written as 0. Nothing reads it unless momentum is None.
-
-    Args:
-        variables: Ours, by name with collection.
-        layout: Whose.
-        spec: The network.
+    Torch counts the batches of each normalisation. jft does not, and writes 0, which
+    nothing reads unless momentum is None.
     """
     tensors: dict[str, np.ndarray] = {}
     order = sorted(variables, key=layout.position) if layout.ordered else variables

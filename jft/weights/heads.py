@@ -49,11 +49,7 @@ def picked(
 ) -> dict[str, np.ndarray]:
     """Return the head's variables [..., K], each output from its index in `rows`.
 
-    Args:
-        loaded: The checkpoint's variables by name.
-        new: Initial values of ours; of the head only if some rows are None.
-        spec: The network.
-        rows: From `rows_by_name`.
+    Outputs whose row is None have their initial values from `new`.
     """
     known = np.array([row is not None for row in rows])
     index = [row or 0 for row in rows]
@@ -73,8 +69,8 @@ def converted(
 
     Args:
         variables: Of a network, its outputs already in the task's order.
-        task: Whose numbers they are to be.
-        before: Whose numbers the head has learned, in its own order.
+        task: The new task.
+        before: The task that the head has learned, in its own order.
         rows: From `rows_by_name`, all known.
     """
     if before and rows:

@@ -20,10 +20,7 @@ def batch_of(images: Any, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
     """Return images as RGB pixels [B, H, W, 3].
 
     Args:
-        images: An array uint8 [B, H, W, C] of images that have the size the network is
-            to see. Or one image, or a list of them, each of any size: a path, a PIL
-            image, or uint8 [H, W] or [H, W, C]; these are resized and cropped as
-            `preprocess` asks for. C is 1 (grey), 3, or 4 (with opacity).
+        images: As `Pretrained` takes them. C is 1 (grey), 3, or 4 (with opacity).
         preprocess: Of the network.
     """
     if not isinstance(images, (str, os.PathLike, Sequence, Image.Image)):

@@ -49,9 +49,7 @@ class Layout:
     def name(self, ours: str, spec: ModelSpec) -> str:
         """Return their name for one of our variables; our name if they have none.
 
-        Args:
-            ours: Ours with its collection, `params/stage1/block0/conv1/kernel`.
-            spec: The network, whose sizes decide what is counted through.
+        Ours begins with its collection: `params/stage1/block0/conv1/kernel`.
         """
         if not self.modules:
             return ours
@@ -76,12 +74,8 @@ class Layout:
     def to_ours(self, array: np.ndarray, ours: str) -> np.ndarray:
         """Return a view of their array in our layout.
 
-        Of a dense layer that is a convolution there, or flattens another way, it has
-        four axes: the first three are our first one, which no view could make of them.
-
-        Args:
-            array: As it is in the checkpoint, of any shape.
-            ours: Our name of it.
+        A dense layer that is a convolution there, or flattens in another order, has
+        four axes: the first three are our first one, which no view could merge.
         """
         if not ours.endswith("/kernel") or not self.modules:
             return array

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -125,29 +125,26 @@ def assign(
     theirs = {name: layout.name(name, spec) for name in shapes}
     _check_task(theirs, tensors, source, spec)
     head = [name for name in shapes if name.split("/")[1] == "head"]
-    new_head |= _other_classes(shapes, tensors, layout, spec)
     headless = not any(theirs[name] in tensors for name in head)
-    last = head_names(spec) if new_head else ()
-    left_out = head if headless else [n for n in last if theirs[n] in tensors]
+    if headless:
+        left_out = head
+    elif new_head or _other_classes(shapes, tensors, layout, spec):
+        left_out = [name for name in head_names(spec) if theirs[name] in tensors]
+    else:
+        left_out = []
     wanted = {name: theirs[name] for name in shapes if name not in left_out}
     fitted = _fit_all(wanted, shapes, tensors, layout)
     loaded = {name: array for name, (_, array) in fitted.items() if array is not None}
+    spare = sorted(set(tensors) - set(theirs.values()))
+    unused = _left_out(layout, spec)
+    if headless and loaded:
+        unused |= _of_another_kind(spare, wanted.values())
+    ignored = tuple(n for n in spare if n in unused or IGNORED.fullmatch(n))
     problems = [
         f"- {name.partition('/')[2]} ({theirs[name]}): {problem}"
         for name, (problem, _) in fitted.items()
         if problem
-    ]
-    spare = sorted(set(tensors) - set(theirs.values()))
-    unused = _left_out(layout, spec)
-    body = {_kind(there) for there in wanted.values()} if headless and loaded else None
-    ignored = tuple(
-        name
-        for name in spare
-        if name in unused
-        or IGNORED.fullmatch(name)
-        or (body and _kind(name) not in body)  # a head of another kind
-    )
-    problems += [
+    ] + [
         f"- {n}: in the checkpoint, not in the model" for n in spare if n not in ignored
     ]
     if problems:
@@ -155,9 +152,14 @@ def assign(
     return loaded, ignored
 
 
-def _kind(name: str) -> str:
-    """Return the first part of a tensor's name, without its numbers: `layer#`."""
-    return re.sub(r"\d+", "#", re.split("[./]", name)[0])
+def _of_another_kind(spare: Iterable[str], body: Iterable[str]) -> set[str]:
+    """Return the tensors of another head: their names do not begin as the body's."""
+
+    def kind(name: str) -> str:  # `layer#`
+        return re.sub(r"\d+", "#", re.split("[./]", name)[0])
+
+    known = {kind(name) for name in body}
+    return {name for name in spare if kind(name) not in known}
 
 
 def _fit_all(

@@ -26,6 +26,7 @@ from jft.weights.images import batch_of
 from jft.weights.load import LoadReport, assign
 from jft.weights.names import head_names
 from jft.weights.opened import Opened, check_decoder, open_weights
+from jft.weights.prefix import Part
 from jft.weights.published import other_network
 
 
@@ -227,19 +228,7 @@ def _fill(
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
     wanted = with_outputs(shapes, spec, len(opened.class_names)) if rows else shapes
     part = opened.part(spec)
-    loaded: dict[str, np.ndarray] = {}
-    ignored: tuple[str, ...] = ()
-    if opened.tensors:
-        try:
-            loaded, ignored = assign(
-                wanted, part, opened.source, spec, new_head=new_head
-            )
-        except InputError as error:
-            stated = opened.model.name if opened.model else spec.name
-            if stated == spec.name:
-                raise
-            message = other_network(opened.source, stated, spec.name)
-            raise InputError(f"{message}\n{error}") from None
+    loaded, ignored = _assigned(wanted, part, opened, spec, new_head)
     new = set(shapes) - set(loaded)
     if rows and None in rows:
         new |= set(head_names(spec))
@@ -259,6 +248,22 @@ def _fill(
     values = initial | jax.device_put(loaded)
     flat = {name: values[name] for name in shapes}
     return FrozenDict(tree.unflatten(flat)), report
+
+
+def _assigned(
+    wanted: Mapping[str, Any], part: Part, opened: Opened, spec: ModelSpec, new: bool
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return what `assign` does; an error also states another network's name."""
+    if not opened.tensors:
+        return {}, ()
+    try:
+        return assign(wanted, part, opened.source, spec, new_head=new)
+    except InputError as error:
+        stated = opened.model.name if opened.model else spec.name
+        if stated == spec.name:
+            raise
+        message = other_network(opened.source, stated, spec.name)
+        raise InputError(f"{message}\n{error}") from None
 
 
 def _initial(

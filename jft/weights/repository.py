@@ -60,11 +60,7 @@ class _Unreachable(Exception):
 
 
 def weights_in(path: Path) -> Path:
-    """Return the file of a folder's weights, or the index of several.
-
-    Args:
-        path: A folder, or such a file itself.
-    """
+    """Return the file of a folder's weights, or the index of several, or `path`."""
     if path.is_dir():
         found = [path / name for name in WEIGHT_FILES if (path / name).is_file()]
         found += sorted(path.glob(f"*.safetensors{INDEX_SUFFIX}"))
@@ -94,10 +90,8 @@ def fetch_repository(
 ) -> tuple[Path, Description]:
     """Return the file or index of a repository's weights, and its description.
 
-    Args:
-        repository: Which one. Its files are taken from the hub's cache if they are
-            there, and are all of the same commit.
-        described: The weights are known, so that its config need not be read.
+    Its files are taken from the hub's cache if possible, all of the same commit.
+    `described` weights are known, so that the config need not be read.
     """
     try:
         config = None if described else _fetch(repository, "config.json")
@@ -151,12 +145,9 @@ def _needed(repository: Repository, name: str) -> Path:
 
 
 def _fetch(repository: Repository, name: str, *, cached: bool = False) -> Path | None:
-    """Return the path of a repository's file; None if it has no such file.
+    """Return the path of a repository's file, perhaps only if it is `cached`.
 
-    Args:
-        repository: Where.
-        name: The file.
-        cached: Look into the cache alone.
+    None if the repository has no such file.
     """
     # It takes a tenth of a second to import, and most weights come from elsewhere.
     from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache

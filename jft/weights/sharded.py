@@ -31,10 +31,6 @@ def read_shards(
 ) -> Shards:
     """Read all files that an index lists, and check that they have just its tensors.
 
-    Args:
-        index: The index file.
-        read: Reads a file next to it, by its plain name.
-
     Raises:
         InputError: If the index is damaged or leads out of its folder, or a file has
             not just the tensors that the index lists.

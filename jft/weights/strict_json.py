@@ -17,10 +17,6 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
     Python's objects are up to twenty times the size of their JSON, so both its length
     and the number of its values are bounded.
 
-    Args:
-        data: UTF-8 text.
-        what: What it is, for the message: `its header`.
-
     Raises:
         InputError: If it is not an object, is damaged, too large or too deep, or has a
             key twice.

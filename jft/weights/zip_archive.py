@@ -75,9 +75,7 @@ class ZipArchive:
     def stored(self, name: str, role: str = "") -> FileRange:
         """Return where the content of an uncompressed member is.
 
-        Args:
-            name: The member.
-            role: What it is, for the message: `, the data of 'w',`.
+        In a message `role` follows its name: `, the data of 'w',`.
         """
         shown = f"its member {name!r:.200}{role:.200}"
         if name not in self.members:
@@ -89,10 +87,7 @@ class ZipArchive:
     def content(self, name: str, role: str = "", most: int | None = None) -> np.ndarray:
         """Return a member's bytes, inflated, which its CRC confirms.
 
-        Args:
-            name: The member, which must be there.
-            role: What it is, for the message.
-            most: Stop after so many bytes, which the CRC then does not confirm.
+        With `most`, only so many bytes, which the CRC then does not confirm.
         """
         member, packed = self.members[name], self._packed[name]
         size = member.size if most is None else min(most, member.size)

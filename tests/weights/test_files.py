@@ -138,7 +138,7 @@ def other_zip() -> bytes:
         (b"\n <!DOCTYPE html><html>", "an HTML or XML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x93NUMPY" + bytes(64), "a NumPy array"),
-        (pickle.dumps({"w": WEIGHT}), "a pickle, but not of torch.save"),
+        (pickle.dumps({"w": WEIGHT}), "a pickle that torch.save did not write"),
         (bytes(100), "100 bytes of an unknown format named .pth"),
         (other_zip(), "a zip archive but not a torch file"),
     ],

@@ -473,7 +473,7 @@ class TestRepositories:
         host.add_repository("somebody/net", {"model.safetensors": DATA})
         host.files[f"/cdn/{SHA256}"] = b"W" + DATA[1:]
         message = fetch_refusal("hf:somebody/net")
-        assert f"its sha256 was not {SHA256}: once it is deleted" in message
+        assert f"its sha256 is not {SHA256}. Delete it" in message
         host.files[f"/cdn/{SHA256}"] = DATA
         assert get("hf:somebody/net").path.read_bytes() == DATA
 
@@ -693,7 +693,7 @@ class TestConfigs:
 
     def test_another_crop_mode_is_refused(self, tmp_path: Path):
         cfg = TIMM["pretrained_cfg"] | {"crop_mode": "tile"}
-        with pytest.raises(InputError, match="'tile'; jft knows center, squash"):
+        with pytest.raises(InputError, match="'tile'; jft supports center, squash"):
             self.described(tmp_path, TIMM | {"pretrained_cfg": cfg})
 
 

@@ -106,7 +106,7 @@ def test_code_is_named_and_not_run(
 ):
     monkeypatch.chdir(tmp_path)
     assert f"refuses {culprit}" in refusal(tmp_path / "x.pth", wrap(body))
-    assert os.listdir(tmp_path) == ["hostile.pth"]
+    assert os.listdir(tmp_path) == ["x.pth"]
 
 
 @pytest.mark.parametrize("wrap", [container, legacy])

@@ -123,10 +123,7 @@ def messages(blocks: Blocks, address: int) -> list[Message]:
 def links(blocks: Blocks, tree: int, heap: int) -> Iterator[tuple[str, int]]:
     """Yield the name and the address of each object of a group, sorted by name.
 
-    Args:
-        blocks: The file.
-        tree: Where the group's B-tree is.
-        heap: Where the names are.
+    Its B-tree is at the address `tree`, its names at `heap`.
 
     Raises:
         struct.error: If it is cut short.

@@ -136,9 +136,7 @@ class Hdf5Object:
 def objects(file: FileRange, skip: Collection[str]) -> Iterator[Hdf5Object]:
     """Yield the root group, and each group and array below it, groups first.
 
-    Args:
-        file: The HDF5 file.
-        skip: Paths of groups to leave out with all that they hold.
+    Groups whose path is in `skip` are left out, with their contents.
 
     Raises:
         InputError: If the file is damaged, has cycles, or parts Keras never writes.

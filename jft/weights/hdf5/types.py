@@ -59,12 +59,7 @@ def shape_of(message: bytes) -> tuple[int, ...]:
 def text_offset(attribute: bytes, name: bytes) -> tuple[int, int] | None:
     """Return where the text of an attribute is: a global heap, and an index in it.
 
-    Args:
-        attribute: The attribute message.
-        name: The attribute that is wanted.
-
-    Returns:
-        None if it is another attribute, or no text of variable length.
+    None for another attribute than `name`, or one that is no text of variable length.
 
     Raises:
         struct.error: If it is cut short.

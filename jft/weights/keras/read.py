@@ -37,13 +37,8 @@ _OLD_LEAVES = {"W": "kernel", "b": "bias"}
 def read_keras(file: FileRange, names: Mapping[str, str] | None = None) -> Contents:
     """Find every tensor of a Keras HDF5 file except the optimizer's.
 
-    Args:
-        file: The HDF5 file.
-        names: Layers' names by those that the file gives them, if it has no others.
-
-    Returns:
-        Tensors named `conv1_conv/kernel`; `conv1_conv/0` for Keras 3, or `conv2d_1/0`
-        if the layer's name is unknown.
+    They are named `conv1_conv/kernel`; for Keras 3 `conv1_conv/0`, or `conv2d_1/0` if
+    the layer's name is neither in the file nor in `names`.
     """
     layers = dict(names or {})
     readers: dict[str, Reader] = {}

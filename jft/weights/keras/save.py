@@ -31,7 +31,7 @@ def write_keras(
     Args:
         path: The file.
         tensors: float32 arrays named `LAYER/LEAF`, in the order of Keras's layers.
-        numbered: Whether as Keras 3 does; each LEAF is a number then.
+        numbered: In the format of Keras 3, where each LEAF is a number.
 
     Raises:
         OSError: The file cannot be written.

@@ -26,12 +26,7 @@ _LEGACY_PROTOCOL = 1001
 
 
 def read_zip(archive: ZipArchive, key: str = "") -> Contents:
-    """Read the container that torch writes since 1.6.
-
-    Args:
-        archive: The file.
-        key: Which of several state dicts, as `choose` takes it.
-    """
+    """Read the container that torch writes since 1.6; `key` is as `choose` takes it."""
     root = _zip_root(archive.members)
     order = f"{root}/byteorder"
     if order in archive.members and bytes(_stored(archive, order)) != b"little":
@@ -50,12 +45,7 @@ def read_zip(archive: ZipArchive, key: str = "") -> Contents:
 
 
 def read_legacy(file: FileRange, key: str = "") -> Contents:
-    """Read the container that torch wrote before 1.6: pickles, then raw storages.
-
-    Args:
-        file: The file.
-        key: Which of several state dicts, as `choose` takes it.
-    """
+    """Read the container that torch wrote before 1.6: pickles, then raw storages."""
     data = file.read(0, file.size)
     magic = unpickle(data)
     protocol = unpickle(data, magic.end)
@@ -133,13 +123,7 @@ def _legacy_storages(
 
 
 def _array(name: str, tensor: Tensor, raw: memoryview) -> np.ndarray:
-    """View a tensor's elements in its storage's bytes, every index inside them.
-
-    Args:
-        name: For the messages.
-        tensor: From the pickle, untrusted.
-        raw: The bytes of its storage in the container.
-    """
+    """View an untrusted tensor's elements in its storage's bytes, none outside them."""
     storage, item = tensor.storage, tensor.dtype.itemsize
     try:
         offset = whole(tensor.offset)

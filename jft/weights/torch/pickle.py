@@ -47,10 +47,6 @@ class Pickled(NamedTuple):
 def unpickle(data: bytes, start: int = 0) -> Pickled:
     """Read the pickle that begins at `start` without running anything it names.
 
-    Args:
-        data: Bytes that hold the pickle.
-        start: Where it begins.
-
     Raises:
         InputError: If it names anything but tensors and plain values, or is damaged.
     """
