@@ -31,7 +31,7 @@ def test_it_comes_back_from_what_json_makes_of_it():
     ("stated", "message"),
     [
         (5, "preprocessing must be a group of settings, got 5"),
-        ([1], "preprocessing must be named values"),
+        ([1], "preprocessing must be a group of settings"),
         ({"sise": 32}, "'sise' is not a preprocessing field; did you mean 'size'?"),
         ({"size": 224.5}, "image size must be a number of pixels from 1 to 4096"),
         ({"size": True}, "image size must be a number of pixels"),

@@ -254,7 +254,7 @@ def test_a_choice_that_is_none_of_the_valid_ones_is_an_error(name: str):
             1,
             "augment.mixup",
             0.5,
-            "of 2 for mixup and cutmix (pairs of images), got",
+            r"of 2 for mixup and cutmix \(pairs of images\), got",
         ),
         (31, 1, "augment.cutmix", 0.5, "got 31: use 30 or 32"),
         (
