@@ -61,33 +61,7 @@ _HOMES = {
     "save_model": "jft.runs.saved",
 }
 
-__all__ = [
-    "AugmentConfig",
-    "Callback",
-    "EarlyStopping",
-    "FreezeSpec",
-    "InputError",
-    "ModelCard",
-    "ModelConfig",
-    "OptimConfig",
-    "Predictor",
-    "Pretrained",
-    "Printer",
-    "Result",
-    "Run",
-    "StepSpec",
-    "Task",
-    "TaskConfig",
-    "TrainConfig",
-    "TrainState",
-    "fit",
-    "list_models",
-    "list_weights",
-    "load_pretrained",
-    "make_optimizer",
-    "make_train_step",
-    "save_model",
-]
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 __version__ = "0.1.0"
 
 

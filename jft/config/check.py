@@ -3,12 +3,52 @@
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast, get_args, get_origin
 
 from jft.config.compare import flat, from_dict
 from jft.config.schema import TrainConfig
 from jft.errors import InputError, nearest
+
+# Each range in words, its test, and the settings in it.
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    (
+        "at least 1",
+        lambda x: x >= 1,
+        "epochs batch_size model.width augment.rand_operations optim.drop_epochs "
+        "optim.accumulate",
+    ),
+    ("at least 1 pixel", lambda x: x >= 1, "image_size"),
+    (
+        "at least 0",
+        lambda x: x >= 0,
+        "workers checkpoint_every early_stop augment.crop_padding",
+    ),
+    (
+        "at least 0 and finite",
+        lambda x: 0 <= x < math.inf,
+        "early_stop_min_delta task.focal_gamma augment.mixup augment.cutmix "
+        "optim.weight_decay optim.l2_sp optim.sam",
+    ),
+    ("above 0", lambda x: x > 0, "optim.clip_norm"),
+    ("above 0 and finite", lambda x: 0 < x < math.inf, "optim.learning_rate"),
+    (
+        "in [0, 1)",
+        lambda x: 0 <= x < 1,
+        "label_smoothing dropout drop_path optim.momentum optim.ema",
+    ),
+    (
+        "in [0, 1]",
+        lambda x: 0 <= x <= 1,
+        "augment.resized_crop augment.jitter augment.erase",
+    ),
+    ("in (0, 1)", lambda x: 0 < x < 1, "optim.drop_factor"),
+    ("in (0, 1]", lambda x: 0 < x <= 1, "optim.layer_decay"),
+    ("in [0, 0.5]", lambda x: 0 <= x <= 0.5, "augment.hue"),
+    ("in [0, 30]", lambda x: 0 <= x <= 30, "augment.rand_magnitude"),
+    ("in [0, 180] degrees", lambda x: 0 <= x <= 180, "augment.rotate"),
+    ("in [0, 2**32)", lambda x: 0 <= x < 2**32, "seed"),
+)
 
 
 def check(config: TrainConfig) -> None:
@@ -94,66 +134,15 @@ def coerced(config: Any) -> TrainConfig:
 
 def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     """Return for each number whether it is in its range, and that range in words."""
-    width, size = config.model.width, config.image_size
-    smoothing, gamma = config.label_smoothing, config.task.focal_gamma
-    return {
-        "epochs": (config.epochs >= 1, "at least 1"),
-        "batch_size": (config.batch_size >= 1, "at least 1"),
-        "image_size": (size is None or size >= 1, "at least 1 pixel"),
-        "label_smoothing": (smoothing is None or 0 <= smoothing < 1, "in [0, 1)"),
-        "dropout": (0 <= config.dropout < 1, "in [0, 1)"),
-        "drop_path": (0 <= config.drop_path < 1, "in [0, 1)"),
-        "seed": (0 <= config.seed < 2**32, "in [0, 2**32)"),
-        "workers": (config.workers >= 0, "at least 0"),
-        "checkpoint_every": (config.checkpoint_every >= 0, "at least 0"),
-        "early_stop": (config.early_stop >= 0, "at least 0"),
-        "early_stop_min_delta": _from_zero(config.early_stop_min_delta),
-        "task.focal_gamma": _from_zero(gamma),
-        "model.width": (width is None or width >= 1, "at least 1"),
-        **_augment_bounds(config),
-        **_optim_bounds(config),
+    found = {
+        name: (value is None or valid(value), words)
+        for words, valid, names in _RANGES
+        for name, value in flat(config).items()
+        if name in names.split()
     }
-
-
-def _augment_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
-    augment = config.augment
-    return {
-        "augment.crop_padding": (augment.crop_padding >= 0, "at least 0"),
-        "augment.resized_crop": (0 <= augment.resized_crop <= 1, "in [0, 1]"),
-        "augment.rotate": (0 <= augment.rotate <= 180, "in [0, 180] degrees"),
-        "augment.jitter": (0 <= augment.jitter <= 1, "in [0, 1]"),
-        "augment.hue": (0 <= augment.hue <= 0.5, "in [0, 0.5]"),
-        "augment.rand_operations": (augment.rand_operations >= 1, "at least 1"),
-        "augment.rand_magnitude": (0 <= augment.rand_magnitude <= 30, "in [0, 30]"),
-        "augment.erase": (0 <= augment.erase <= 1, "in [0, 1]"),
-        "augment.mixup": (0 <= augment.mixup < math.inf, "at least 0 and finite"),
-        "augment.cutmix": (0 <= augment.cutmix < math.inf, "at least 0 and finite"),
-    }
-
-
-def _optim_bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
-    optim = config.optim
-    clip, rate = optim.clip_norm, optim.learning_rate
     # Judged only where `epochs` itself is right.
-    warm = 0 <= optim.warmup_epochs < max(config.epochs, 1)
-    return {
-        "optim.learning_rate": (0 < rate < math.inf, "above 0 and finite"),
-        "optim.warmup_epochs": (warm, "at least 0 and less than epochs"),
-        "optim.drop_factor": (0 < optim.drop_factor < 1, "in (0, 1)"),
-        "optim.drop_epochs": (optim.drop_epochs >= 1, "at least 1"),
-        "optim.momentum": (0 <= optim.momentum < 1, "in [0, 1)"),
-        "optim.weight_decay": _from_zero(optim.weight_decay),
-        "optim.l2_sp": _from_zero(optim.l2_sp),
-        "optim.sam": _from_zero(optim.sam),
-        "optim.layer_decay": (0 < optim.layer_decay <= 1, "in (0, 1]"),
-        "optim.ema": (0 <= optim.ema < 1, "in [0, 1)"),
-        "optim.clip_norm": (clip is None or clip > 0, "above 0"),
-        "optim.accumulate": (optim.accumulate >= 1, "at least 1"),
-    }
-
-
-def _from_zero(value: float) -> tuple[bool, str]:
-    return 0 <= value < math.inf, "at least 0 and finite"
+    warm = 0 <= config.optim.warmup_epochs < max(config.epochs, 1)
+    return found | {"optim.warmup_epochs": (warm, "at least 0 and less than epochs")}
 
 
 def _mistyped(config: Any, prefix: str = "") -> list[str]:

@@ -192,42 +192,29 @@ class Parser(argparse.ArgumentParser):
             self._add(group, setting, text)
 
     def _add(self, group: Any, setting: Setting, text: str) -> None:
-        options, switch = setting.options, bool in setting.kinds
+        options, dest = setting.options, setting.name
+        if bool in setting.kinds:
+            head, dot, leaf = options[-1][2:].rpartition(".")
+            off = [f"--{head}{dot}no-{leaf}"]
+            for names, value, shown in (
+                (options, True, text),
+                (off, False, argparse.SUPPRESS),
+            ):
+                self._names += names
+                group.add_argument(
+                    *names, dest=dest, action="store_const", const=value, help=shown
+                )
+            return
+        nargs = "*" if setting.several else None
+        value = {"metavar": setting.metavar, "type": setting.read, "help": text}
         if setting.positional:
             self.usage = f"{self.usage} {setting.metavar}"
-            count = "*" if setting.several else "?"
-            needed = setting.default is dataclasses.MISSING and not setting.several
-            group.add_argument(
-                setting.name,
-                metavar=setting.metavar,
-                nargs=None if needed else count,
-                type=setting.read,
-                help=text,
-            )
-            return
-        self._names += options
-        if switch:
-            group.add_argument(
-                *options, dest=setting.name, action="store_true", help=text
-            )
-            head, dot, leaf = options[-1][2:].rpartition(".")
-            off = f"--{head}{dot}no-{leaf}"
-            self._names.append(off)
-            group.add_argument(
-                off,
-                dest=setting.name,
-                action="store_false",
-                help=argparse.SUPPRESS,
-            )
-            return
-        group.add_argument(
-            *options,
-            dest=setting.name,
-            metavar=setting.metavar,
-            nargs="*" if setting.several else None,
-            type=setting.read,
-            help=text,
-        )
+            optional = setting.default is not dataclasses.MISSING
+            nargs = nargs or ("?" if optional else None)
+            group.add_argument(dest, nargs=nargs, **value)
+        else:
+            self._names += options
+            group.add_argument(*options, dest=dest, nargs=nargs, **value)
 
     def read(self, args: Sequence[str] | None) -> dict[str, Any]:
         """Return the values of the settings that are given, by dotted name."""

@@ -20,7 +20,7 @@ _MODULES = {"resnet": "ResNet", "resnetv2": "ResNetV2", "vgg": "VGG"}
 _PLAIN = TrainMode()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ModelSpec:
     """A network's shape, in the terms of its paper.
 
@@ -28,10 +28,10 @@ class ModelSpec:
         name: The name that users write.
         stage_sizes: Residual blocks, or a VGG's convolutions, per stage.
         variant: Its family, and what sets it apart in it.
-        width: Channels of the first stage (a quarter of a bottleneck block's output).
         parameters: Trainable parameters at that width with `num_classes` classes.
-        num_classes: Classes of the data it is usually pretrained on.
         preprocess: What published weights of this network expect.
+        width: Channels of the first stage (a quarter of a bottleneck block's output).
+        num_classes: Classes of the data it is usually pretrained on.
         decoder: What the head makes a class for every pixel with; none where the
             image has one class.
     """
@@ -39,10 +39,10 @@ class ModelSpec:
     name: str
     stage_sizes: tuple[int, ...]
     variant: Variant
-    width: int
     parameters: int
-    num_classes: int
     preprocess: Preprocess
+    width: int = 64
+    num_classes: int = 1000
     decoder: Decoder = "none"
 
     @property

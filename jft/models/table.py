@@ -102,50 +102,28 @@ _DECODERS: dict[str, tuple[tuple[int, ...], Decoder, int]] = {
 }
 
 
-def _spec(
-    name: str,
-    sizes: tuple[int, ...],
-    variant: Variant,
-    parameters: int,
-    preprocess: Preprocess,
-    width: int = 64,
-    num_classes: int = 1000,
-    decoder: Decoder = "none",
-) -> ModelSpec:
-    return ModelSpec(
-        name=name,
-        stage_sizes=sizes,
-        variant=variant,
-        width=width,
-        parameters=parameters,
-        num_classes=num_classes,
-        preprocess=preprocess,
-        decoder=decoder,
-    )
-
-
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        *(_spec(n, *row, Preprocess()) for n, row in _RESNETS.items()),
+        *(ModelSpec(n, *row, Preprocess()) for n, row in _RESNETS.items()),
         *(
-            _spec(n, (blocks,) * 3, _CIFAR, count, CIFAR_PREPROCESS, 16, 10)
+            ModelSpec(n, (blocks,) * 3, _CIFAR, count, CIFAR_PREPROCESS, 16, 10)
             for n, (blocks, count) in _CIFAR_RESNETS.items()
         ),
         *(
-            _spec(n, sizes, VGGVariant(batch_norm=norm), count, Preprocess())
+            ModelSpec(n, sizes, VGGVariant(batch_norm=norm), count, Preprocess())
             for n, (sizes, norm, count) in _VGGS.items()
         ),
         *(
-            _spec(n, sizes, ResNetV2Variant(), count, _BIT, 64 * factor)
+            ModelSpec(n, sizes, ResNetV2Variant(), count, _BIT, 64 * factor)
             for n, (sizes, factor, count) in _BIT_RESNETS.items()
         ),
         *(
-            _spec(n, *row, INCEPTION if row[1].pre_activation else CAFFE)
+            ModelSpec(n, *row, INCEPTION if row[1].pre_activation else CAFFE)
             for n, row in _KERAS_RESNETS.items()
         ),
         *(
-            _spec(
+            ModelSpec(
                 *(n, sizes, _BOTTLENECK, count, _SEGMENTATION),
                 num_classes=_VOC_CLASSES,
                 decoder=decoder,

@@ -55,7 +55,7 @@ class Layout:
             return ours
         fields = _fields(self._module(ours), spec)
         part = str(fields["part"])
-        theirs = self.modules.get(part) or self.modules.get(re.sub(r"\d$", "#", part))
+        theirs = self.modules.get(part) or self.modules.get(re.sub(r"\d", "#", part))
         if theirs is None:
             return ours
         return theirs.format(**fields) + self.separator + self.leaves[self._leaf(ours)]
@@ -122,14 +122,14 @@ def _location(module: str) -> tuple[str | None, str | None, str]:
 def _fields(module: str, spec: ModelSpec) -> dict[str, int | str]:
     """Return what formats of `Layout.modules` may use.
 
-    `part` is the module without stage and block, `n` the number that it ends with,
+    `part` is the module without stage and block, `n` the last number in it,
     `letter` that number as a, b, c; `stage` counts from 1 and `block` from 0 as ours
     do; `child` is a ResNet's stage among all its children; `features` is the position
     of a VGG's convolution among all its modules.
     """
     found = _location(module)
     stage, block, part = int(found[0] or 0), int(found[1] or 0), found[2]
-    number = int(part[-1]) if part[-1].isdecimal() else 0
+    number = int((re.findall(r"\d", part) or ["0"])[-1])
     fields: dict[str, int | str] = {
         "part": part,
         "n": number,

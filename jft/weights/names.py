@@ -139,14 +139,8 @@ _FCN = {
 }
 _ASPP = "classifier.0.convs."
 _DEEPLAB = {
-    "head/aspp1/conv": _ASPP + "0.0",
-    "head/aspp1/norm": _ASPP + "0.1",
-    "head/aspp2/conv": _ASPP + "1.0",
-    "head/aspp2/norm": _ASPP + "1.1",
-    "head/aspp3/conv": _ASPP + "2.0",
-    "head/aspp3/norm": _ASPP + "2.1",
-    "head/aspp4/conv": _ASPP + "3.0",
-    "head/aspp4/norm": _ASPP + "3.1",
+    "head/aspp#/conv": _ASPP + "{n0}.0",
+    "head/aspp#/norm": _ASPP + "{n0}.1",
     "head/pooled/conv": _ASPP + "4.1",
     "head/pooled/norm": _ASPP + "4.2",
     "head/project/conv": "classifier.0.project.0",
