@@ -1,5 +1,7 @@
 """The random changes of single images, in their order."""
 
+from collections.abc import Callable, Iterator
+
 import jax
 
 from jft.augment.crop import centre, random_crop, random_flip
@@ -11,8 +13,7 @@ from jft.augment.policy import apply_policy
 from jft.augment.resized import random_resized_crop
 from jft.config import AugmentConfig
 
-# Folded into an example's key, whose children 0 and 1 are what `split` returns.
-POLICY, ERASE, RESIZED_CROP, VERTICAL_FLIP, ROTATE, JITTER, HUE = range(2, 9)
+Change = Callable[[Picture, jax.Array], Picture]
 
 
 def augment(
@@ -48,52 +49,46 @@ def augment(
     picture = Picture(image, mask)
     if not config.resized_crop:
         picture = picture.moved(lambda array, _: centre(array, size))
-    if not _changes(config):
+    changes = list(_changes(config, size))
+    if not changes:
         return picture
     epoch_key = jax.random.fold_in(key, epoch)
 
     def one(picture: Picture, example: jax.Array) -> Picture:
         own = jax.random.fold_in(epoch_key, example)
-        picture = _moved(picture, own, config, size)
-        if config.policy != "none":
-            picture = apply_policy(picture, jax.random.fold_in(own, POLICY), config)
-        return picture._replace(image=_coloured(picture.image, own, config))
+        for number, change in changes:
+            picture = change(picture, jax.random.fold_in(own, number))
+        return picture
 
     return jax.vmap(one)(picture, example)
 
 
-def _changes(config: AugmentConfig) -> bool:
-    """Return whether single images are changed at all."""
-    moved = config.resized_crop or config.crop_padding or config.rotate
-    mirrored = config.flip or config.vertical_flip
-    coloured = config.jitter or config.hue or config.erase
-    return bool(moved or mirrored or coloured or config.policy != "none")
+def _changes(config: AugmentConfig, size: int) -> Iterator[tuple[int, Change]]:
+    """Yield the changes in order, each with the number that is folded into its key.
 
-
-def _moved(
-    picture: Picture, own: jax.Array, config: AugmentConfig, size: int
-) -> Picture:
-    flip_key, crop_key = jax.random.split(own)
+    Another number would be another random draw in every run.
+    """
     if config.resized_crop:
-        resized_key = jax.random.fold_in(own, RESIZED_CROP)
-        picture = random_resized_crop(picture, resized_key, config.resized_crop, size)
+        yield 4, lambda p, k: random_resized_crop(p, k, config.resized_crop, size)
     if config.crop_padding:
-        picture = random_crop(picture, crop_key, config.crop_padding)
+        yield 1, lambda p, k: random_crop(p, k, config.crop_padding)
     if config.flip:
-        picture = random_flip(picture, flip_key, axis=1)
+        yield 0, lambda p, k: random_flip(p, k, axis=1)
     if config.vertical_flip:
-        picture = random_flip(picture, jax.random.fold_in(own, VERTICAL_FLIP), axis=0)
+        yield 5, lambda p, k: random_flip(p, k, axis=0)
     if config.rotate:
-        rotate_key = jax.random.fold_in(own, ROTATE)
-        picture = random_rotation(picture, rotate_key, config.rotate)
-    return picture
-
-
-def _coloured(image: jax.Array, own: jax.Array, config: AugmentConfig) -> jax.Array:
+        yield 6, lambda p, k: random_rotation(p, k, config.rotate)
+    if config.policy != "none":
+        yield 2, lambda p, k: apply_policy(p, k, config)
     if config.jitter:
-        image = random_jitter(image, jax.random.fold_in(own, JITTER), config.jitter)
+        yield 7, _coloured(random_jitter, config.jitter)
     if config.hue:
-        image = random_hue(image, jax.random.fold_in(own, HUE), config.hue)
+        yield 8, _coloured(random_hue, config.hue)
     if config.erase:
-        image = random_erase(image, jax.random.fold_in(own, ERASE), config.erase)
-    return image
+        yield 3, _coloured(random_erase, config.erase)
+
+
+def _coloured(
+    change: Callable[[jax.Array, jax.Array, float], jax.Array], strength: float
+) -> Change:
+    return lambda p, k: p._replace(image=change(p.image, k, strength))
