@@ -61,7 +61,7 @@ OPTIONS: list[tuple[str, str]] = [
     ("train --reprob 0.2", "did you mean --augment.erase"),
     ("train --aa rand", "did you mean --augment.policy"),
     ("train --smoothing 0.1", "did you mean --label-smoothing"),
-    ("train --resume", "did you mean --workdir? (the same command again resumes"),
+    ("train --resume", "did you mean --workdir? (run the same command again"),
     ("train -b 8", "did you mean --batch-size"),
     ("train -j 8", "did you mean --workers"),
     ("train --num_workers 8", "did you mean --workers"),

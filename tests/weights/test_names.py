@@ -113,12 +113,12 @@ deeplabv3_resnet101 torchvision
 
 def names() -> Iterator[tuple[str, ...]]:
     """Yield network, library, our name and theirs of each line of `NAMES`."""
-    library: list[str] = []
+    library: tuple[str, ...] = ()
     for line in NAMES.strip().splitlines():
         if line.startswith(" "):
             yield *library, *line.split()
         else:
-            library = line.split()
+            library = tuple(line.split())
 
 
 @pytest.mark.parametrize(("model", "layout", "ours", "theirs"), list(names()))
