@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jft import config as configs
 from jft.augment import check_views
 from jft.data.objects import OBJECTS, list_objects
-from jft.data.sources import Source, open_splits, require_readable
+from jft.data.sources import Source, Splits, open_splits, require_readable
 from jft.devices import get_devices, start_jax
 from jft.errors import DataError, InputError
 from jft.evaluate.source import encoded, evaluate_source
@@ -116,24 +116,8 @@ def _measure(
     check_views(views)
     used = get_devices(devices)
     configs.check_batch(batch_size, len(used.devices))
-    directory, task = open_run(run), predictor.task
-    spec = directory.config().data if data is None else data
-    if data is None and spec == OBJECTS:
-        raise InputError(
-            f"{run} was trained on data from Python: give --data, or data= in Python"
-        )
-    spec = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
-    given = spec if isinstance(spec, str) else list_objects(spec, spec)
-    splits = open_splits(given, predictor.preprocess)
-    require_readable(splits)
-    if data is None and splits.fingerprint != directory.value(
-        "manifest.json", "data", "fingerprint"
-    ):
-        raise DataError(
-            f"{spec} has changed since the run was trained: its test images may have "
-            f"been training images; to evaluate it anyway, give --data {spec}"
-        )
-    source = encoded(relabel(splits.test, task), task)
+    task = predictor.task
+    source = encoded(relabel(open_data(run, predictor, data).test, task), task)
     model = predictor.model.clone(axis_name=used.axis_name)
     step = used.compile(make_eval_step(model, task, predictor.preprocess, views))
 
@@ -150,6 +134,32 @@ def _measure(
         return found
 
     return measure
+
+
+def open_data(run: str | os.PathLike[str], predictor: Predictor, data: Any) -> Splits:
+    """Return the data of a run, or other data, as `evaluate_run` takes it.
+
+    Raises:
+        InputError: It cannot be used, or has changed since the run was trained.
+    """
+    directory = open_run(run)
+    spec = directory.config().data if data is None else data
+    if data is None and spec == OBJECTS:
+        raise InputError(
+            f"{run} was trained on data from Python: give --data, or data= in Python"
+        )
+    spec = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
+    given = spec if isinstance(spec, str) else list_objects(spec, spec)
+    splits = open_splits(given, predictor.preprocess)
+    require_readable(splits)
+    if data is None and splits.fingerprint != directory.value(
+        "manifest.json", "data", "fingerprint"
+    ):
+        raise DataError(
+            f"{spec} has changed since the run was trained: its test images may have "
+            f"been training images; to evaluate it anyway, give --data {spec}"
+        )
+    return splits
 
 
 def relabel(source: Source, task: Task) -> Source:
