@@ -1,13 +1,16 @@
 """A description of an exported file, and of how to load it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
+from jft.config import ModelConfig
+from jft.models import config_of
 from jft.models.variants import GRID
-from jft.preprocess import Preprocess
+from jft.predict.predictor import Predictor
 from jft.tasks import Regression, Task
+from jft.weights.pretrained import Pretrained
 from jft.weights.published import published
 
 SHOWN = 8  # names in a line
@@ -47,33 +50,26 @@ class Exported:
     Attributes:
         file: The weights.
         layout: The name of their layout.
-        model: The network.
-        decoder: Its decoder, or none.
-        usual: Whether it has the published width and all published layers.
         tensors: Number of tensors.
-        preprocess: The preprocessing that the network expects.
-        num_classes: Outputs of its head.
-        class_names: Names of the outputs; empty if unknown.
-        task: Its task; None if unknown.
+        network: What they were before.
         alpha: Weight of the fine-tuned network if it was interpolated (WiSE-FT);
             otherwise None.
     """
 
     file: Path
     layout: str
-    model: str
-    decoder: str
-    usual: bool
     tensors: int
-    preprocess: Preprocess
-    num_classes: int
-    class_names: tuple[str, ...]
-    task: Task | None = None
+    network: Predictor | Pretrained = field(repr=False)
     alpha: float | None = None
+
+    @property
+    def task(self) -> Task | None:
+        """The task of the network; None if unknown."""
+        return self.network.task
 
     def __str__(self) -> str:
         """Return lines for a person who is about to load the file."""
-        head = f"{self.model}, {self.tensors} tensors, {self.layout} layout"
+        head = f"{self.network.spec.name}, {self.tensors} tensors, {self.layout} layout"
         lines = [("pixels", self._pixels()), *self._outputs()]
         if self.alpha is not None:
             lines.append(("alpha", f"{self.alpha:g} (0 is pretrained, 1 fine-tuned)"))
@@ -83,14 +79,15 @@ class Exported:
 
     def _pixels(self) -> str:
         """Return how an image becomes the input of the network."""
+        preprocess = self.network.preprocess
         masks = self.task is not None and self.task.dense
-        return str(self.preprocess.with_crop("letterbox") if masks else self.preprocess)
+        return str(preprocess.with_crop("letterbox") if masks else preprocess)
 
     def _outputs(self) -> list[tuple[str, str]]:
         """Return the outputs and their meaning."""
-        names = self.class_names[:SHOWN]
-        more = ", ..." if len(self.class_names) > SHOWN else ""
-        listed = f"{self.num_classes}{': ' if names else ''}{', '.join(names)}{more}"
+        count, names = self.network.model.num_classes, self.network.class_names[:SHOWN]
+        more = ", ..." if len(self.network.class_names) > SHOWN else ""
+        listed = f"{count}{': ' if names else ''}{', '.join(names)}{more}"
         if self.task is None:
             return [("classes", listed)]
         words = WORDS[self.task.name]
@@ -104,25 +101,26 @@ class Exported:
         """Return an example of --data for further training."""
         if self.task is not None:
             return WORDS[self.task.name].data
-        masks = self.decoder != "none"
+        masks = self.network.spec.decoder != "none"
         return WORDS["segmentation" if masks else "classification"].data
 
     def _loading(self) -> list[str]:
-        file, count = self.file, self.num_classes
+        file, spec, count = self.file, self.network.spec, self.network.model.num_classes
         if self.layout == "safetensors" and file.suffix == ".safetensors":
             data = self._data()
             return [f"python -m jft.train --weights {quote(str(file))} --data {data}"]
-        if not self.usual:
+        # Of another width, or without a VGG's hidden layers.
+        if config_of(spec) != ModelConfig(name=spec.name):
             return []
-        prefix = f"torchvision:{self.model}/"
+        prefix = f"torchvision:{spec.name}/"
         known = any(name.startswith(prefix) for name in published())
         if self.layout == "torchvision" and known and file.suffix == ".pth":
             models, options = "torchvision.models", f"num_classes={count}"
-            if self.decoder != "none":
+            if spec.decoder != "none":
                 models += ".segmentation"
                 options += ", weights_backbone=None, aux_loss=False"
             return [
-                f"net = {models}.{self.model}({options})",
+                f"net = {models}.{spec.name}({options})",
                 f'net.load_state_dict(torch.load("{file}", weights_only=True))',
             ]
         if self.layout == "keras" and file.suffix == ".h5":
@@ -133,14 +131,15 @@ class Exported:
 
     def _loading_in_keras(self) -> list[str]:
         """Return nothing for a network or an image size that Keras lacks."""
-        name, size = self.model.removeprefix("keras_"), self.preprocess.size
+        name = self.network.spec.name.removeprefix("keras_")
+        size = self.network.preprocess.size
         fixed = name.startswith("vgg")  # flattens a grid of 7x7 features
         if f"keras:{name}" not in published() or (fixed and size // 32 != GRID):
             return []
         for part in ("ResNet", "VGG", "V2"):
             name = name.replace(part.lower(), part)
         shape = "" if size == 224 else f"input_shape=({size}, {size}, 3), "
-        options = f"weights=None, {shape}classes={self.num_classes}"
+        options = f"weights=None, {shape}classes={self.network.model.num_classes}"
         return [
             f"net = keras.applications.{name}({options}, classifier_activation=None)",
             f'net.load_weights("{self.file}")',

@@ -9,12 +9,11 @@ from typing import Literal
 import numpy as np
 
 from jft import tree
-from jft.config import ModelConfig
 from jft.errors import InputError, nearest
 from jft.export.exported import Exported
 from jft.export.notes import metadata, origin
 from jft.export.timm_config import timm_config
-from jft.models import ModelSpec, config_of
+from jft.models import ModelSpec
 from jft.predict.predictor import Predictor
 from jft.runs.directory import RunDirectory, open_run
 from jft.weights.export import (
@@ -107,18 +106,7 @@ def _write(
     write_weights(path, tensors, {**metadata(network, layout), **notes})
     if folder and config:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    return Exported(
-        file=path,
-        layout=to,
-        model=spec.name,
-        decoder=spec.decoder,
-        usual=config_of(spec) == ModelConfig(name=spec.name),
-        tensors=len(tensors),
-        preprocess=network.preprocess,
-        num_classes=network.model.num_classes,
-        class_names=network.class_names,
-        task=network.task,
-    )
+    return Exported(path, to, len(tensors), network)
 
 
 def _folder(path: Path) -> Path | None:

@@ -135,7 +135,7 @@ def test_the_crop_goes_to_timm_and_comes_back(
     source = tmp_path / "net.safetensors"
     write_weights(source, numbered(spec), metadata)
     exported = convert_weights(str(source), str(tmp_path / "net"), "timm")
-    assert exported.preprocess == preprocess
+    assert exported.network.preprocess == preprocess
     config = json.loads((tmp_path / "net" / "config.json").read_text())
     assert config["pretrained_cfg"]["crop_mode"] == mode
     assert config["pretrained_cfg"]["crop_pct"] == 0.9
