@@ -86,3 +86,15 @@ def not_among(given: object, valid: Sequence[str]) -> str:
     """
     names = " or ".join(filter(None, [", ".join(valid[:-1]), valid[-1]]))
     return f"must be {names}, got {given!r}{nearest(str(given), valid, count=1)}"
+
+
+def unknown(kind: str, given: object, valid: Iterable[str]) -> InputError:
+    """Return the error for a name that is none of the valid ones, which it lists.
+
+    >>> print(unknown("view", "flop", ["none", "flip", "d4"]))
+    unknown view 'flop'; did you mean 'flip'?
+    views: none, flip, d4
+    """
+    names = list(valid)
+    what = f"{given!r:.80}{nearest(str(given), names)}"
+    return InputError(f"unknown {kind} {what}\n{kind}s: {', '.join(names)}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jft.errors import InputError, nearest
+from jft.errors import unknown
 
 
 class View(NamedTuple):
@@ -38,8 +38,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
 def check_views(name: str) -> None:
     """Raise `InputError` unless it is a name in VIEWS."""
     if name not in VIEWS:
-        valid = ", ".join(VIEWS)
-        raise InputError(f"no views {name!r}{nearest(name, VIEWS)}\nviews: {valid}")
+        raise unknown("view", name, VIEWS)
 
 
 def apply(view: View, image: jax.Array) -> jax.Array:

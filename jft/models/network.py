@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jft.errors import InputError, nearest
+from jft.errors import unknown
 from jft.models.layers import Stage, dense, drop
 from jft.models.norm import BatchNorm
 from jft.models.segment import DECODERS, Pyramid
@@ -102,10 +102,7 @@ class Network(nn.Module):
     def position(self, name: str) -> int:
         """Return the index of a part in `stages`."""
         if name not in self.stages:
-            raise InputError(
-                f"no stage {name!r}{nearest(name, self.stages, count=1)}\n"
-                f"stages: {', '.join(self.stages)}"
-            )
+            raise unknown("stage", name, self.stages)
         return self.stages.index(name)
 
     def run(self, name: str, x: jax.Array, batch: TrainBatch | None) -> jax.Array:

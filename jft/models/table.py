@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from jft.config import ModelConfig
-from jft.errors import InputError, nearest
+from jft.errors import InputError, unknown
 from jft.models.spec import ModelSpec
 from jft.models.variants import (
     Decoder,
@@ -161,8 +161,5 @@ def get_model(name: str | None) -> ModelSpec:
             "the weights do not name their network: give --model.name (in Python: name)"
         )
     if name not in MODELS:
-        valid = ", ".join(MODELS)
-        raise InputError(
-            f"unknown model {name!r}{nearest(name, MODELS)}\nmodels: {valid}"
-        )
+        raise unknown("model", name, MODELS)
     return MODELS[name]

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast
 
-from jft.errors import InputError, nearest
+from jft.errors import InputError, unknown
 from jft.tasks.classification import Classification
 from jft.tasks.multilabel import MultiLabel
 from jft.tasks.regression import Regression
@@ -35,8 +35,7 @@ def from_dict(values: Any) -> Task:
     settings = dict(cast(Mapping[str, Any], values))
     name = str(settings.pop("name", None))
     if name not in TASKS:
-        valid = ", ".join(TASKS)
-        raise InputError(f"no task {name!r}{nearest(name, TASKS)}\ntasks: {valid}")
+        raise unknown("task", name, TASKS)
     lists = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     try:
         return TASKS[name](**lists)

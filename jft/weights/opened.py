@@ -12,7 +12,7 @@ import numpy as np
 
 from jft import tree
 from jft.config import ModelConfig
-from jft.errors import InputError, content
+from jft.errors import InputError, content, unknown
 from jft.models import ModelSpec
 from jft.models.variants import Decoder
 from jft.preprocess import Crop, Preprocess
@@ -201,7 +201,7 @@ def check_decoder(decoder: Any) -> Any:
     """Check a decoder's name, and return it."""
     known = ("auto", *get_args(Decoder))
     if decoder not in known:
-        raise InputError(f"unknown decoder {decoder!r}; valid: {', '.join(known)}")
+        raise unknown("decoder", decoder, known)
     return decoder
 
 

@@ -14,7 +14,7 @@ from flax.core import FrozenDict
 from jft import tree
 from jft.config import ModelConfig
 from jft.devices import tune_cpu
-from jft.errors import InputError, content, nearest
+from jft.errors import InputError, content, unknown
 from jft.models import ModelSpec, configured
 from jft.models.network import Network
 from jft.models.pixels import normalise
@@ -88,10 +88,7 @@ class Pretrained:
         """
         stages = self.spec.stages[:-1]
         if stop not in stages:
-            raise InputError(
-                f"{self.spec.name} has no features {stop!r}{nearest(str(stop), stages)}"
-                f" (stages: {', '.join(stages)})"
-            )
+            raise unknown("stage", stop, stages)
         return self._run(images, stop)
 
     def _run(self, images: Any, stop: str) -> jax.Array:

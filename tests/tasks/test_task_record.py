@@ -37,7 +37,7 @@ GOOD = tasks.to_dict(ALL[-1])
     [
         (None, "must be a group"),
         ([1], "must be a group"),
-        ({}, "no task 'None'"),
+        ({}, "unknown task 'None'"),
         ({"name": "regresion"}, "did you mean 'regression'"),
         ({"name": ["regression"]}, "tasks: classification, multilabel"),
         ({"name": "regression"}, "missing"),
@@ -48,7 +48,7 @@ GOOD = tasks.to_dict(ALL[-1])
         (GOOD | {"std": [1.0, True]}, "std must be a tuple of finite numbers"),
         (GOOD | {"class_names": "ab"}, "class_names must be"),
         (GOOD | {"class_names": [["a"], "b"]}, "class_names must be"),
-        (GOOD | {"loss_name": ["mse"]}, "no loss"),
+        (GOOD | {"loss_name": ["mse"]}, "unknown loss"),
         ({"name": "classification", "label_smoothing": "x"}, "label_smoothing"),
         ({"name": "multilabel", "focal_gamma": None}, "focal_gamma"),
         ({"name": "segmentation", "class_weights": {}}, "class_weights"),

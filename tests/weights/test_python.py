@@ -87,7 +87,7 @@ def test_weights_that_are_no_name_are_refused(weights: object):
 
 
 def test_an_unknown_decoder_is_refused():
-    with pytest.raises(InputError, match="unknown decoder 'pspnet'; valid: auto"):
+    with pytest.raises(InputError, match="unknown decoder 'pspnet'\ndecoders: auto"):
         load_pretrained(decoder="pspnet")
 
 
