@@ -87,7 +87,7 @@ def test_weights_that_are_no_name_are_refused(weights: object):
 
 
 def test_an_unknown_decoder_is_refused():
-    with pytest.raises(InputError, match="unknown decoder 'pspnet'\ndecoders: auto"):
+    with pytest.raises(InputError, match=r"unknown decoder 'pspnet'.*\ndecoders: auto"):
         load_pretrained(decoder="pspnet")
 
 
@@ -119,7 +119,7 @@ def test_logits_and_features_are_those_of_the_module(
 
 @pytest.mark.parametrize("stop", ["head", "stage4", "satge2"])
 def test_an_unknown_stage_is_refused(net: Pretrained, images: np.ndarray, stop: str):
-    with pytest.raises(InputError, match=r"\(stages: stem, stage1, stage2, stage3\)"):
+    with pytest.raises(InputError, match=r"\nstages: stem, stage1, stage2, stage3$"):
         net.features(images, stop)
 
 
