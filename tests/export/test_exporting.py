@@ -220,7 +220,7 @@ def test_only_a_file_of_jft_is_said_to_load_into_jft(run: Path, tmp_path: Path):
     ("args", "answer"),
     [
         ([], "give SOURCE, the weights to read, and DESTINATION, the file to write"),
-        (["none", "x.pth"], "nothing to convert in random weights"),
+        (["none", "x.pth"], "random weights cannot be converted"),
         (["resnet20-cifar10", "x.keras"], "not .keras"),
         (["resnet20-cifar10", "x.onnx"], ".onnx files are not written"),
         (["resnet20-cifar10", "x.phh"], "not written; did you mean '.pth'"),
