@@ -28,7 +28,7 @@ def _matrix(operation: str, magnitude: float) -> tuple[float, ...]:
 def stretched(image: Image.Image) -> Image.Image:
     """Return ImageOps.autocontrast(image) without the errors of its float64.
 
-    `test_colour` says how far apart the two are.
+    `test_colour` shows how far apart the two are.
     """
     table: list[int] = []
     for low, high in cast(Any, image.getextrema()):

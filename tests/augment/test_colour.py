@@ -100,9 +100,9 @@ def test_equalize_is_pillows_for_any_histogram():
         rng = np.random.default_rng(seed)
         # From very uneven to even. Of 1600 pixels, all, half or a ninth are below the
         # highest level: a step is 6 pixels, 3, or none, which changes nothing.
-        share = rng.gamma(10.0 ** rng.uniform(-2, 1), size=256) + 1e-9
-        share[255] += (0, 1, 8)[seed % 3] * share.sum()
-        image = rng.choice(256, size=(40, 40, 3), p=share / share.sum())
+        weight = rng.gamma(10.0 ** rng.uniform(-2, 1), size=256) + 1e-9
+        weight[255] += (0, 1, 8)[seed % 3] * weight.sum()
+        image = rng.choice(256, size=(40, 40, 3), p=weight / weight.sum())
         image = image.astype(np.uint8)
         found = np.asarray(every_table(image, np.float32(0))["equalize"])
         assert np.array_equal(found, pillow_operations.change(image, "equalize", 0.0))
@@ -144,7 +144,7 @@ def test_autocontrast_is_pillows_to_a_level(picture: str):
     image = IMAGES[picture]
     found = np.asarray(every_table(image, np.float32(0))["autocontrast"])
     theirs = np.array(ImageOps.autocontrast(Image.fromarray(image)))
-    # The test before this one says where they are one apart.
+    # The test before this one shows where they are one apart.
     assert set((found.astype(int) - theirs).ravel().tolist()) <= {0, 1}
     expected = pillow_operations.change(image, "autocontrast", 0.0)
     assert np.array_equal(found, expected)

@@ -41,7 +41,7 @@ def reference(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_rectangles_are_distributed_as_torchvisions(size: tuple[int, int]):
     both = np.asarray(rectangles(KEYS, *size)), reference(*size)
     empty = [np.mean(rows[:, 2] * rows[:, 3] == 0) for rows in both]
-    # Shares of 2000 deviate by at most 0.0112, their difference by sqrt(2) of that.
+    # Fractions of 2000 deviate by at most 0.0112, their difference by sqrt(2) of that.
     assert abs(empty[0] - empty[1]) < 5 * 0.0112 * 2**0.5
     both = [rows[rows[:, 2] * rows[:, 3] > 0] for rows in both]
     # Two samples of n and m are further apart than this once in a thousand.
@@ -86,9 +86,9 @@ def test_images_are_erased_with_the_probability_given():
 
 def test_noise_is_uniform_in_the_rectangle_and_nowhere_else():
     found = np.asarray(erased(KEYS, 1.0))
-    places = jax.vmap(lambda key: jax.random.split(key, 3)[1])(KEYS)
+    box_keys = jax.vmap(lambda key: jax.random.split(key, 3)[1])(KEYS)
     mask = np.zeros(found.shape[:3], bool)
-    boxes = np.asarray(rectangles(places, *IMAGE.shape[:2]))
+    boxes = np.asarray(rectangles(box_keys, *IMAGE.shape[:2]))
     for row, (top, left, tall, wide) in zip(mask, boxes, strict=True):
         row[top : top + tall, left : left + wide] = True
     assert np.array_equal(found[~mask], np.broadcast_to(IMAGE, found.shape)[~mask])

@@ -74,14 +74,14 @@ def test_a_rotation_drawn_on_the_device_finds_the_places_of_float64(
 ):
     height, width = size
     row, column = np.mgrid[:height, :width]
-    place = np.stack([column, row, np.ones_like(row)]).reshape(3, -1)
+    point = np.stack([column, row, np.ones_like(row)]).reshape(3, -1)
     degrees = np.random.default_rng(0).uniform(-180, 180, 50).astype(np.float32)
     found = jax.vmap(lambda angle: rotation(angle, *size))(degrees)
     for matrix, angle in zip(np.asarray(found), degrees.tolist(), strict=True):
         # Of pixel centres, written out.
         a, b, c, d, e, f = inverse_matrix("rotate", angle, *size)
         rows = [[a, b, c + a / 2 + b / 2], [d, e, f + d / 2 + e / 2]]
-        apart = matrix.reshape(2, 3) @ place / 65536 - np.array(rows) @ place
+        apart = matrix.reshape(2, 3) @ point / 65536 - np.array(rows) @ point
         # Three roundings to 1/65536, two of them times a side, and those of float32.
         assert np.max(np.abs(apart)) < 1.5e-3 * max(1, max(size) / 128)
 
@@ -100,7 +100,7 @@ def test_random_rotations_are_pillows_of_angles_drawn_uniformly():
     ):
         expected = pillow_operations.change(image, "rotate", angle)
         apart += np.sum(np.any(out != expected, axis=-1))
-    # A place that is 1/1000 off finds another pixel for one in 500 at worst; most are
+    # A point that is 1/1000 off finds another pixel for one in 500 at worst; most are
     # off by less.
     assert apart < many * image[..., 0].size / 2000
     assert degrees.min() < -0.95 * largest

@@ -203,8 +203,8 @@ def test_the_order_is_crop_mirror_policy_erasing_each_by_a_key_of_its_own():
     erased = 0
     for image, drawn, out in zip(PICTURES, one_by_one(ids), found, strict=True):
         expected = moved(image, drawn)
-        for place in zip(*drawn["policy"], strict=True):
-            name, magnitude = OPERATIONS[place[0]], strength[place].item()
+        for drawn_one in zip(*drawn["policy"], strict=True):
+            name, magnitude = OPERATIONS[drawn_one[0]], strength[drawn_one].item()
             expected = pillow_operations.change(expected, name, magnitude)
         if drawn["erase"]:
             top, left, tall, wide = drawn["box"]

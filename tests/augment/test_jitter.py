@@ -20,9 +20,9 @@ drawn = jax.jit(jax.vmap(draw, (0, None)))
 
 def test_factors_are_uniform_and_every_order_is_as_frequent():
     factors, orders = map(np.asarray, drawn(KEYS, JITTER))
-    places = np.linspace(1 - JITTER, 1 + JITTER, 101)
+    values = np.linspace(1 - JITTER, 1 + JITTER, 101)
     for sample in factors.T:
-        below = np.searchsorted(np.sort(sample), places, side="right") / MANY
+        below = np.searchsorted(np.sort(sample), values, side="right") / MANY
         apart = np.abs(below - np.linspace(0, 1, 101))
         # A sample of n is further from its distribution once in a thousand.
         assert np.max(apart) < 1.95 / MANY**0.5
@@ -43,18 +43,18 @@ def test_jitter_is_pillows_enhancers_in_the_order_drawn(jitter: float):
         found, np.asarray(factors).tolist(), np.asarray(orders).tolist(), strict=True
     ):
         expected = IMAGE
-        for place in order:
-            strength = factor[place] - 1
-            expected = pillow_operations.change(expected, NAMES[place], strength)
+        for index in order:
+            strength = factor[index] - 1
+            expected = pillow_operations.change(expected, NAMES[index], strength)
         assert np.array_equal(out, expected)
     assert len(np.unique(found, axis=0)) == 60
 
 
 def by_colorsys(image: np.ndarray, turns: float) -> np.ndarray:
     out = np.zeros(image.shape)
-    for place in np.ndindex(image.shape[:2]):
-        hue, saturation, value = colorsys.rgb_to_hsv(*(image[place] / 255))
-        out[place] = colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
+    for pixel in np.ndindex(image.shape[:2]):
+        hue, saturation, value = colorsys.rgb_to_hsv(*(image[pixel] / 255))
+        out[pixel] = colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
     return 255 * out
 
 
@@ -80,8 +80,8 @@ def test_hues_are_shifted_by_an_amount_uniform_either_way():
     pixels = np.asarray(shift(KEYS))[:, 0, 0].astype(float)
     # Near red, green grows with the hue by 240 a sixth of a turn, or else blue does.
     turns = (pixels[:, 1] - pixels[:, 2]) / 240 / 6
-    places = np.linspace(-0.1, 0.1, 41)
-    below = np.searchsorted(np.sort(turns), places, side="right") / MANY
+    values = np.linspace(-0.1, 0.1, 41)
+    below = np.searchsorted(np.sort(turns), values, side="right") / MANY
     # As above, and half a level, which is 1/288 of all there are.
     apart = np.abs(below - np.linspace(0, 1, 41))
     assert np.max(apart) < 1.95 / MANY**0.5 + 1 / 288

@@ -27,11 +27,11 @@ VOID = 255
 CANVAS, SIZE, STEP = 20, 14, 12
 KEY, EPOCH = jax.random.key(0), np.int32(4)
 IDS = np.arange(100, 140, dtype=np.int32)
-# What an image shows and a mask says of a place is 12 times its row or its column, so
+# An image and a mask have at each pixel 12 times its row or its column, so
 # that a level too many is no pixel too many.
 ROW, COLUMN = STEP * np.mgrid[:CANVAS, :CANVAS].astype(np.uint8)
-# Red says the column, green the row, and blue that it is the image that one sees.
-PLACES = np.stack([COLUMN, ROW, np.full_like(ROW, 255)], axis=-1)
+# Red is the column, green the row, and blue marks pixels of the image.
+POSITIONS = np.stack([COLUMN, ROW, np.full_like(ROW, 255)], axis=-1)
 
 STILL = AugmentConfig(crop_padding=0)
 NEAREST: dict[str, dict[str, Any]] = {
@@ -58,8 +58,8 @@ def changed(config: AugmentConfig, image: np.ndarray, *masks: np.ndarray) -> Any
 
 
 def register(config: AugmentConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what is void [B, S, S], and places by the image and masks [B, S, S, 2]."""
-    image, column, row = map(np.asarray, changed(config, PLACES, COLUMN, ROW))
+    """Return what is void [B, S, S], and positions in image and masks [B, S, S, 2]."""
+    image, column, row = map(np.asarray, changed(config, POSITIONS, COLUMN, ROW))
     assert {array.dtype for array in (image, column, row)} == {np.dtype(np.uint8)}
     void = image[..., 2] == 0
     assert np.all((image[..., 2] == 255) | void)
@@ -102,8 +102,8 @@ def test_a_resized_crop_moves_both_to_within_a_pixel(options: dict[str, Any]):
 
 def test_what_changes_colours_leaves_the_mask_and_its_way():
     coloured = AugmentConfig(**ALL, jitter=0.4, hue=0.1, erase=1.0)
-    image, mask, _ = changed(coloured, PLACES, COLUMN, ROW)
-    plain, expected, _ = changed(AugmentConfig(**ALL), PLACES, COLUMN, ROW)
+    image, mask, _ = changed(coloured, POSITIONS, COLUMN, ROW)
+    plain, expected, _ = changed(AugmentConfig(**ALL), POSITIONS, COLUMN, ROW)
     assert np.array_equal(mask, expected)
     assert not np.array_equal(image, plain)
 
@@ -120,9 +120,9 @@ def one_after_the_other(example: jax.Array) -> Picture:
     own = jax.random.fold_in(jax.random.fold_in(KEY, EPOCH), example)
     flip_key, crop_key = jax.random.split(own)
     policy, erase, resized, upside_down, rotate, jitter, hue = (
-        jax.random.fold_in(own, place) for place in range(2, 9)
+        jax.random.fold_in(own, number) for number in range(2, 9)
     )
-    picture = Picture(jnp.asarray(PLACES), jnp.asarray(ROW))
+    picture = Picture(jnp.asarray(POSITIONS), jnp.asarray(ROW))
     picture = random_resized_crop(picture, resized, 0.3, SIZE)
     picture = random_crop(picture, crop_key, 3)
     picture = random_flip(random_flip(picture, flip_key, 1), upside_down, 0)
@@ -133,7 +133,7 @@ def one_after_the_other(example: jax.Array) -> Picture:
 
 
 def test_every_change_has_its_place_and_a_key_of_its_own():
-    image, mask = changed(EVERYTHING, PLACES, ROW)
+    image, mask = changed(EVERYTHING, POSITIONS, ROW)
     expected = one_after_the_other(IDS)
     assert np.array_equal(mask, expected.mask)
     # Compiled apart, a blend in float32 may be rounded to another level.
@@ -159,9 +159,9 @@ def test_a_policy_warps_the_mask_as_pillow_does_and_only_the_mask():
     found = np.asarray(changed(RAND, image, mask)[1])
     table, warped = magnitudes("rand", SIZE, SIZE), 0
     drawn = np.stack(operations(IDS), axis=-1)  # [B, 2, (operation, level)]
-    for out, places in zip(found, drawn.tolist(), strict=True):
+    for out, steps in zip(found, drawn.tolist(), strict=True):
         expected = mask
-        for operation, level in places:
+        for operation, level in steps:
             name, strength = OPERATIONS[operation], table[operation, level].item()
             if name in GEOMETRIC:
                 expected = pillow_operations.change(expected, name, strength, VOID)
@@ -186,9 +186,9 @@ def test_nothing_is_cut_from_an_image_that_is_too_small():
 
 def test_without_changes_image_and_mask_are_the_centre():
     picture = augment(
-        PLACES[None], IDS[:1], KEY, EPOCH, STILL, size=SIZE, mask=ROW[None]
+        POSITIONS[None], IDS[:1], KEY, EPOCH, STILL, size=SIZE, mask=ROW[None]
     )
-    box = Image.fromarray(PLACES).crop((3, 3, 3 + SIZE, 3 + SIZE))
+    box = Image.fromarray(POSITIONS).crop((3, 3, 3 + SIZE, 3 + SIZE))
     assert np.array_equal(picture.image[0], np.array(box))
     assert picture.mask is not None
     assert np.array_equal(picture.mask[0], np.array(box)[..., 1])

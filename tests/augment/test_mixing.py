@@ -120,10 +120,10 @@ def test_without_mixing_the_images_and_targets_are_those_given():
 @ALL
 def test_a_pair_draws_the_same_in_any_place(config):
     order = np.array([5, 2, 7, 0, 1, 6, 3, 4])
-    places = (2 * order[:, None] + np.arange(2)).ravel()
-    lam, turned = mixed(config).lam, mixed(config, example=EXAMPLE[places]).lam
+    indices = (2 * order[:, None] + np.arange(2)).ravel()
+    lam, turned = mixed(config).lam, mixed(config, example=EXAMPLE[indices]).lam
     for one, other in zip(lam, turned, strict=True):
-        assert np.array_equal(other, one[places])
+        assert np.array_equal(other, one[indices])
 
 
 def test_eight_devices_with_a_pair_each_mix_as_one_does():
@@ -239,8 +239,8 @@ def boxes_by_hand(alpha: float) -> np.ndarray:
         half = (length * side).astype(int) // 2
         centre = rng.integers(0, length, MANY)
         start, stop = (np.clip(centre + h, 0, length) for h in (-half, half))
-        place = np.arange(length)
-        inside = (place >= start[:, None]) & (place < stop[:, None])
+        index = np.arange(length)
+        inside = (index >= start[:, None]) & (index < stop[:, None])
         boxes &= np.expand_dims(inside, 2 - axis)
     return boxes
 
@@ -263,9 +263,9 @@ def test_cutmix_pastes_one_box_and_counts_its_pixels():
 
 def test_cutmix_boxes_are_distributed_as_the_papers():
     pasted, expected = many(CUTMIX).pixel == 0, boxes_by_hand(1.0)
-    places = np.arange(HEIGHT * WIDTH + 1)
+    values = np.arange(HEIGHT * WIDTH + 1)
     one, other = (
-        np.searchsorted(np.sort(box.sum(axis=(1, 2))), places, side="right") / MANY
+        np.searchsorted(np.sort(box.sum(axis=(1, 2))), values, side="right") / MANY
         for box in (pasted, expected)
     )
     # Two samples of n are further apart than 1.95 sqrt(2/n) once in a thousand.
@@ -282,9 +282,9 @@ def distance_to_beta(sample: np.ndarray, alpha: float) -> float:
     It is above 1.95 once in a thousand. The ends are left out, since float32 has no
     values between 1 - 6e-8 and 1, where a small alpha has many.
     """
-    places = np.linspace(1e-4, 1 - 1e-4, 2001)
-    below = np.searchsorted(np.sort(sample), places, side="right") / len(sample)
-    apart = np.abs(below - betainc(alpha, alpha, places))
+    values = np.linspace(1e-4, 1 - 1e-4, 2001)
+    below = np.searchsorted(np.sort(sample), values, side="right") / len(sample)
+    apart = np.abs(below - betainc(alpha, alpha, values))
     return float(np.max(apart)) * len(sample) ** 0.5
 
 

@@ -102,8 +102,8 @@ def test_trivial_draws_one_operation_and_level_uniformly_and_independently():
 def test_rand_draws_each_operation_anew_and_only_the_sign_of_the_level():
     operations, levels = drawn(RAND)
     assert operations.shape == levels.shape == (MANY, 3)
-    for place in range(3):
-        assert_uniform(operations[:, place], len(OPERATIONS))
+    for index in range(3):
+        assert_uniform(operations[:, index], len(OPERATIONS))
     assert_uniform(operations[:, 0] * len(OPERATIONS) + operations[:, 1], 14**2)
     assert set(levels.ravel().tolist()) == {12, 12 + BINS}
     assert_uniform((levels > 12).astype(int) @ np.array([1, 2, 4]), 8)
@@ -126,14 +126,14 @@ def test_trivial_applies_the_operation_and_level_it_draws():
         )
 
     keys = jax.random.split(jax.random.key(3), 150)
-    found, places = jax.tree.map(np.asarray, both(keys))
-    places = places[:, :, 0].tolist()
+    found, chosen = jax.tree.map(np.asarray, both(keys))
+    chosen = chosen[:, :, 0].tolist()
     table = magnitudes("trivial", 10, 13)
-    for out, (operation, level) in zip(found, places, strict=True):
+    for out, (operation, level) in zip(found, chosen, strict=True):
         name, magnitude = OPERATIONS[operation], table[operation, level].item()
         expected = pillow_operations.change(image, name, magnitude)
         assert np.array_equal(out, expected), (name, magnitude)
-    assert {operation for operation, _ in places} == set(range(len(OPERATIONS)))
+    assert {operation for operation, _ in chosen} == set(range(len(OPERATIONS)))
 
 
 @pytest.mark.oracle
@@ -164,13 +164,13 @@ def test_every_operation_is_torchvisions(policy: str):
         both = np.concatenate([values, -values if signed else values])
         # torch's own linspace is off by up to two roundings, by processor.
         np.testing.assert_allclose(table[row], both, rtol=3e-7, atol=0)
-        places = np.full(2 * BINS, row, np.int32)
-        found = np.asarray(apply(image, places, table[row], warps[row]))
+        rows = np.full(2 * BINS, row, np.int32)
+        found = np.asarray(apply(image, rows, table[row], warps[row]))
         for out, magnitude in zip(found, table[row].tolist(), strict=True):
             theirs = autoaugment._apply_op(
                 picture, name, magnitude, InterpolationMode.NEAREST, None
             )
             apart = out.astype(int) - np.array(theirs)
-            # test_colour says where autocontrast is one apart.
+            # test_colour shows where autocontrast is one apart.
             allowed = {0, 1} if name == "AutoContrast" else {0}
             assert set(apart.ravel().tolist()) <= allowed, (name, magnitude)

@@ -65,7 +65,7 @@ def test_a_network_that_sees_each_pixel_alone_says_the_same_in_all_views():
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_predictions_of_a_whole_image_are_averaged_over_the_views(name: str):
-    # Weighs places differently, so that every view is another number.
+    # Weighs pixels differently, so that every view is another number.
     weight = np.random.default_rng(1).normal(size=(5, 5, 3, 4)).astype(np.float32)
     calls: list[int] = []
 
@@ -82,11 +82,11 @@ def test_predictions_of_a_whole_image_are_averaged_over_the_views(name: str):
 
 
 def test_dense_predictions_are_turned_back_before_they_are_averaged():
-    # Depends on the place in what the network sees: averaged over all eight views, it
-    # has all symmetries of the square.
-    place = np.arange(25, dtype=np.float32).reshape(1, 5, 5, 1)
-    found = np.asarray(averaged(lambda image: place + 0 * image, IMAGE, "d4"))
-    square = place[0, :, :, 0].astype(np.float64)
+    # Depends on the position in the image: averaged over all eight views, it has all
+    # symmetries of the square.
+    position = np.arange(25, dtype=np.float32).reshape(1, 5, 5, 1)
+    found = np.asarray(averaged(lambda image: position + 0 * image, IMAGE, "d4"))
+    square = position[0, :, :, 0].astype(np.float64)
     turned = [np.rot90(square, turns) for turns in range(4)]
     expected = np.mean([t for s in turned for t in (s, s.T)], axis=0)
     for channel in np.moveaxis(found, -1, 1).reshape(-1, 5, 5):

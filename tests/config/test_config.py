@@ -70,7 +70,7 @@ def test_a_configuration_survives_json(config: TrainConfig):
     text = json.dumps(configs.to_dict(config))
     back = configs.from_dict(json.loads(text))
     assert back == config
-    # Equal is not enough: 1 == 1.0 == True. The text tells them apart.
+    # Equal is not enough: 1 == 1.0 == True. Their text differs.
     assert json.dumps(configs.to_dict(back)) == text
     assert configs.fingerprint(back) == configs.fingerprint(config)
 

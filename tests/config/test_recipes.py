@@ -1,4 +1,4 @@
-"""The recipes and the README: what they tell a person to type must work."""
+"""The recipes and the README: the commands in them work."""
 
 import json
 import re

@@ -114,7 +114,7 @@ def test_evaluate_prints_a_sentence_or_an_object(
 def test_predict_prints_a_table_or_an_object_a_line(
     run: Path, picture: Path, capsys: pytest.CaptureFixture[str]
 ):
-    # One file is no image: it is named, the others are predicted, the status says so.
+    # One file is no image: it is named, the others are predicted, the status shows it.
     assert predict.main([str(run), str(picture), "--json"]) == 1
     shown = capsys.readouterr()
     records = [json.loads(line) for line in shown.out.splitlines()]

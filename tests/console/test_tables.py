@@ -222,7 +222,7 @@ def test_a_table_that_nobody_would_read_says_where_it_is():
     assert class_table(table) == ["IoU, F1: --json shows all 101"]
     del table["IoU"]["0"], table["F1"]["0"]
     assert len(class_table(table)) == MOST_ROWS + 1
-    # No number of classes is told of in one place and forgotten in the other.
+    # No number of classes is in one of them and missing in the other.
     assert MOST_ROWS == LISTED
 
 

@@ -63,7 +63,9 @@ def frozen_by(rule: str, spec: ModelSpec) -> dict[str, Any]:
 
 def hold(params: Any, frozen: Any) -> Any:
     return jax.tree.map(
-        lambda leaf, held: jax.lax.stop_gradient(leaf) if held else leaf, params, frozen
+        lambda leaf, fixed: jax.lax.stop_gradient(leaf) if fixed else leaf,
+        params,
+        frozen,
     )
 
 

@@ -25,7 +25,7 @@ from jft.costs import Cost, expected_backward, full_backward, unneeded_backward
 
 pytestmark = pytest.mark.thorough
 
-HELD = [
+FROZEN = [
     *(("basic", rule) for rule in RULES if rule != "none"),
     *(("vgg", rule) for rule in ("all but the head", "all but biases")),
     ("keras_v2", "all but norms"),
@@ -109,23 +109,23 @@ def expected_of(name: str, rule: str) -> dict[str, int]:
     return expected_backward(costs_of(name, rule), frozen, SPECS[name])
 
 
-@pytest.mark.parametrize(("name", "rule"), HELD)
+@pytest.mark.parametrize(("name", "rule"), FROZEN)
 def test_a_compiled_step_computes_what_is_needed_and_nothing_else(name: str, rule: str):
     costs, expected = costs_of(name, rule), expected_of(name, rule)
     assert {module: cost.backward for module, cost in costs.items()} == expected
     assert unneeded_backward(costs, expected) == []
 
 
-@pytest.mark.parametrize(("name", "rule"), HELD)
+@pytest.mark.parametrize(("name", "rule"), FROZEN)
 def test_without_hold_the_logged_norm_brings_the_backward_pass_back(
     name: str, rule: str
 ):
     # The step in which nothing is frozen computes, and logs the norm of, all gradients:
     # that is what a step without stop_gradient does under any rule.
-    unheld, held = costs_of(name), costs_of(name, rule)
-    saved = {m for m, cost in held.items() if cost.backward < unheld[m].backward}
+    full, frozen = costs_of(name), costs_of(name, rule)
+    saved = {m for m, cost in frozen.items() if cost.backward < full[m].backward}
     assert saved
-    assert set(unneeded_backward(unheld, expected_of(name, rule))) == saved
+    assert set(unneeded_backward(full, expected_of(name, rule))) == saved
 
 
 @pytest.mark.parametrize("name", [n for n in SPECS if n != "grouped"])
@@ -135,7 +135,7 @@ def test_where_all_is_trained_no_backward_pass_is_unneeded(name: str):
     assert unneeded_backward(costs, expected) == []
 
 
-@pytest.mark.parametrize(("name", "rule"), HELD)
+@pytest.mark.parametrize(("name", "rule"), FROZEN)
 def test_full_fine_tuning_is_known_without_compiling_it(name: str, rule: str):
     params = variables_of(SPECS[name])["params"]
     full = full_backward(costs_of(name, rule), params, SPECS[name])

@@ -111,7 +111,7 @@ def test_a_folder_for_timm_has_its_config(
     assert config["pretrained_cfg"]["crop_pct"] == 0.875
     assert config["pretrained_cfg"]["crop_mode"] == "center"
     assert f'timm.create_model("local-dir:{tmp_path / "net"}"' in str(exported)
-    # The folder says what its file, with names of torch, does not need to.
+    # The folder states what its file, with names of torch, does not need to.
     loaded = load_pretrained(weights=tmp_path / "net")
     assert loaded.preprocess == spec.preprocess
     assert loaded.class_names == tuple("abcde")
@@ -338,7 +338,7 @@ def trained(data: str, workdir: Path, **changes: Any) -> Path:
 
 
 def exported_and_trained_on(run: Path, data: str, kind: str) -> Exported:
-    """Return a run's file, which was then trained on the same data as it says."""
+    """Return a run's file, which was trained on the same data, with its command."""
     exported = export_run(str(run))
     command = f"python -m jft.train --weights {exported.file} --data {kind}:"
     assert command in str(exported)

@@ -56,7 +56,7 @@ SMALL = {
 # Images, height and width of the training batch. At 32 pixels resnet18 would end on
 # one pixel, whose normalisation over four numbers magnifies rounding.
 TRAINING = {"resnet18": (4, 64, 64), "resnet20": (4, 32, 32)}
-# The kernels of VGGs, by their names in torch and Keras, but for the last layer's.
+# The kernels of VGGs, by their names in torch and Keras, except the last layer's.
 PLAIN = re.compile(r"features\.|classifier\.[03]|pre_logits|block\d_conv\d/|fc\d/")
 
 # The normalisation before the last convolution of BiT's branches, as timm names it.
@@ -158,7 +158,7 @@ def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     from its float64 by 1e-4 of the logits, jft's by 8e-5, and they differ by 1.3e-4.
 
     Args:
-        name: As torch or Keras has it, which tells the layout of a kernel.
+        name: As in torch or Keras, which determines the layout of a kernel.
         shape: Its shape there.
     """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -226,7 +226,7 @@ def described(tensors: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return what tells one checkpoint's names and shapes from another's."""
+    """Return a digest of a checkpoint's names and shapes."""
     text = "\n".join(f"{name} {shapes[name]}" for name in sorted(shapes))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -147,7 +147,7 @@ def test_a_kernel_is_standardised_before_it_is_rounded():
 # shortcut that "basic" has; of BiT's blocks not the third nor the shortcut, since their
 # gradients need no result of theirs; a VGG's three.
 ALL = [("cifar", (), 6), ("basic", (), 7), ("bit", (), 6), ("vgg", (), 3)]
-HELD = [
+PARTLY_FROZEN = [
     ("cifar", BLOCKS[:1], 4),
     ("cifar", BLOCKS[:2], 2),
     ("cifar", BLOCKS[2:], 4),
@@ -156,7 +156,7 @@ HELD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "frozen", "more"), [*ALL, *HELD])
+@pytest.mark.parametrize(("name", "frozen", "more"), [*ALL, *PARTLY_FROZEN])
 def test_trained_blocks_alone_are_computed_again(
     name: str, frozen: tuple[str, ...], more: int
 ):
@@ -184,7 +184,7 @@ def test_remat_keeps_the_inputs_of_blocks_alone():
     # The first two blocks see [4, 8, 8, 4], the third too; the mean of what it puts
     # out, [4, 4, 4, 8], needs nothing of it.
     assert kept(TrainMode(remat=True)) == 3 * 4 * 8 * 8 * 4
-    # Held blocks keep all that a plain one does.
+    # Frozen blocks store all that a plain one does.
     assert kept(TrainMode(remat=True, frozen=frozenset(BLOCKS))) == kept(PLAIN)
 
 

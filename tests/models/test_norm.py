@@ -292,7 +292,7 @@ def test_statistics_over_devices_are_those_of_the_whole_batch(devices: int):
         for device in range(devices):
             agree(stats[leaf][device], whole_stats[leaf])
             agree(stats[leaf][device], exact[leaf])
-    # Each device has its own share of the loss, and so of the gradient.
+    # Each device has its own part of the loss, and so of the gradient.
     for leaf in ("scale", "bias"):
         agree(np.sum(params[leaf], axis=0), whole_params[leaf], CANCELLATION)
     agree(np.reshape(inputs, x.shape), whole_inputs, CANCELLATION)
@@ -358,9 +358,9 @@ def test_padding_alone_is_normalised_by_stored_statistics_which_stay():
     x = np.random.default_rng(0).normal(3, 5, (4, 2, 2, 3)).astype(np.float32)
     stats = {"mean": jnp.full(3, 2.0), "var": jnp.full(3, 9.0)}
     params = {"scale": jnp.ones(3), "bias": jnp.zeros(3)}
-    held = {"params": params, "batch_stats": stats}
+    variables = {"params": params, "batch_stats": stats}
     batch = TrainBatch(jnp.zeros(4))
-    y, changed = BatchNorm().apply(held, x, batch, mutable=["batch_stats"])
+    y, changed = BatchNorm().apply(variables, x, batch, mutable=["batch_stats"])
     # Sums and a square root in float32.
     np.testing.assert_allclose(y, (x - 2) / np.sqrt(9 + 1e-5), rtol=1e-5, atol=1e-5)
     for name, value in stats.items():

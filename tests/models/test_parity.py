@@ -33,7 +33,7 @@ pytestmark = pytest.mark.thorough
 
 ORACLE = Path(__file__).with_name("oracle.npz")
 
-# All tolerances are shares of the largest number compared. The file was computed in
+# All tolerances are fractions of the largest number compared. The file was computed in
 # float64, so they bound the rounding of float32 alone; the first figure is what we are
 # off by, the second torch's own float32, both on CPU. Another platform adds up in
 # another order, hence the room above them.
@@ -95,7 +95,7 @@ def network(name: str) -> Pretrained:
 
 
 def distance(ours: Any, exact: np.ndarray) -> float:
-    """Return the largest difference, as a share of the largest number."""
+    """Return the largest difference, as a fraction of the largest number."""
     ours = np.asarray(ours, np.float64)
     assert ours.shape == exact.shape
     return float(np.abs(ours - exact).max() / np.abs(exact).max())
@@ -247,7 +247,7 @@ def test_stored_statistics_are_those_of_torch(
 def live() -> dict[str, np.ndarray]:
     pytest.importorskip("torch")
     import_torchvision()
-    import make_oracle  # says on what Keras is to run
+    import make_oracle  # selects the backend of Keras
 
     for library in ("timm", "keras"):
         pytest.importorskip(library)

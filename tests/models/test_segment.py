@@ -1,4 +1,4 @@
-"""Decoders: their shapes, names and places, and each number against NumPy."""
+"""Decoders: their shapes, names and positions, and each number against NumPy."""
 
 import dataclasses
 from functools import partial
@@ -42,15 +42,15 @@ NETWORKS = [
 
 
 def bilinear(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Enlarge [h, w, C] as torch's documentation says of align_corners=False."""
+    """Enlarge [h, w, C] as torch's documentation describes align_corners=False."""
 
-    def places(here: int, there: int) -> tuple[Any, Any, Any]:
+    def neighbours(here: int, there: int) -> tuple[Any, Any, Any]:
         at = np.clip((np.arange(there) + 0.5) * here / there - 0.5, 0, here - 1)
         low = np.floor(at).astype(int)
         return low, np.minimum(low + 1, here - 1), at - low
 
-    top, bottom, down = places(x.shape[0], height)
-    left, right, across = places(x.shape[1], width)
+    top, bottom, down = neighbours(x.shape[0], height)
+    left, right, across = neighbours(x.shape[1], width)
     across, down = across[None, :, None], down[:, None, None]
     upper = x[top][:, left] * (1 - across) + x[top][:, right] * across
     lower = x[bottom][:, left] * (1 - across) + x[bottom][:, right] * across

@@ -118,9 +118,9 @@ def test_a_branch_is_left_out_as_often_as_its_depth_says(
     ):
         rate = 0 if block in frozen else rate
         drawn.append(left_out(name, out, block, before, rate))
-        # Four deviations of a share of so many draws, once for all: keys are fixed.
+        # Four deviations of a fraction of so many draws, once for all: keys are fixed.
         assert abs(drawn[-1].mean() - rate) <= 4 * np.sqrt(rate * (1 - rate) / count)
-    # Blocks draw apart: both are left out as often as the product says.
+    # Blocks draw apart: both are left out as often as the product of both.
     both = (drawn[1] & drawn[2]).mean()
     assert abs(both - drawn[1].mean() * drawn[2].mean()) < 4 * np.sqrt(0.15 / count)
 
@@ -198,8 +198,10 @@ def test_a_vgg_drops_behind_both_hidden_layers():
     seen, _ = train(spec, mode, x, keys=keys(*range(count)), **options)
     kept = seen != 0
     np.testing.assert_allclose(seen[kept], first[kept] / (1 - rate) ** 2, rtol=1e-5)
-    share = (1 - rate) ** 2  # both let it through, each by a draw of its own
-    assert abs(kept.mean() - share) < 4 * np.sqrt(share * (1 - share) / kept.size)
+    expected = (1 - rate) ** 2  # both let it through, each by a draw of its own
+    assert abs(kept.mean() - expected) < 4 * np.sqrt(
+        expected * (1 - expected) / kept.size
+    )
 
 
 @pytest.mark.parametrize("option", ["dropout", "drop_path"])

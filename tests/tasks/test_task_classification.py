@@ -85,9 +85,9 @@ def focal_reference(gamma: float, weights: np.ndarray, target: np.ndarray):
 
 
 def blended(seed: int = 1) -> np.ndarray:
-    """Return targets that are shares of several classes, as mixup makes them."""
-    shares = np.random.default_rng(seed).dirichlet(np.ones(7), 16)
-    return shares.astype(np.float32)
+    """Return targets that are mixtures of several classes, as mixup makes them."""
+    targets = np.random.default_rng(seed).dirichlet(np.ones(7), 16)
+    return targets.astype(np.float32)
 
 
 @pytest.mark.parametrize("target", [np.eye(7, dtype=np.float32)[LABEL], blended()])

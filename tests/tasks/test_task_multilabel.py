@@ -60,12 +60,12 @@ def test_the_loss_is_the_mean_over_known_labels(gamma, weights, smoothing):
 
 
 def test_a_blend_of_labels_costs_the_same_blend_of_losses():
-    task, share = MultiLabel(loss_name="focal"), np.float32(0.3)
+    task, lam = MultiLabel(loss_name="focal"), np.float32(0.3)
     first, second = LABEL.clip(0), LABEL[::-1].clip(0)
     ends = [task.target(label, 4) for label in (first, second)]
-    mixed = task.loss(LOGITS, share * ends[0] + (1 - share) * ends[1])
-    expected = share * task.loss(LOGITS, ends[0])
-    expected += (1 - share) * task.loss(LOGITS, ends[1])
+    mixed = task.loss(LOGITS, lam * ends[0] + (1 - lam) * ends[1])
+    expected = lam * task.loss(LOGITS, ends[0])
+    expected += (1 - lam) * task.loss(LOGITS, ends[1])
     np.testing.assert_allclose(mixed, expected, **TOLERANCE)
 
 

@@ -1,4 +1,4 @@
-"""What all tasks share: records, weights of classes, devices."""
+"""What all tasks have in common: records, weights of classes, devices."""
 
 import json
 from typing import Any

@@ -112,7 +112,7 @@ def test_metrics_keep_their_digits_wherever_the_labels_lie(offset, scale, weight
     }
     for name, value in expected.items():
         assert record[name] == pytest.approx(value, rel=1e-6 + 1e-6 * abs(offset))
-    if abs(offset) < 1e5:  # where float32 still tells the labels apart
+    if abs(offset) < 1e5:  # where float32 still separates the labels
         assert record["r2"] > 0.98
 
 

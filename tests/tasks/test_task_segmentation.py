@@ -43,12 +43,12 @@ def pixel_losses(image: int, weights, gamma: float, smoothing: float) -> list[fl
 def dice(image: int, weights) -> float:
     counts = LABEL[image] != VOID
     probability, label = softmax(LOGITS[image])[counts], LABEL[image][counts]
-    parts, shares = [], []
+    parts, weighted = [], []
     for k in set(label.tolist()):
         common = probability[label == k, k].sum()
         parts.append(1 - 2 * common / (probability[:, k].sum() + (label == k).sum()))
-        shares.append(weights[k])
-    return float(np.average(parts, weights=shares)) if parts else 0.0
+        weighted.append(weights[k])
+    return float(np.average(parts, weights=weighted)) if parts else 0.0
 
 
 @pytest.mark.parametrize("name", Segmentation.losses)
@@ -93,7 +93,7 @@ def test_void_pixels_have_no_gradient(name):
     grad = jax.jit(jax.grad(lambda x: task.loss(x, target).sum()))(LOGITS)
     moved = np.abs(grad).max(axis=-1)
     assert moved[LABEL == VOID].max() == 0
-    if name == "dice":  # all of image 2 is one class: only that one's share counts
+    if name == "dice":  # all of image 2 is one class: only that one counts
         moved = np.delete(moved, 2, axis=0)
         assert moved[np.delete(LABEL, 2, axis=0) != VOID].min() > 0
     else:

@@ -148,8 +148,8 @@ def npz(header: str, **options: int) -> bytes:
 
 def patched(data: bytes, field: int, value: int, size: int = 4) -> bytes:
     """Change a field of the last entry in the directory of an archive."""
-    place = data.rindex(b"PK\1\2") + field
-    return data[:place] + value.to_bytes(size, "little") + data[place + size :]
+    offset = data.rindex(b"PK\1\2") + field
+    return data[:offset] + value.to_bytes(size, "little") + data[offset + size :]
 
 
 def arrays() -> Iterator[tuple[str, bytes]]:
@@ -225,7 +225,7 @@ def zips() -> Iterator[tuple[str, bytes]]:
 
 
 def many_members() -> bytes:
-    """A hundred thousand members that share one local header."""
+    """A hundred thousand members with the same local header."""
     local = archive(("w.npy", b""))[:35]
     entry = archive(("w.npy", b""))[35:-22]
     directory = b"".join(entry[:46] + f"{i:05}".encode() for i in range(100_000))
@@ -241,25 +241,25 @@ def safetensors(header: str | bytes, body: bytes = bytes(24)) -> bytes:
 def entry(
     title: str = "w",
     shape: str = "[2, 3]",
-    place: str = "[0, 24]",
+    offset: str = "[0, 24]",
     dtype: str = '"F32"',
 ) -> str:
-    return f'"{title}":{{"dtype":{dtype},"shape":{shape},"data_offsets":{place}}}'
+    return f'"{title}":{{"dtype":{dtype},"shape":{shape},"data_offsets":{offset}}}'
 
 
 def headers() -> Iterator[tuple[str, bytes]]:
     entries = {
         "overlap": entry("v") + "," + entry(),
-        "partial_overlap": entry("v", "[3]", "[0, 12]") + "," + entry(place="[8, 32]"),
-        "out_of_range": entry(place="[24, 48]"),
-        "gap": entry(shape="[2]", place="[16, 24]"),
-        "trailing": entry(shape="[2]", place="[0, 8]"),
-        "negative_place": entry(place="[-24, 0]"),
-        "backwards": entry(place="[24, 0]"),
-        "vast_place": entry(place=f"[0, {1 << 70}]"),
-        "vast_shape": entry(shape=f"[{1 << 60}]", place=f"[0, {1 << 62}]"),
+        "partial_overlap": entry("v", "[3]", "[0, 12]") + "," + entry(offset="[8, 32]"),
+        "out_of_range": entry(offset="[24, 48]"),
+        "gap": entry(shape="[2]", offset="[16, 24]"),
+        "trailing": entry(shape="[2]", offset="[0, 8]"),
+        "negative_offset": entry(offset="[-24, 0]"),
+        "backwards": entry(offset="[24, 0]"),
+        "vast_offset": entry(offset=f"[0, {1 << 70}]"),
+        "vast_shape": entry(shape=f"[{1 << 60}]", offset=f"[0, {1 << 62}]"),
         "overflow": entry(shape=f"[{1 << 32}, {1 << 32}, 6]"),
-        "vast_empty": entry(shape=f"[0, {1 << 62}, {1 << 62}]", place="[0, 0]"),
+        "vast_empty": entry(shape=f"[0, {1 << 62}, {1 << 62}]", offset="[0, 0]"),
         "negative_shape": entry(shape="[-2, -3]"),
         "float_shape": entry(shape="[2.0, 3.0]"),
         "true_shape": entry(shape="[true, 6]"),
@@ -307,8 +307,8 @@ def indexes() -> Iterator[tuple[str, bytes]]:
         "hostile": {"w": "zip_os_system.pth"},
         "many": {f"w{i}": f"{i}.safetensors" for i in range(10_000)},
     }
-    for title, places in maps.items():
-        yield f"{title}.index.json", json.dumps({"weight_map": places}).encode()
+    for title, files_of in maps.items():
+        yield f"{title}.index.json", json.dumps({"weight_map": files_of}).encode()
     twice = '{"weight_map":{"w":"none.safetensors","w":"good.safetensors"}}'
     yield "twice.index.json", twice.encode()
     yield "no_map.index.json", b'{"weight_map":[]}'
@@ -374,8 +374,8 @@ def hdf5s(folder: Path) -> Iterator[tuple[str, bytes]]:
     tree, heap = good.index(b"TREE"), good.index(b"HEAP")
     leaf = good.index(b"SNOD")
 
-    def changed(place: int, value: int, size: int = 8) -> bytes:
-        return good[:place] + value.to_bytes(size, "little") + good[place + size :]
+    def changed(offset: int, value: int, size: int = 8) -> bytes:
+        return good[:offset] + value.to_bytes(size, "little") + good[offset + size :]
 
     yield (
         "h5_tree_of_itself.h5",
@@ -412,7 +412,7 @@ def hdf5s(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def write_all(folder: Path) -> list[Path]:
-    """Write every hostile file; returns their paths, but for the honest shard."""
+    """Write every hostile file; returns their paths, except the honest shard."""
     sources = (pickles(), arrays(), zips(), headers(), indexes(), hdf5s(folder))
     for source in sources:
         for title, data in source:

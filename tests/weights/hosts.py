@@ -25,7 +25,7 @@ class Trick:
 
     Attributes:
         status: Sent instead of 200 or 206, without the file.
-        headers: Sent in place of, or beside, the usual ones; None leaves one out.
+        headers: Sent besides the usual ones, or instead of one; None omits one.
         body: Sent instead of the file.
         cut: The connection is closed after that many bytes of the body.
         ranges: The server knows the Range header.
@@ -102,7 +102,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Say nothing of a client that went away."""
+        """Ignore a client that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):

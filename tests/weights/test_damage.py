@@ -82,11 +82,11 @@ def test_changed_bits_change_no_shape(tmp_path: Path, name: str):
     assert expected
     rng = np.random.default_rng(0)
     # Most of an HDF5 file is zeros that stand for nothing.
-    places = [i for i, byte in enumerate(good) if byte] + list(range(len(good)))
+    indices = [i for i, byte in enumerate(good) if byte] + list(range(len(good)))
     for _ in range(600):
         changed = bytearray(good)
         for _ in range(rng.integers(1, 4)):
-            changed[places[rng.integers(len(places))]] ^= 1 << rng.integers(8)
+            changed[indices[rng.integers(len(indices))]] ^= 1 << rng.integers(8)
         found = shapes(tmp_path / "file", bytes(changed))
         if name == "torch legacy":  # it has no checksum: a size may become smaller
             assert found is None or sum(map(np.prod, found)) <= 6

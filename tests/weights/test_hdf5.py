@@ -33,8 +33,8 @@ MODERN = {
 }
 NAMES = {"conv2d": "conv1_conv", "conv2d_1": "conv2_block1_1_conv"}
 NAMED = {
-    place: (f"{NAMES.get(layer, layer)}/{leaf}", array)
-    for place, (name, array) in MODERN.items()
+    path: (f"{NAMES.get(layer, layer)}/{leaf}", array)
+    for path, (name, array) in MODERN.items()
     for layer, _, leaf in (name.rpartition("/"),)
 }
 

@@ -113,7 +113,7 @@ def test_torch_tensors_land_under_our_names_in_our_layout(shapes: dict[str, Any]
         "batch_stats/stage1/block0/norm1/var": "layer1.0.bn1.running_var",
     }.items():
         np.testing.assert_array_equal(placed[ours], tensors[theirs].T)
-    # Each element stands in one place: no tensor was used twice or left out.
+    # Each element occurs once: no tensor was used twice or left out.
     elements = np.concatenate([array.ravel() for array in placed.values()])
     total = sum(int(np.prod(shape)) for shape in TORCH_SHAPES.values())
     np.testing.assert_array_equal(

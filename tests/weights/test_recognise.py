@@ -1,4 +1,4 @@
-"""A checkpoint without notes: its tensors tell the network."""
+"""A checkpoint without notes: its tensors determine the network."""
 
 from pathlib import Path
 

@@ -216,7 +216,7 @@ def test_a_compressed_member_is_refused(tmp_path: Path):
 def test_member_sizes_and_places_outside_the_file_are_refused(tmp_path: Path):
     data = container(one(tensor()))
     entry = data.rindex(b"PK\x01\x02")
-    for field, value in ((24, 1 << 31), (42, 1 << 31), (42, 3)):  # size, place, place
+    for field, value in ((24, 1 << 31), (42, 1 << 31), (42, 3)):  # size, offset, offset
         changed = bytearray(data)
         changed[entry + field : entry + field + 4] = struct.pack("<I", value)
         refusal(tmp_path / "x.pth", bytes(changed))
