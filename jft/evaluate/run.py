@@ -137,11 +137,7 @@ def _measure(
 
 
 def open_data(run: str | os.PathLike[str], predictor: Predictor, data: Any) -> Splits:
-    """Return the data of a run, or other data, as `evaluate_run` takes it.
-
-    Raises:
-        InputError: It cannot be used, or has changed since the run was trained.
-    """
+    """Return the data of a run, or other data, as `evaluate_run` takes it."""
     directory = open_run(run)
     spec = directory.config().data if data is None else data
     if data is None and spec == OBJECTS:

@@ -22,9 +22,6 @@ def parse(text: str, model: Architecture) -> dict[str, str]:
     Args:
         text: `auto`; a mode for all stages; or `STAGE=MODE`, separated by commas.
         model: The network whose stages are meant.
-
-    Raises:
-        InputError: No such stage or mode, or the network has no statistics to choose.
     """
     if text == AUTO:
         return {}
@@ -69,9 +66,6 @@ def choose(
         given: Modes by stage, from `parse`.
         lr_mults: Learning-rate multiplier of each parameter.
         layers: Names of the layers that have statistics, `stage1/block0/norm1`.
-
-    Raises:
-        InputError: The mode is `adapt` where a scale or bias is trained.
     """
     flat = tree.flatten(lr_mults)
     frozen = {n: not (flat[f"{n}/scale"] or flat[f"{n}/bias"]) for n in layers}

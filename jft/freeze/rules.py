@@ -145,11 +145,7 @@ def _only(text: str, model: Architecture) -> FreezeSpec:
 
 
 def _index(name: str, model: Architecture) -> int:
-    """Return the position of a stage.
-
-    Raises:
-        InputError: The network has no such stage.
-    """
+    """Return the position of a stage."""
     if name not in model.stages:
         raise InputError(
             f"{model.name} has no stage {name!r}{nearest(name, model.stages, count=1)}"

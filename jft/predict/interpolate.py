@@ -46,9 +46,6 @@ def interpolate(
         alpha: In [0, 1]: 0 is the pretrained network with the fine-tuned head, 1 the
             fine-tuned network, both to the bit. Variables that are equal in both, such
             as frozen ones, are the same to the bit for every alpha.
-
-    Raises:
-        InputError: Alpha is outside [0, 1].
     """
     check_alpha(alpha)
     mixed = {
@@ -59,11 +56,7 @@ def interpolate(
 
 
 def check_alpha(alpha: float) -> None:
-    """Check that alpha is in [0, 1].
-
-    Raises:
-        InputError: It is outside [0, 1], or not a number.
-    """
+    """Check that alpha is in [0, 1]."""
     if not 0 <= alpha <= 1:
         raise InputError(
             f"alpha (fraction of the fine-tuned network) must be in [0, 1], got {alpha}"

@@ -165,11 +165,7 @@ class Predictor:
             yield from ((tag, row) for (tag, _), row in zip(batch, rows, strict=True))
 
     def load(self, image: Any) -> np.ndarray:
-        """Return one image, uint8 [H, W, 3].
-
-        Raises:
-            InputError: It cannot be read, or is not an image.
-        """
+        """Return one image, uint8 [H, W, 3]."""
         path = isinstance(image, (str, os.PathLike))
         try:
             return decode(Path(image)) if path else rgb.pixels(image)

@@ -29,11 +29,7 @@ class Found(NamedTuple):
 
 
 def find_images(names: Sequence[str]) -> list[Found]:
-    """Return the files among the names, and the images in the folders, in order.
-
-    Raises:
-        InputError: A name does not exist, or no image is found.
-    """
+    """Return the files among the names, and the images in the folders, in order."""
     from jft.data.walk import list_images
 
     found: list[Found] = []

@@ -10,11 +10,7 @@ from jft.types import HELD_OUT
 
 
 def check_sweep(phases: Sequence[Phase], examples: int) -> None:
-    """Check that enough images can be held out to choose among learning rates.
-
-    Raises:
-        InputError: There are too few training images.
-    """
+    """Check that enough images can be held out to choose among learning rates."""
     if any(phase.candidate for phase in phases) and examples < HELD_OUT:
         raise InputError(
             "phases: choosing among learning rates holds out one training image in "
@@ -29,9 +25,6 @@ def with_decoder(spec: ModelSpec, task: TaskName, wanted: str) -> ModelSpec:
         spec: The network, with the decoder that is asked for or is its own.
         task: What the data is for.
         wanted: The decoder that is asked for, or auto.
-
-    Raises:
-        InputError: A decoder without masks, or masks without a decoder.
     """
     if task != "segmentation":
         if spec.decoder != "none":
@@ -56,9 +49,6 @@ def check_new_values(rule: str, frozen: Sequence[str]) -> None:
     Args:
         rule: The freeze rule.
         frozen: Names of the newly initialised parameters that it freezes.
-
-    Raises:
-        InputError: There are any.
     """
     if frozen:
         raise InputError(

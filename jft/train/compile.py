@@ -37,11 +37,7 @@ def compile_eval_step(setup: Setup) -> Callable[[Any, Any], Any]:
 
 @contextmanager
 def enough_memory(setup: Setup) -> Iterator[None]:
-    """Name the options that help when the device has not enough memory.
-
-    Raises:
-        InputError: It ran out of memory within.
-    """
+    """Name the options that help when the device has not enough memory."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

@@ -34,11 +34,7 @@ class EarlyStopping(Callback):
     def __init__(
         self, patience: int, metric: str = "auto", min_delta: float = 0.0
     ) -> None:
-        """Take the rule.
-
-        Raises:
-            InputError: A value is out of its range.
-        """
+        """Take the rule."""
         if patience < 1 or not 0 <= min_delta < math.inf:
             raise InputError(
                 "early stopping needs patience of at least 1 and min_delta of at least "
@@ -87,9 +83,6 @@ def improvement(metric: str, test: Mapping[str, Any], best: float) -> float:
         metric: Name of the metric.
         test: The record of an epoch on the test images.
         best: The best value so far; NaN if there is none.
-
-    Raises:
-        InputError: The record has no such number.
     """
     numbers = [n for n, v in test.items() if isinstance(v, float)]
     if metric not in numbers:

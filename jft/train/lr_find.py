@@ -103,9 +103,6 @@ def steepest(losses: Sequence[float]) -> int:
     There the learning rate helps most, well below where it does harm; fastai
     suggests this point as `steep`. The first tenth is left out, where running means are
     of few batches, and the lowest point itself.
-
-    Raises:
-        InputError: The loss falls by less than a hundredth.
     """
     first, lowest = len(losses) // 10, int(np.argmin(losses)) if losses else 0
     if lowest - first < 2 or losses[lowest] > 0.99 * losses[first]:

@@ -32,9 +32,6 @@ def check_task(config: TrainConfig, task: TaskName, own: Task | None = None) -> 
         config: The settings.
         task: What the data is for.
         own: The task that is given in Python; its loss is not one of ours.
-
-    Raises:
-        InputError: They do not, one problem a line.
     """
     if own is not None:
         if own.name != task:
@@ -83,11 +80,7 @@ def check_task(config: TrainConfig, task: TaskName, own: Task | None = None) -> 
 
 
 def make_task(config: TrainConfig, train: Source) -> Task:
-    """Return the task that the rules and the training examples make.
-
-    Raises:
-        InputError: The training examples do not suffice for it.
-    """
+    """Return the task that the rules and the training examples make."""
     names, rules, kind = train.class_names, config.task, TASKS[train.task]
     loss: Any = _loss(config, train.task)
     if not np.any(np.asarray(train.weights) > 0):
@@ -106,11 +99,7 @@ def make_task(config: TrainConfig, train: Source) -> Task:
 
 
 def own_task(task: Task | None, builtin: Task) -> Task | None:
-    """Return the task that is given in Python, if its outputs are the data's.
-
-    Raises:
-        InputError: They are not.
-    """
+    """Return the task that is given in Python, if its outputs are the data's."""
     if task is not None and task.class_names not in ((), builtin.class_names):
         raise InputError(
             f"task= has the outputs {', '.join(task.class_names)}, and the data has "
@@ -149,9 +138,6 @@ def moments(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
     An example counts in proportion to its weight. The deviation of a constant
     number, from which nothing is learned, is taken as 1.
-
-    Raises:
-        InputError: A number is unknown in every example.
     """
     labels = np.asarray(source.labels, np.float64)
     weights = np.asarray(source.weights, np.float64)[:, None]

@@ -80,9 +80,6 @@ def build_phases(
         trainee: What is trained, and on what.
         learning_rate: By step, instead of the configured one.
         optimizer: Your own optimizer, instead of the configured one.
-
-    Raises:
-        InputError: A freeze rule would freeze new random values.
     """
     intervals = timeline([each.phase for each in phase_rules], trainee.steps_per_epoch)
     built: list[TrainPhase] = []
