@@ -181,12 +181,11 @@ class TrainConfig:
         sampling: shuffle uses every example once per epoch. balanced draws the same
             number of examples, with every class equally often. Use this or
             --task.class-weights balanced, not both.
-        weights: Initial weights: default (the published weights of the network;
-            without --model.name resnet20-cifar10, which comes with jft), a checkpoint
-            file or its folder, the folder of
-            a run, torchvision:NAME, timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO,
-            https://...#sha256=HEX, or none for random values. python -m jft.convert
-            --list shows the names.
+        weights: Initial weights: default (the published weights of the network, or
+            resnet20-cifar10, which comes with jft, if no network is named), a
+            checkpoint file or its folder, the folder of a run, torchvision:NAME,
+            timm:NAME, keras:NAME, bit:NAME, hf:OWNER/REPO, https://...#sha256=HEX, or
+            none for random values. python -m jft.convert --list shows the names.
         freeze: What is frozen: none, until:STAGE (this stage and all before it),
             from:STAGE (this stage and all after it, except the head), first:N (the
             first N layers), all-but:STAGE, bias-only (only biases and the head are

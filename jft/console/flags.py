@@ -149,7 +149,10 @@ def parse(kind: type[Flags], command: str, args: Sequence[str] | None) -> Flags:
     """
     known = settings(kind)
     text = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:")[0]
-    paragraphs = (textwrap.fill(part, WIDTH) for part in text.split("\n\n"))
+    paragraphs = (
+        textwrap.fill(part, WIDTH, break_on_hyphens=False)
+        for part in text.split("\n\n")
+    )
     parser = Parser(command, "\n\n".join(paragraphs))
     parser.add_settings("options", known)
     return kind(**parser.read(args))
@@ -250,6 +253,10 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=6, width=WIDTH)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        # Names such as --batch-size stay whole.
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def _described(setting: Setting) -> str:

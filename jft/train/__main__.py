@@ -27,7 +27,7 @@ Examples
   Start from a recipe, change one setting, and show the cost only:
     python -m jft.train --config configs/digits.py --epochs 20 --dry-run
 
-The same command again resumes a run that was interrupted."""
+To resume an interrupted run, run the same command again."""
 SHORT_HELP = "This is the short list. --help-all shows every setting."
 
 GROUPS = {

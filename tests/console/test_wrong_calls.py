@@ -1,6 +1,7 @@
 """Wrong calls: each gets one clear message and the right exit status."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -203,6 +204,8 @@ def test_help_fits_in_80_columns(line: str, capsys: pytest.CaptureFixture[str]):
     shown = capsys.readouterr().out
     assert shown.startswith("usage: ")
     assert max(map(len, shown.splitlines())) <= 80
+    # A name such as --batch-size is not broken at its hyphen.
+    assert not re.search(r"\w-$", shown, re.MULTILINE)
 
 
 def test_short_help_has_what_most_people_need_and_names_the_rest(
