@@ -11,7 +11,7 @@ from jft.config.schema import TrainConfig
 from jft.errors import InputError, nearest
 
 # Each range in words, its test, and the settings in it.
-_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "at least 1",
         lambda x: x >= 1,
@@ -136,7 +136,7 @@ def _bounds(config: TrainConfig) -> dict[str, tuple[bool, str]]:
     """Return for each number whether it is in its range, and that range in words."""
     found = {
         name: (value is None or valid(value), words)
-        for words, valid, names in _RANGES
+        for words, valid, names in RANGES
         for name, value in flat(config).items()
         if name in names.split()
     }

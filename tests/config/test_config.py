@@ -12,6 +12,7 @@ from jft.config import (
     TaskConfig,
     TrainConfig,
 )
+from jft.config.check import RANGES
 from jft.errors import InputError
 
 DEFAULT = TrainConfig()
@@ -327,3 +328,17 @@ def test_a_value_of_another_type_is_an_error(values: dict[str, Any], message: st
     with pytest.raises(InputError) as caught:
         configs.check(TrainConfig(**values))
     assert str(caught.value) == message
+
+
+def test_every_number_has_a_range():
+    config = TrainConfig(
+        image_size=32,
+        label_smoothing=0.1,
+        model=ModelConfig(width=8),
+        optim=OptimConfig(clip_norm=1.0),
+    )
+    numbers = {
+        k for k, value in configs.flat(config).items() if type(value) in (int, float)
+    }
+    ranged = [name for _, _, names in RANGES for name in names.split()]
+    assert sorted(ranged) == sorted(numbers - {"optim.warmup_epochs"})
