@@ -27,7 +27,7 @@ FORBIDDEN = {
     r"nothing there counts|in its stead|be it an?": "a plain sentence",
     r"kept from|is kept out": "excluded",
 }
-PATTERN = re.compile("|".join(rf"\b(?:{words})\b" for words in FORBIDDEN))
+PATTERN = re.compile("|".join(rf"\b(?:{words})\b" for words in FORBIDDEN), re.I)
 
 
 def public_docstrings(tree: ast.Module) -> Iterator[str]:

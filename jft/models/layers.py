@@ -73,13 +73,7 @@ class Conv(nn.Module):
 class ConvNorm(nn.Module):
     """A convolution and the normalisation of its result, named conv and norm.
 
-    Attributes:
-        features: Channels of the result.
-        size: Side of the kernel.
-        norm: Makes a normalisation layer, given its name.
-        stride: Step between windows.
-        use_bias: Add a bias before normalising.
-        dilation: Pixels from one element of the kernel to the next.
+    `norm` makes the normalisation, given its name; other fields are those of `Conv`.
     """
 
     features: int

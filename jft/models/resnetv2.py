@@ -25,9 +25,9 @@ class Block(nn.Module):
 
     Attributes:
         features: Channels of the first two convolutions, a quarter of the block's.
-        stride: Step of the block.
+        stride: Of the block.
         project: Bring the input to the new shape by a 1x1 convolution.
-        variant: Which family.
+        variant: The kind of network.
         norm: Makes a normalisation layer, given its name.
         mode: How it runs in training.
         dilation: Of the 3x3 convolution.

@@ -41,12 +41,9 @@ class TrainMode:
     remat: bool = False
 
     def block(self, name: str, number: int, count: int) -> BlockMode:
-        """Return how one block runs.
+        """Return how a block of this name, as in `ModelSpec.layers`, runs.
 
-        Args:
-            name: As in `ModelSpec.layers`.
-            number: How many blocks come before it, over all stages.
-            count: How many blocks the network has.
+        `number` of the `count` blocks of the network come before it.
         """
         if name in self.frozen:
             return BlockMode(number)
