@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jft.runs.directory import environment
+from jft.runs.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -28,7 +28,7 @@ from common import RESULTS
 
 from jft.devices import tune_cpu
 from jft.models import MODELS, ModelSpec
-from jft.runs.directory import environment
+from jft.runs.environment import environment
 
 PATH = RESULTS / "parity.json"
 PAGE = Path(__file__).parents[1] / "docs" / "weights.md"

@@ -12,6 +12,7 @@ from jft.export.write import export_run
 from jft.predict.predictor import Predictor
 from jft.runs.directory import open_run
 from jft.train.result import Result, result_of
+from jft.verify.run import verify_run
 
 
 class Run:
@@ -82,6 +83,10 @@ class Run:
             options: As in `evaluate_run`.
         """
         return evaluate_run(self.path, data, **options)
+
+    def verify(self) -> list[str]:
+        """Return a line for each damaged file of the run; none if all is sound."""
+        return verify_run(self.path).damage
 
     def export(
         self, file: str | None = None, to: str = "safetensors", **options: Any

@@ -161,7 +161,20 @@ def digest(tree: Mapping[str, Any]) -> str:
     """
     sha = hashlib.sha256()
     for name, leaf in sorted(flatten(tree).items()):
-        array = np.ascontiguousarray(leaf)
-        sha.update(f"{name}:{array.dtype.name}:{np.shape(leaf)}\n".encode())
-        sha.update(array.tobytes())
+        for part in _bytes(name, leaf):
+            sha.update(part)
     return sha.hexdigest()
+
+
+def leaf_digests(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Return a hex sha256 over name, dtype, shape and bytes of each leaf, by name."""
+    return {
+        name: hashlib.sha256(b"".join(_bytes(name, leaf))).hexdigest()
+        for name, leaf in sorted(flatten(tree).items())
+    }
+
+
+def _bytes(name: str, leaf: Any) -> tuple[bytes, bytes]:
+    array = np.ascontiguousarray(leaf)
+    head = f"{name}:{array.dtype.name}:{np.shape(leaf)}\n"
+    return head.encode(), array.tobytes()

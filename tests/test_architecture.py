@@ -38,7 +38,10 @@ FLOORS: tuple[dict[str, str], ...] = (
         "costs": "FLOPs and memory of a compiled step",
         "runs": "the directory of a run, and the models saved in it",
     },
-    {"weights": "weights in and out, and load_pretrained"},
+    {
+        "weights": "weights in and out, and load_pretrained",
+        "verify": "the files of a run against their digests; python -m jft.verify",
+    },
     {"step": "TrainState, train_step, eval_step, predict_step: pure functions"},
     {"predict": "Predictor, and python -m jft.predict"},
     {"evaluate": "metrics over a data source, and python -m jft.evaluate"},

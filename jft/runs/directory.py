@@ -1,13 +1,11 @@
 """The run directory: what was asked, what it ran on, what came of it."""
 
 import fcntl
-import importlib.metadata
+import hashlib
 import json
 import math
 import os
-import platform
-import subprocess
-import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +15,15 @@ from typing import Any, cast
 from jft import config as configs
 from jft.config import TrainConfig
 from jft.errors import DamageError, InputError, StorageError, content
-
-PACKAGES = (
-    *("jft", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
-    *("numpy", "pillow", "safetensors", "scikit-learn"),
+from jft.runs.environment import environment
+from jft.runs.sums import (
+    SUMS,
+    checked_bytes,
+    read_sums,
+    recover,
+    sha256,
+    write_file,
+    write_sums,
 )
 
 
@@ -28,8 +31,9 @@ PACKAGES = (
 class RunDirectory:
     """The files of one run.
 
-    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `result.json`;
-    the folders `checkpoints`, `final` and `best`.
+    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `result.json`,
+    and `SHA256SUMS` of these; the folders `checkpoints`, `final` and `best`, which have
+    their own.
 
     Attributes:
         path: The folder.
@@ -52,9 +56,11 @@ class RunDirectory:
             DamageError: The file is damaged.
         """
         try:
-            found = json.loads((self.path / name).read_text())
+            found = json.loads(checked_bytes(self.path, name))
         except FileNotFoundError:
             return None
+        except DamageError:
+            raise
         except (OSError, ValueError) as error:
             raise DamageError(f"{self.path / name} is damaged: {error}") from None
         if not isinstance(found, dict):
@@ -96,10 +102,23 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 text file whole or not at all."""
-        part = self.path / f".{name}.part"
         # Names of files may hold bytes that are not UTF-8.
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(part, self.path / name)
+        self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all, and its digest into the record."""
+        sums = read_sums(self.path) if (self.path / SUMS).exists() else {}
+        # Both digests, since a kill may come before the file is replaced.
+        both = {sha256(self.path / name), hashlib.sha256(content).hexdigest()}
+        write_sums(self.path, {**sums, name: both - {""}})
+        write_file(self.path / name, content)
+
+    def remove(self, name: str) -> None:
+        """Remove a file and its digest."""
+        (self.path / name).unlink(missing_ok=True)
+        sums = read_sums(self.path)
+        sums.pop(name, None)
+        write_sums(self.path, sums)
 
     @contextmanager
     def claim(self, config: TrainConfig) -> Iterator["RunDirectory"]:
@@ -138,6 +157,7 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputError(f"{self.path}: another process runs it") from None
+            recover(self.path)
             if saved is None or not self.began or longer:
                 self.write("config.json", configs.to_dict(config))
             if longer:
@@ -146,7 +166,7 @@ class RunDirectory:
 
     def unfinish(self) -> None:
         """Remove the result, so that the run continues from its last checkpoint."""
-        (self.path / "result.json").unlink()
+        self.remove("result.json")
 
     def describe(self, inputs: Mapping[str, Any], devices: str) -> list[str]:
         """Write `manifest.json`: what a run began with, and each session's machine.
@@ -173,7 +193,9 @@ class RunDirectory:
                 remedy = "put them back to resume it"
                 self._refuse("other inputs", remedy, changed(pairs))
         session = {"devices": devices, **environment()}
-        self.write("manifest.json", {**inputs, "sessions": [*sessions, session]})
+        run = saved["id"] if saved else uuid.uuid4().hex
+        known = {"id": run, **inputs, "sessions": [*sessions, session]}
+        self.write("manifest.json", known)
         if not sessions:
             return []
         decisive = ("devices", "cpu_count", "xla_flags", "versions")
@@ -189,22 +211,27 @@ class RunDirectory:
 
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add lines to `metrics.jsonl`; what is not finite becomes null."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.writelines(json.dumps(finite(r)) + "\n" for r in records)
+        self._write_metrics([*self.metrics(), *records])
+
+    def _write_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
+        lines = (json.dumps(finite(record)) + "\n" for record in records)
+        self.write_text("metrics.jsonl", "".join(lines))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of `metrics.jsonl`; what a kill has cut off is left out."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        try:
-            return [json.loads(line) for line in lines if line.endswith("}\n")]
-        except ValueError as error:
-            raise DamageError(f"{path} is damaged: {error}") from None
+        """Return the lines of `metrics.jsonl`.
+
+        Raises:
+            DamageError: It is damaged.
+        """
+        if not (self.path / "metrics.jsonl").exists():
+            return []
+        lines = checked_bytes(self.path, "metrics.jsonl").splitlines()
+        return [json.loads(line) for line in lines]
 
     def rewind(self, step: int) -> None:
         """Drop metrics later than `step`, which a resumed run computes again."""
-        earlier = [record for record in self.metrics() if record["step"] <= step]
-        self.write_text("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in earlier))
+        records = self.metrics()
+        self._write_metrics([record for record in records if record["step"] <= step])
 
 
 def finite(value: Any) -> Any:
@@ -227,50 +254,14 @@ def open_run(path: str | os.PathLike[str]) -> RunDirectory:
 
     Raises:
         InputError: There is no run.
+        DamageError: Its config.json is missing.
     """
     run = RunDirectory(Path(path).expanduser())
     if not (run.path / "config.json").is_file():
+        if (run.path / SUMS).is_file():
+            raise DamageError(f"{run.path / 'config.json'} is missing")
         raise InputError(
             f"{path} is not a run: it has no config.json (python -m jft.train makes "
             "runs, by default in runs/)"
         )
     return run
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide the numbers."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def environment() -> dict[str, Any]:
-    """Return what a run depends on besides its configuration and data."""
-    return {
-        "command": sys.argv,
-        "versions": versions(),
-        "platform": platform.platform(),
-        "cpu_count": os.cpu_count(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "git": git_state(Path(__file__).parent),
-    }
-
-
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and cleanliness of a checkout; None without git."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(folder), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -1,24 +1,22 @@
-"""The checkpoints of an unfinished run, through Orbax, with digests of our own."""
+"""The checkpoints of an unfinished run: a folder for each of the newest steps."""
 
+import json
+import shutil
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from flax import serialization
 
-from jft import tree
 from jft.errors import DamageError
-from jft.runs.saved import CHANGED, require_space
+from jft.runs.saved import load_arrays, require_space, save_arrays
+from jft.runs.sums import recover, replacing
 from jft.step import TrainState
 
 KEEP = 2  # the newest, and one to fall back on should that be damaged
-
-
-def state_digest(state: TrainState) -> str:
-    """Return the hex sha256 of everything in the state, names and bytes."""
-    return tree.digest(serialization.to_state_dict(state))
+PROGRESS = "progress.json"
 
 
 class Checkpoints:
@@ -26,46 +24,60 @@ class Checkpoints:
 
     Args:
         folder: The folder that contains them, one subfolder per step.
+        run: Identifies the run; the checkpoints of another one are refused.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: str) -> None:
         """Open the folder, removing what an interrupted save has left there."""
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=KEEP, cleanup_tmp_directories=True
-            ),
-        )
+        folder.mkdir(exist_ok=True)
+        recover(folder)
+        self._folder, self._run = folder, run
+        self._saver = ThreadPoolExecutor(1, "jft-save")
+        self._saving: Future[None] | None = None
 
     def save(self, state: TrainState, progress: dict[str, Any]) -> None:
-        """Start saving a state on the host, and return before it is saved.
+        """Start saving a state, and return before it is saved.
 
         Args:
-            state: The state, as NumPy arrays.
+            state: The state, as NumPy arrays on the host, which nobody changes.
             progress: What the loop needs beside it; JSON.
 
         Raises:
-            StorageError: The disk has no space for it.
+            StorageError: The disk has no space for it, or the save before has failed.
         """
-        require_space(Path(self._manager.directory), state)
-        record = {**progress, "digest": state_digest(state)}
-        saved = self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                progress=ocp.args.JsonSave(record),
-            ),
-        )
-        if not saved:
-            raise AssertionError(f"Orbax did not save step {int(state.step)}")
+        self.wait()
+        require_space(self._folder, state)
+        mark = {"run": self._run, "step": int(state.step)}
+        record = json.dumps({**mark, **progress}, indent=1) + "\n"
+        self._saving = self._saver.submit(self._write, state, record)
+
+    def wait(self) -> None:
+        """Wait until the save under way is on the disk.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        saving, self._saving = self._saving, None
+        if saving:
+            saving.result()
+
+    def _write(self, state: TrainState, record: str) -> None:
+        with replacing(self._folder / str(int(state.step))) as part:
+            (part / PROGRESS).write_text(record)
+            save_arrays(part, "state", state)
+        for step in self._steps()[KEEP:]:
+            shutil.rmtree(self._folder / str(step), ignore_errors=True)
+
+    def _steps(self) -> list[int]:
+        names = [path.name for path in self._folder.iterdir()]
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def restore(
         self, like: Callable[[int], TrainState]
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """Return the newest sound state and its progress; None if there is no state.
 
-        Damaged states that are newer are deleted: Orbax would keep them and drop what
-        is saved after, since that has a lower step.
+        Damaged states that are newer are deleted: they would be kept as the newest.
 
         Args:
             like: Gives, for a step, a state of the same structure, shapes and dtypes.
@@ -73,18 +85,16 @@ class Checkpoints:
         Raises:
             DamageError: There are checkpoints, but every one is damaged.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = self._steps()
         damage: list[str] = []
         for step in steps:
             try:
                 found = self._restore_step(step, like(step))
-            # Orbax raises errors of many kinds for damaged files.
-            except Exception as error:
-                reason = str(error).partition("\n")[0]
-                damage.append(f"- step {step}: {reason}")
+            except DamageError as error:
+                damage.append(f"- {error}")
                 continue
             for newer in (s for s in steps if s > step):
-                self._manager.delete(newer)
+                shutil.rmtree(self._folder / str(newer))
             return found
         if damage:
             raise DamageError(
@@ -96,24 +106,19 @@ class Checkpoints:
     def _restore_step(
         self, step: int, like: TrainState
     ) -> tuple[TrainState, dict[str, Any]]:
+        folder = self._folder / str(step)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        saved = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract),
-                progress=ocp.args.JsonRestore(),
-            ),
-        )
-        progress = dict(saved["progress"])
-        if state_digest(saved["state"]) != progress.pop("digest"):
-            raise DamageError(CHANGED)
-        return saved["state"], progress
+        state = load_arrays(folder, "state", abstract)
+        progress = json.loads((folder / PROGRESS).read_text())
+        if (progress.pop("run"), progress.pop("step")) != (self._run, step):
+            raise DamageError(f"{folder} is of another run or step")
+        return state, progress
 
     def __enter__(self) -> "Checkpoints":
         """Return the checkpoints, to be closed at the end of the `with` block."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Wait for saves under way."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Wait for the save under way."""
+        self._saver.shutdown()
+        self.wait()

@@ -7,6 +7,7 @@ from typing import Any
 from jft.config import TrainConfig
 from jft.errors import DataError, InputError
 from jft.runs.directory import RunDirectory
+from jft.runs.sums import damaged
 from jft.train.callbacks import Callback
 from jft.train.compile import enough_memory
 from jft.train.early_stopping import EarlyStopping
@@ -106,7 +107,7 @@ def _finished(directory: RunDirectory, rules: Rules) -> Result | None:
             f"{directory.path} is finished, and {rules.config.data} has changed since: "
             "give another --workdir to train on the new data"
         )
-    if not (directory.path / "final" / "model.json").is_file():
+    if damaged(directory.path / "final"):
         directory.unfinish()  # the last checkpoint has the final parameters
         return None
     return result_of(directory, record)

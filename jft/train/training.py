@@ -9,7 +9,7 @@ from typing import Any
 from jft import tree
 from jft.data.pipeline import Subset, read
 from jft.devices import LAG
-from jft.errors import DivergedError
+from jft.errors import DamageError, DivergedError
 from jft.evaluate.source import evaluate_source, mistakes
 from jft.runs.directory import RunDirectory
 from jft.runs.saved import copy_model, save_model
@@ -58,7 +58,9 @@ class Run:
             callback.on_plan(plan)
         self.eval_step = compile_eval_step(self.setup)
         self.clock.next_epoch()
-        with Checkpoints(self.directory.path / "checkpoints") as checkpoints:
+        run = self.directory.value("manifest.json", "id")
+        folder = self.directory.path / "checkpoints"
+        with Checkpoints(folder, run) as checkpoints:
             state = self._restore(checkpoints, changes)
             if not self.progress.ended:
                 state = self._steps(state, train_steps, checkpoints, stopped)
@@ -168,8 +170,8 @@ class Run:
         self.directory.append_metrics(records)
         best = not self._phase(done).candidate and self._is_best(test)
         if best:
-            self.progress.best = self.progress.test
-            self._save("best", state)
+            saved = {"params_digest": self._save("best", state)}
+            self.progress.best = self.progress.test | saved
         wrong = mistakes(setup.splits.test, rows)
         if wrong and (best or not self._restores_best()):
             self.directory.write_text(MISTAKES, wrong)
@@ -240,6 +242,8 @@ class Run:
         if self._restores_best():
             test = best
             digest = copy_model(self.directory.path / "best", "final")
+            if digest != best["params_digest"]:
+                raise DamageError(f"{self.directory.path / 'best'} is of another run")
         else:
             digest = self._save("final", state)
         score = self.setup.task.score
@@ -248,7 +252,7 @@ class Run:
             "score": score,
             "params_digest": digest,
             "seconds": self.clock.run,
-            "best": {"epoch": best["epoch"], score: best[score]},
+            "best": {n: best[n] for n in ("epoch", score, "params_digest")},
         }
         self.directory.write("result.json", record)
         result = result_of(self.directory, record)

@@ -136,6 +136,8 @@ OPTIONS: list[tuple[str, str]] = [
     ("evaluate run --batch 8", "did you mean --batch-size"),
     ("evaluate run --interpolate half", "--interpolate must be a number, got 'half'"),
     ("evaluate run --which besst", "must be final or best, got 'besst'; did you mean"),
+    ("verify", "name at least one run"),
+    ("verify nowhere", "nowhere is not a run"),
     ("predict", "missing argument: RUN"),
     ("predict nowhere x.png", "nowhere is not a run"),
     ("predict run x.png --tta flop", "did you mean 'flip'?"),
@@ -323,9 +325,9 @@ def test_a_damaged_file_of_a_run_is_named(
     }
     status = main([words.get(word, word) for word in line.split()])
     shown = capsys.readouterr()
-    # Without them the folder is no run, or holds no model, yet.
-    absent = how == "missing" and name in ("config.json", "final/model.json")
-    assert status == (2 if absent else 77)
+    # To train, a folder without config.json is a folder of something else.
+    strange = (line, name, how) == ("train --config COPY", "config.json", "missing")
+    assert status == (2 if strange else 77)
     assert shown.err.startswith("error: ")
     assert shown.err.count("error: ") == 1
     assert len(shown.err) < 600 + 2 * len(str(tmp_path))

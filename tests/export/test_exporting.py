@@ -20,6 +20,7 @@ from jft.export.write import convert_weights, export_run
 from jft.models import CIFAR_PREPROCESS, MODELS, ModelSpec
 from jft.predict.predictor import Predictor
 from jft.preprocess import Crop
+from jft.runs.directory import RunDirectory
 from jft.train.loop import fit
 from jft.train.resolve import resolve
 from jft.weights.export import write_weights
@@ -204,7 +205,7 @@ def test_the_best_epoch_is_exported_with_its_own_score(run: Path, tmp_path: Path
     shutil.copytree(run, copy)
     result = json.loads((run / "result.json").read_text())
     better = {"epoch": 7, "accuracy": 0.98765}
-    (copy / "result.json").write_text(json.dumps(result | {"best": better}))
+    RunDirectory(copy).write("result.json", result | {"best": better})
     final = read_tensors(export_run(str(copy)).file).metadata
     best = read_tensors(export_run(str(copy), which="best").file).metadata
     assert final["accuracy"] == f"{result['accuracy']:.4f}"

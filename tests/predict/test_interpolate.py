@@ -25,6 +25,7 @@ from jft.export.write import export_run
 from jft.models import MODELS
 from jft.predict.interpolate import interpolate, pretrained_variables
 from jft.predict.predictor import Predictor
+from jft.runs.directory import RunDirectory
 from jft.train.loop import fit
 from jft.weights.export import write_weights
 from jft.weights.files import read_tensors
@@ -100,7 +101,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
     weights = shutil.copy(run.parent / "began.safetensors", tmp_path)
     config = configs.from_dict(json.loads((run / "config.json").read_text()))
     moved = configs.to_dict(dataclasses.replace(config, weights=str(weights)))
-    (tmp_path / "run" / "config.json").write_text(json.dumps(moved))
+    RunDirectory(tmp_path / "run").write("config.json", moved)
     return tmp_path / "run"
 
 

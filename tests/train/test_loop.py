@@ -15,7 +15,7 @@ from PIL import Image
 from jft import config as configs
 from jft import tree
 from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
-from jft.errors import InputError
+from jft.errors import DamageError, InputError
 from jft.evaluate.run import evaluate_run
 from jft.models import ModelSpec
 from jft.predict.predictor import Predictor
@@ -26,6 +26,7 @@ from jft.train.checkpoints import Checkpoints
 from jft.train.interrupt import Interrupted
 from jft.train.loop import Run, fit
 from jft.train.setup import Setup
+from jft.verify.run import verify_run
 from jft.weights.pretrained import load_pretrained
 
 NAN = float("nan")
@@ -292,6 +293,7 @@ def test_an_epoch_whose_score_is_not_a_number_is_the_best_for_want_of_another(
         raise AssertionError(f"{name} is no JSON")
 
     result = json.loads((run / "result.json").read_text(), parse_constant=refuse)
+    assert len(result["best"].pop("params_digest")) == 64
     assert result["best"] == {"epoch": epoch, "accuracy": best}
     assert result["recall"] == {"dark": None}
     for line in (run / "metrics.jsonl").read_text().splitlines():
@@ -347,11 +349,14 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(
         fit(broken, callbacks=[StopAfter(8)])
     # One value changes in a file that Orbax finds well formed: no reader but the digest
     # can tell. (Which bits of a compressed file matter is left to chance.)
-    state = (tmp_path / "broken" / "checkpoints" / "6" / "state").absolute()
+    folder = tmp_path / "broken" / "checkpoints" / "6"
+    state = (folder / "state").absolute()
     with ocp.StandardCheckpointer() as checkpointer:
         saved = checkpointer.restore(state)
         saved["step"] = saved["step"] + 1
         checkpointer.save(state, saved, force=True)
+    damage = verify_run(tmp_path / "broken").damage
+    assert any("(tensor step)" in line for line in damage)
     seen: list[int] = []
 
     class Resumed(Callback):
@@ -377,8 +382,6 @@ def test_a_crash_before_the_first_checkpoint_leaves_no_trace(
 
     with pytest.raises(RuntimeError, match="crash"):
         fit(broken, callbacks=[Crash()])
-    with (tmp_path / "broken" / "metrics.jsonl").open("a") as file:
-        file.write('{"split": "tr')
     assert records(fit(broken).workdir) == records(whole.workdir)
 
 
@@ -437,16 +440,16 @@ def test_only_damaged_checkpoints_are_an_error(rules: TrainConfig, tmp_path: Pat
         fit(rules)
 
 
-def test_damaged_final_parameters_are_an_error(rules: TrainConfig):
+def test_damaged_final_parameters_are_an_error_and_come_back(rules: TrainConfig):
     result = fit(rules)
     card = result.workdir / "final" / "model.json"
     values = json.loads(card.read_text())
-    card.write_text(json.dumps({**values, "digest": "0" * 64}))
-    with pytest.raises(InputError, match="its bytes are not those that were saved"):
-        Predictor.from_run(result.workdir)
-    card.write_text("{")
-    with pytest.raises(InputError, match=r"model\.json is damaged"):
-        Predictor.from_run(result.workdir)
+    for text in (json.dumps({**values, "digest": "0" * 64}), "{"):
+        card.write_text(text)
+        with pytest.raises(DamageError, match=r"model\.json is damaged: its bytes"):
+            Predictor.from_run(result.workdir)
+    assert fit(rules).params_digest == result.params_digest
+    assert Predictor.from_run(result.workdir).class_names == ("dark", "light")
 
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path):
@@ -488,9 +491,14 @@ def test_checkpoints_come_back_to_the_bit(rules: TrainConfig, tmp_path: Path):
 
     fit(rules, callbacks=[Keep()])
     state = seen[0].state
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+    with Checkpoints(tmp_path / "checkpoints", "a") as checkpoints:
         checkpoints.save(state, {"total": {"loss": 0.1}})
-    with Checkpoints(tmp_path / "checkpoints") as again:
+    with (
+        Checkpoints(tmp_path / "checkpoints", "b") as other,
+        pytest.raises(DamageError, match="is of another run"),
+    ):
+        other.restore(lambda step: state)
+    with Checkpoints(tmp_path / "checkpoints", "a") as again:
         restored = again.restore(lambda step: state)
     assert restored is not None
     assert restored[1] == {"total": {"loss": 0.1}}
