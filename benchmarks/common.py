@@ -61,9 +61,16 @@ def record(name: str, seconds: Mapping[str, list[float]], **facts: Any) -> None:
         print(f"{fact}: {value}")
 
 
+def portable(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a machine without paths on it and changes to the code."""
+    kept = {k: v for k, v in facts.items() if k not in ("command", "working_folder")}
+    git = {k: v for k, v in (facts["git"] or {}).items() if k != "diff"}
+    return {**kept, "git": git or None}
+
+
 def save(name: str, **result: Any) -> None:
     """Write a result with what it depends on to `results/NAME.json`."""
-    manifest = {k: v for k, v in environment().items() if k != "command"}
+    manifest = portable(environment())
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     whole = {"benchmark": name, **result, "manifest": manifest}

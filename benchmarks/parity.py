@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS
+from common import RESULTS, portable
 
 from jft.devices import tune_cpu
 from jft.models import MODELS, ModelSpec
@@ -173,7 +173,7 @@ def measure(name: str) -> dict[str, Any]:
 def save(networks: dict[str, Any]) -> None:
     """Write what has been measured so far, in the order of `MODELS`."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    manifest = {k: v for k, v in environment().items() if k != "command"}
+    manifest = portable(environment())
     result = {
         "benchmark": "parity",
         "tolerance": TOLERANCE,

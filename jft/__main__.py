@@ -14,6 +14,7 @@ COMMANDS = {
     "export": "write a run's network for PyTorch, timm, Keras or --weights",
     "convert": "convert weights between libraries; list published weights",
     "data": "check a data set before training on it",
+    "reproduce": "repeat a run, and compare the two to the bit",
     "verify": "check that the files of a run are as they were saved",
 }
 

@@ -49,6 +49,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {
         "export": "a model as another library's file",
         "convert": "weights of one library as another's",
+        "reproduce": "a run again, to the bit, and python -m jft.reproduce",
     },
     {
         "run": "jft.Run: a run by its folder",

@@ -126,6 +126,10 @@ class Batches:
         order = grain.MapDataset.range(n).shuffle(seed=int(words[0]))
         return [cast(int, order[p]) for p in positions]
 
+    def examples(self, index: int) -> list[int]:
+        """Return the indices in the source of the examples of batch `index`."""
+        return [example % self._stride for example in self.ids(index)]
+
     def __getitem__(self, index: int) -> Batch:
         """Return batch `index`.
 
@@ -138,13 +142,13 @@ class Batches:
 
     def read(self, index: int, threads: int) -> Batch:
         """Return batch `index`, put together by several threads."""
-        ids = self.ids(index)
+        ids, examples = self.ids(index), self.examples(index)
         batch = self.empty()
         batch["id"][: len(ids)] = ids
 
         def fill(first: int) -> None:
             for slot in range(first, len(ids), threads):
-                example = ids[slot] % self._stride
+                example = examples[slot]
                 image, label = self.source[example]
                 batch["image"][slot] = image
                 batch["label"][slot] = label

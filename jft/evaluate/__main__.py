@@ -35,6 +35,8 @@ class Flags:
         suspects: Instead of measuring, list the images whose label looks wrong, the
             training images too. They are written to suspects.csv and suspects.png in
             the run's folder.
+        weights: With --interpolate, where the pretrained weights are now, if they have
+            moved.
         json: Print a JSON object, or with --interpolate a list of them. Numbers that
             are not finite are null.
     """
@@ -46,6 +48,7 @@ class Flags:
     batch_size: int = 64
     devices: Literal["auto", "jit", "pmap"] = "auto"
     interpolate: tuple[float, ...] = ()
+    weights: str | None = None
     suspects: bool = False
     json: bool = False
 
@@ -75,7 +78,13 @@ def evaluate(flags: Flags) -> int:
         from jft.evaluate.run import evaluate_alphas, evaluate_run
 
         if flags.interpolate:
-            found = evaluate_alphas(flags.run, flags.interpolate, flags.data, **rules)
+            found = evaluate_alphas(
+                flags.run,
+                flags.interpolate,
+                flags.data,
+                weights=flags.weights,
+                **rules,
+            )
             lines = alpha_lines(found)
         else:
             found = evaluate_run(flags.run, flags.data, **rules)

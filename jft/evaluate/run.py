@@ -18,6 +18,7 @@ from jft.evaluate.source import encoded, evaluate_source
 from jft.predict.interpolate import check_alpha, interpolate, pretrained_variables
 from jft.predict.predictor import Predictor
 from jft.runs.directory import open_run
+from jft.runs.moved import found_data
 from jft.step import make_eval_step
 from jft.tasks import Classification, Task
 from jft.types import VOID
@@ -63,6 +64,7 @@ def evaluate_alphas(
     alphas: Sequence[float],
     data: Any = None,
     *,
+    weights: str | None = None,
     which: Literal["final", "best"] = "final",
     views: str = "none",
     batch_size: int = 64,
@@ -78,6 +80,7 @@ def evaluate_alphas(
         alphas: Weights of the fine-tuned network in [0, 1], for
             `jft.predict.interpolate`.
         data: As for `evaluate_run`.
+        weights: Where the pretrained weights are now, if they have moved.
         which: As for `evaluate_run`.
         views: As for `evaluate_run`.
         batch_size: As for `evaluate_run`.
@@ -90,7 +93,7 @@ def evaluate_alphas(
     for alpha in alphas:
         check_alpha(alpha)
     predictor = _load(run, which)
-    pretrained = pretrained_variables(run, predictor.task)
+    pretrained = pretrained_variables(run, predictor.task, weights)
     measure = _measure(run, predictor, data, views, batch_size, devices)
     return [
         {"alpha": alpha, **measure(interpolate(pretrained, predictor.variables, alpha))}
@@ -139,14 +142,20 @@ def _measure(
 def open_data(run: str | os.PathLike[str], predictor: Predictor, data: Any) -> Splits:
     """Return the data of a run, or other data, as `evaluate_run` takes it."""
     directory = open_run(run)
-    spec = directory.config().data if data is None else data
+    spec = found_data(directory) if data is None else data
     if data is None and spec == OBJECTS:
         raise InputError(
             f"{run} was trained on data from Python: give --data, or data= in Python"
         )
     spec = os.fspath(spec) if isinstance(spec, os.PathLike) else spec
     given = spec if isinstance(spec, str) else list_objects(spec, spec)
-    splits = open_splits(given, predictor.preprocess)
+    try:
+        splits = open_splits(given, predictor.preprocess)
+    except InputError as error:
+        if data is not None:
+            raise
+        remedy = "if the data has moved, give --data"
+        raise type(error)(f"{error}; {remedy}") from None
     require_readable(splits)
     if data is None and splits.fingerprint != directory.value(
         "manifest.json", "data", "fingerprint"

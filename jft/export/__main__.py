@@ -25,6 +25,8 @@ class Flags:
         interpolate: Write a network between the pretrained and the fine-tuned one
             (WiSE-FT): 0 is the pretrained network with the fine-tuned head, 1 the
             fine-tuned network. python -m jft.evaluate measures them.
+        weights: With --interpolate, where the pretrained weights are now, if they have
+            moved.
     """
 
     run: Annotated[str, Positional("RUN")]
@@ -40,6 +42,7 @@ class Flags:
     ] = "safetensors"
     which: Literal["final", "best"] = "final"
     interpolate: float | None = None
+    weights: str | None = None
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -53,7 +56,12 @@ def export(flags: Flags) -> int:
     from jft.export.write import export_run
 
     exported = export_run(
-        flags.run, flags.file, flags.to, flags.which, alpha=flags.interpolate
+        flags.run,
+        flags.file,
+        flags.to,
+        flags.which,
+        alpha=flags.interpolate,
+        weights=flags.weights,
     )
     print(exported)
     return 0

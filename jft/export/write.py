@@ -45,6 +45,7 @@ def export_run(
     which: Literal["final", "best"] = "final",
     *,
     alpha: float | None = None,
+    weights: str | None = None,
 ) -> Exported:
     """Write a run's network.
 
@@ -56,13 +57,14 @@ def export_run(
         which: The final parameters, or those of the best epoch.
         alpha: Weight of the fine-tuned network in [0, 1], for
             `jft.predict.interpolate`; None is the fine-tuned network.
+        weights: With alpha, where the pretrained weights are now, if they have moved.
 
     Raises:
         InputError: The run or its pretrained weights cannot be used, its network has no
             such layout, alpha is outside [0, 1], or the file cannot be written.
     """
     directory = open_run(run)
-    predictor = Predictor.from_run(run, which, alpha=alpha)
+    predictor = Predictor.from_run(run, which, alpha=alpha, weights=weights)
     default = _default(directory, predictor.spec, to, alpha)
     path = Path(file).expanduser() if file else default
     notes = origin(directory, which, alpha, predictor.task.score)

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from flax.core import FrozenDict
 
-from jft import config as configs
 from jft import tree
 from jft.devices import start_jax
-from jft.errors import InputError
+from jft.errors import DataError, InputError
 from jft.models import configured
-from jft.runs.directory import open_run
+from jft.runs.directory import RunDirectory, open_run
+from jft.runs.moved import found_weights
 from jft.tasks import Task
 from jft.weights.find import RANDOM, find_weights
 from jft.weights.opened import Opened, open_weights
@@ -75,7 +75,7 @@ def _between(pretrained: Any, tuned: Any, alpha: float) -> Any:
 
 
 def pretrained_variables(
-    run: str | os.PathLike[str], task: Task
+    run: str | os.PathLike[str], task: Task, weights: str | None = None
 ) -> dict[str, jax.Array]:
     """Return what a run took from its pretrained weights, by '/'-joined name, float32.
 
@@ -85,6 +85,8 @@ def pretrained_variables(
         run: The run's folder. It need not be finished.
         task: What the run learns; a head for numbers is converted to its
             standardisation.
+        weights: Where the weights are now; None looks where they were, and at the same
+            place relative to the run.
 
     Raises:
         InputError: It is not a run, or it started from random weights, or its weights
@@ -99,10 +101,10 @@ def pretrained_variables(
             "interpolate from"
         )
     began = directory.value("manifest.json", "weights")
-    opened = _open_again(run, config)
+    opened = _open_again(directory, weights)
     if opened.sha256 != began["sha256"]:
-        raise InputError(
-            f"{config.weights} is not the file that {run} started from: its "
+        raise DataError(
+            f"{opened.source} is not the file that {run} started from: its "
             f"sha256 is {opened.sha256}, and was {began['sha256']}"
         )
     spec = configured(opened.network(config.model))
@@ -119,10 +121,11 @@ def pretrained_variables(
     return {name: leaf for name, leaf in flat.items() if name in kept}
 
 
-def _open_again(run: str | os.PathLike[str], config: configs.TrainConfig) -> Opened:
+def _open_again(run: RunDirectory, weights: str | None) -> Opened:
     try:
-        return open_weights(find_weights(config.weights))
+        return open_weights(find_weights(weights or found_weights(run)))
     except InputError as error:
-        raise InputError(
-            f"the weights that {run} started from cannot be read: {error}"
+        raise type(error)(
+            f"the weights that {run.path} started from cannot be read: {error}; if "
+            "they have moved, give --weights"
         ) from None

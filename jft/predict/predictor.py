@@ -85,6 +85,7 @@ class Predictor:
         which: Literal["final", "best"] = "final",
         *,
         alpha: float | None = None,
+        weights: str | None = None,
         views: str = "none",
     ) -> "Predictor":
         """Load the parameters of a run.
@@ -95,6 +96,7 @@ class Predictor:
                 highest score on the test images.
             alpha: Weight of these parameters in [0, 1] when they are averaged with the
                 pretrained ones, by `jft.predict.interpolate`. None does not average.
+            weights: With alpha, where the pretrained weights are, if they have moved.
             views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
 
         Raises:
@@ -107,7 +109,8 @@ class Predictor:
         card, variables = saved.card, saved.variables
         task = from_dict(card.task)
         if alpha is not None:
-            variables = interpolate(pretrained_variables(run, task), variables, alpha)
+            pretrained = pretrained_variables(run, task, weights)
+            variables = interpolate(pretrained, variables, alpha)
         return cls(
             saved.spec,
             saved.model,

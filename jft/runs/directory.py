@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from jft import config as configs
 from jft.config import TrainConfig
 from jft.errors import DamageError, InputError, StorageError, content
@@ -26,14 +29,17 @@ from jft.runs.sums import (
     write_sums,
 )
 
+LOSSES = "losses.f32"
+DIGESTS = "digests.jsonl"
+
 
 @dataclass(frozen=True)
 class RunDirectory:
     """The files of one run.
 
-    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `result.json`,
-    and `SHA256SUMS` of these; the folders `checkpoints`, `final` and `best`, which have
-    their own.
+    `config.json`, `manifest.json`, `data_report.json`, `metrics.jsonl`, `losses.f32`,
+    `digests.jsonl`, `result.json`, and `SHA256SUMS` of these; the folders
+    `checkpoints`, `final` and `best`, which have their own.
 
     Attributes:
         path: The folder.
@@ -109,9 +115,10 @@ class RunDirectory:
         """Write a file whole or not at all, and its digest into the record."""
         sums = read_sums(self.path) if (self.path / SUMS).exists() else {}
         # Both digests, since a kill may come before the file is replaced.
-        both = {sha256(self.path / name), hashlib.sha256(content).hexdigest()}
-        write_sums(self.path, {**sums, name: both - {""}})
+        old, new = sha256(self.path / name), hashlib.sha256(content).hexdigest()
+        write_sums(self.path, {**sums, name: {old, new} - {""}})
         write_file(self.path / name, content)
+        write_sums(self.path, {**sums, name: {new}})
 
     def remove(self, name: str) -> None:
         """Remove a file and its digest."""
@@ -194,7 +201,9 @@ class RunDirectory:
                 self._refuse("other inputs", remedy, changed(pairs))
         session = {"devices": devices, **environment()}
         run = saved["id"] if saved else uuid.uuid4().hex
-        known = {"id": run, **inputs, "sessions": [*sessions, session]}
+        folder = str(self.path.absolute())
+        known = {"id": run, "folder": folder, **inputs}
+        known["sessions"] = [*sessions, session]
         self.write("manifest.json", known)
         if not sessions:
             return []
@@ -223,10 +232,28 @@ class RunDirectory:
         Raises:
             DamageError: It is damaged.
         """
-        if not (self.path / "metrics.jsonl").exists():
+        return self.lines("metrics.jsonl")
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Return the objects in a file of JSON lines; none if it is missing.
+
+        Raises:
+            DamageError: It is damaged.
+        """
+        if not (self.path / name).exists():
             return []
-        lines = checked_bytes(self.path, "metrics.jsonl").splitlines()
+        lines = checked_bytes(self.path, name).splitlines()
         return [json.loads(line) for line in lines]
+
+    def losses(self) -> npt.NDArray[np.float32]:
+        """Return the summed loss of every step that has been saved, float32 [steps].
+
+        Raises:
+            DamageError: The file is damaged.
+        """
+        if not (self.path / LOSSES).exists():
+            return np.zeros(0, np.float32)
+        return np.frombuffer(checked_bytes(self.path, LOSSES), "<f4")
 
     def rewind(self, step: int) -> None:
         """Drop metrics later than `step`, which a resumed run computes again."""

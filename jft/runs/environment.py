@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+LONGEST_DIFF = 100_000  # characters
 PACKAGES = (
     *("jft", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
     *("numpy", "pillow", "safetensors", "scikit-learn"),
@@ -32,13 +33,15 @@ def environment() -> dict[str, Any]:
         "versions": versions(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else None,
+        "working_folder": os.getcwd(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "git": git_state(Path(__file__).parent),
     }
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return commit and cleanliness of a checkout; None without git."""
+    """Return commit, cleanliness and changes of a checkout; None without git."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]
@@ -47,7 +50,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
-        return {"commit": git("rev-parse", "HEAD"), "dirty": dirty}
+        diff = git("diff", "HEAD")
+        state = {"commit": git("rev-parse", "HEAD"), "dirty": bool(diff)}
+        return state | ({"diff": diff[:LONGEST_DIFF]} if diff else {})
     except (OSError, subprocess.SubprocessError):
         return None

@@ -114,7 +114,7 @@ def train(config: TrainConfig) -> int:
     started = time.perf_counter()
     with ExitStack() as loading:
         loading.enter_context(working("loading data and weights"))
-        rules = resolve(config)
+        rules = resolve(config, checked=_first_line)
         from jft.train.interrupt import Interrupted
         from jft.train.loop import run
         from jft.train.printer import Printer
@@ -129,6 +129,12 @@ def train(config: TrainConfig) -> int:
         finally:
             printer.close()
     return 0
+
+
+def _first_line() -> None:
+    """Show in a file, where no status is shown, that the command works."""
+    if not sys.stdout.isatty():
+        print("loading data and weights", flush=True)
 
 
 def dry_run(config: TrainConfig) -> int:

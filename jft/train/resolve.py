@@ -87,7 +87,12 @@ class Problems:
             raise kind("\n".join(map(str, self._errors)))
 
 
-def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
+def resolve(
+    config: TrainConfig,
+    objects: Objects | None = None,
+    *,
+    checked: Callable[[], None] = lambda: None,
+) -> Rules:
     """Find, parse and check everything that a configuration names.
 
     All checks that do not need JAX run before JAX is imported, and weights
@@ -96,6 +101,7 @@ def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
     Args:
         config: What a person wrote.
         objects: What is given in Python instead of a setting.
+        checked: Called when everything that needs no JAX is found to be right.
 
     Raises:
         InputError: The configuration, its weights or its data cannot be used; every
@@ -144,6 +150,7 @@ def resolve(config: TrainConfig, objects: Objects | None = None) -> Rules:
     opened = opened or open_weights(found)
     dataset = list_data(data) if isinstance(data, DataSpec) else data
 
+    checked()
     # These import JAX, which takes seconds.
     from jft.devices import get_devices, start_jax
     from jft.train.objective import check_task

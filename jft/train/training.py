@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flax import serialization
+
 from jft import tree
 from jft.data.pipeline import Subset, read
 from jft.devices import LAG
-from jft.errors import DamageError, DivergedError
+from jft.errors import DamageError
 from jft.evaluate.source import evaluate_source, mistakes
 from jft.runs.directory import RunDirectory
 from jft.runs.saved import copy_model, save_model
@@ -18,6 +20,7 @@ from jft.tasks.sums import add
 from jft.train.callbacks import Callback, named
 from jft.train.checkpoints import Checkpoints
 from jft.train.compile import compile_eval_step, compile_train_steps
+from jft.train.diverged import diverged, require_finite
 from jft.train.early_stopping import improvement
 from jft.train.interrupt import Interrupted
 from jft.train.manifest import inputs
@@ -25,6 +28,7 @@ from jft.train.plan import make_plan
 from jft.train.progress import Clock, Progress
 from jft.train.result import Result, result_of
 from jft.train.setup import Setup
+from jft.train.trace import Trace
 from jft.train.transition import next_state, state_like
 from jft.types import HELD_OUT
 
@@ -40,7 +44,12 @@ class Run:
     callbacks: Sequence[Callback]
     clock: Clock
     progress: Progress = field(default_factory=Progress)
+    trace: Trace = field(init=False)
     eval_step: Callable[[Any, Any], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without any step."""
+        self.trace = Trace(self.directory)
 
     def train(self, stopped: Callable[[], bool]) -> Result:
         """Train from the last checkpoint, or from the start, to the end.
@@ -81,6 +90,7 @@ class Run:
                 callback.restore(self.progress.callbacks[name])
         self.clock.resume(self.progress)
         self.directory.rewind(int(state.step))
+        self.trace.resume(int(state.step))
         for callback in self.callbacks:
             callback.on_resume(int(state.step), changes)
         return state
@@ -109,41 +119,47 @@ class Run:
             ends = done % batches.steps_per_epoch == 0
             saves = ends or self._is_due(done) or stops
             while len(pending) > (0 if saves else LAG):
-                self._count(*pending.popleft())
+                self._count(*pending.popleft(), state)
             if ends:
                 self._end_epoch(done, state)
             if done == setup.phases[phase].stop and phase + 1 < len(setup.phases):
                 state, phase = self._next_phase(state, phase), phase + 1
             if saves:
-                states = {n: c.state() for n, c in named(self.callbacks).items()}
-                self.progress.callbacks = {n: s for n, s in states.items() if s}
-                stamped = self.clock.stamp(self.progress)
-                checkpoints.save(devices.fetch(state), stamped)
+                self._save_state(devices.fetch(state), done, checkpoints, ends)
             if self.progress.ended:
                 break
             if stops and done < len(batches):
                 raise Interrupted(f"stopped after {done} of {len(batches)} steps")
         return state
 
+    def _save_state(
+        self, state: TrainState, done: int, checkpoints: Checkpoints, ends: bool
+    ) -> None:
+        """Save a state on the host, and the bits that led to it."""
+        if not self._phase(done).candidate:
+            require_finite(state, f"after step {done}")
+        if ends:
+            epoch = done // self.setup.batches.steps_per_epoch
+            self.trace.end_epoch(epoch, done, serialization.to_state_dict(state))
+        self.trace.save()
+        states = {n: c.state() for n, c in named(self.callbacks).items()}
+        self.progress.callbacks = {n: s for n, s in states.items() if s}
+        checkpoints.save(state, self.clock.stamp(self.progress))
+
     def _is_due(self, done: int) -> bool:
         every = self.setup.config.checkpoint_every
         return bool(every) and done % every == 0
 
-    def _count(self, done: int, sums: Any) -> None:
+    def _count(self, done: int, sums: Any, state: TrainState) -> None:
         """Add one step's sums, which waits for that step to end."""
-        total = add(self.progress.total, self.setup.devices.fetch(sums))
+        step = self.setup.devices.fetch(sums)
+        self.trace.add(step["loss"])
+        total = add(self.progress.total, step)
         self.progress.total = total
         # A candidate whose loss diverges is not chosen.
         finite = math.isfinite(total["loss"]) and math.isfinite(total["grad_norm"])
         if not (finite or self._phase(done).candidate):
-            now = ""
-            if "learning_rate" in total:
-                rate = total["learning_rate"] / total["weight"]
-                now = f" (it is about {rate:.3g} here)"
-            raise DivergedError(
-                f"the loss is no longer finite at step {done}: try a lower learning "
-                f"rate{now} or --optim.clip-norm 1"
-            )
+            raise diverged(self.setup, done, step, self.setup.devices.fetch(state))
         for callback in self.callbacks:
             callback.on_step(done, total)
 

@@ -23,7 +23,7 @@ class Flags:
         json: Print one JSON object per line: run, files and damage.
     """
 
-    runs: Annotated[tuple[str, ...], Positional("RUN")]
+    runs: Annotated[tuple[str, ...], Positional("RUN")] = ()
     json: bool = False
 
 

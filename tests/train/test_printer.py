@@ -1,6 +1,8 @@
 """What a run prints before it trains."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +65,22 @@ def test_what_to_try_where_a_constant_prediction_is_as_good(
         assert all(word in text for word in ("--epochs", "--lr-find", "--freeze none"))
         command = "`python -m jft.data check 'folder:a b'`"
         assert (command in text) == (data == "folder:a b")
+
+
+def test_the_first_line_of_a_file_comes_before_jax():
+    code = (
+        "import sys\n"
+        "from jft.config import TrainConfig\n"
+        "from jft.train.__main__ import _first_line\n"
+        "from jft.train.resolve import resolve\n"
+        "class Stop(Exception): pass\n"
+        "def checked():\n"
+        "    _first_line()\n"
+        "    print('jax' in sys.modules)\n"
+        "    raise Stop\n"
+        "try: resolve(TrainConfig(), checked=checked)\n"
+        "except Stop: pass\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "loading data and weights\nFalse\n"

@@ -1,0 +1,1 @@
+"""A run again, from its folder alone, and python -m jft.reproduce."""
