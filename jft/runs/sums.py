@@ -14,11 +14,11 @@ SUMS = "SHA256SUMS"
 
 
 def sha256(path: Path) -> str:
-    """Return the hex digest of a file, or of nothing if it is missing."""
+    """Return the hex digest of a file; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
+    except OSError:
         return ""
 
 
