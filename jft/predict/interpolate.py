@@ -85,8 +85,8 @@ def pretrained_variables(
         run: The run's folder. It need not be finished.
         task: What the run learns; a head for numbers is converted to its
             standardisation.
-        weights: Where the weights are now; None looks where they were, and at the same
-            place relative to the run.
+        weights: The weights, if they have moved; None looks where they were, and at the
+            same path relative to the run.
 
     Raises:
         InputError: It is not a run, or it started from random weights, or its weights

@@ -1,4 +1,4 @@
-"""python -m jft.reproduce: repeat a run, and say whether it is the same to the bit."""
+"""python -m jft.reproduce: repeat a run, and compare the two to the bit."""
 
 import json
 import sys

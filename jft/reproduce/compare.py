@@ -116,8 +116,8 @@ def differences(first: RunDirectory, second: RunDirectory) -> Iterator[str]:
         yield from _version(name, old, new)
     for name in ("devices", "cores", "cpu_count", "xla_flags"):
         yield from _different(name, old[name], new[name])
-    for name in (*RANKED[2:], *sorted(old["versions"])):
-        if name in RANKED[2:] or name not in RANKED:
+    for name in dict.fromkeys((*RANKED[2:], *sorted(old["versions"]))):
+        if name not in RANKED[:2]:
             yield from _version(name, old, new)
     for name in ("platform", "git"):
         yield from _different(name, old[name], new[name])

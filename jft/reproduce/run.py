@@ -16,7 +16,7 @@ def compare_runs(first: str | os.PathLike[str], second: str) -> Comparison:
     """Compare two runs that there are; nothing is trained.
 
     Raises:
-        InputError: One of them is no run.
+        InputError: One of them is not a run.
     """
     return compare(open_run(first), open_run(second))
 
@@ -35,9 +35,9 @@ def reproduce_run(
 
     Args:
         path: The run's folder.
-        data: Where its data is now; None looks where it was, and at the same place
+        data: Its data, if that has moved; None looks where it was, and at the same path
             relative to the run.
-        weights: Where its weights are now, likewise.
+        weights: Its weights, likewise.
         workdir: Folder of the new run; None is that of the run with `-again`. It
             resumes if it was interrupted.
 

@@ -11,7 +11,7 @@ def found_data(run: RunDirectory) -> str:
     """Return the data of a run, as in `TrainConfig`, with the path where it is now.
 
     A path that is gone is looked for in the working folder of the run, then at the same
-    place relative to the run's folder; as it was if it is at neither.
+    path relative to the run's folder; unchanged if it is at neither.
     """
     text = run.config().data
     scheme, colon, rest = text.partition(":")

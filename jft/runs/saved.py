@@ -135,7 +135,7 @@ def load_arrays(folder: Path, name: str, like: Any) -> Any:
 
 
 def damage(folder: Path, name: str, files: Sequence[str]) -> str:
-    """Return a line about damaged files, with the tensors in them if they can be told.
+    """Return a line about damaged files, with the names of the tensors in them.
 
     Args:
         folder: As for `save_arrays`.

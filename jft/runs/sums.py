@@ -117,7 +117,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Make a folder with a record, or replace it: after a kill it is the old or new.
 
     Yields:
-        An empty folder, which takes the place once it is filled, and on the disk.
+        An empty folder, which is renamed once it is filled, and on the disk.
 
     Raises:
         StorageError: It cannot be written; the old one is left as it was.
