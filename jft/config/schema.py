@@ -234,6 +234,8 @@ class TrainConfig:
             default they are kept in memory, if they fit.
         checkpoint_every: Steps between checkpoints within an epoch. 0 saves only at
             the end of each epoch.
+        skip_nonfinite: Leave out at most this many updates of the run whose loss or
+            gradient is not finite. By default the first one ends the run.
         early_stop: End the run after this many epochs without improvement on the test
             images, and keep the best epoch. 0 trains all epochs. With --phases only
             the epochs of the last phase count.
@@ -267,6 +269,7 @@ class TrainConfig:
     workers: int = 0
     cache: str | None = None
     checkpoint_every: int = 0
+    skip_nonfinite: int = 0
     early_stop: int = 0
     early_stop_metric: str = "auto"
     early_stop_min_delta: float = 0.0

@@ -9,6 +9,7 @@ import jax
 
 from jft.errors import InputError
 from jft.step import make_eval_step, make_train_step
+from jft.step.skip import skip_nonfinite
 from jft.train.setup import Setup
 from jft.train.transition import state_like
 
@@ -20,6 +21,8 @@ def compile_train_steps(setup: Setup) -> list[jax.stages.Compiled]:
 
     def compile_step(index: int) -> jax.stages.Compiled:
         step = make_train_step(setup.phases[index].step_spec)
+        if setup.config.skip_nonfinite:
+            step = skip_nonfinite(step)
         state = state_like(setup, index)
         return setup.devices.compile_ahead(step, state, setup.batch_shapes())
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jft import tree
+from jft.config import TrainConfig
 from jft.errors import DivergedError
 from jft.step import TrainState
 from jft.train.setup import Setup
@@ -35,6 +36,20 @@ def require_finite(state: TrainState, when: str) -> None:
         raise DivergedError(
             f"{name} is no longer finite {when}: try a lower learning rate or "
             "--optim.clip-norm 1. The checkpoint before is kept"
+        )
+
+
+def require_few_skipped(skipped: int, config: TrainConfig, step: int) -> None:
+    """Check that no more updates were skipped than `skip_nonfinite` allows.
+
+    Raises:
+        DivergedError: There were more.
+    """
+    if skipped > config.skip_nonfinite:
+        raise DivergedError(
+            f"{skipped} updates up to step {step} were not finite, and "
+            f"--skip-nonfinite {config.skip_nonfinite} allows no more: try a lower "
+            "learning rate or --optim.clip-norm 1. The checkpoint before is kept"
         )
 
 

@@ -18,6 +18,7 @@ class Progress:
         test: The record of the last epoch's evaluation.
         tried: Learning rate and held-out loss of each candidate so far.
         callbacks: The state of each callback that has any, by name.
+        skipped: Updates left out so far, since they were not finite.
         ended: Whether a callback has ended the run.
         seconds: Spent in earlier sessions, and in this one when it is saved.
         epoch_seconds: Spent in this epoch in earlier sessions, likewise.
@@ -29,6 +30,7 @@ class Progress:
     test: dict[str, Any] = field(default_factory=dict[str, Any])
     tried: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     callbacks: dict[str, Any] = field(default_factory=dict[str, Any])
+    skipped: int = 0
     ended: bool = False
     seconds: float = 0.0
     epoch_seconds: float = 0.0

@@ -20,7 +20,7 @@ from jft.tasks.sums import add
 from jft.train.callbacks import Callback, named
 from jft.train.checkpoints import Checkpoints
 from jft.train.compile import compile_eval_step, compile_train_steps
-from jft.train.diverged import diverged, require_finite
+from jft.train.diverged import diverged, require_few_skipped, require_finite
 from jft.train.early_stopping import improvement
 from jft.train.interrupt import Interrupted
 from jft.train.manifest import inputs
@@ -153,6 +153,8 @@ class Run:
     def _count(self, done: int, sums: Any, state: TrainState) -> None:
         """Add one step's sums, which waits for that step to end."""
         step = self.setup.devices.fetch(sums)
+        self.progress.skipped += int(step.pop("skipped", 0))
+        require_few_skipped(self.progress.skipped, self.setup.config, done)
         self.trace.add(step["loss"])
         total = add(self.progress.total, step)
         self.progress.total = total
@@ -178,6 +180,8 @@ class Run:
             "images_per_second": train["n"] / seconds,
             "data": self.clock.waited / seconds,
         }
+        if self.progress.skipped:
+            train["skipped"] = self.progress.skipped
         self.progress.total = {}
         total, rows = self._evaluate(state, setup.splits.test)
         test = setup.task.summarise(total, rows)

@@ -40,6 +40,7 @@ UNUSUAL = TrainConfig(
     workdir="runs/ü",
     workers=2,
     checkpoint_every=10,
+    skip_nonfinite=2,
 )
 
 
@@ -182,6 +183,7 @@ BAD = [
     ("seed", 2**32, "in [0, 2**32)"),
     ("workers", -1, "at least 0"),
     ("checkpoint_every", -1, "at least 0"),
+    ("skip_nonfinite", -1, "at least 0"),
     ("model.width", -1, "at least 1"),
     ("augment.crop_padding", -1, "at least 0"),
     ("optim.learning_rate", 0.0, "above 0 and finite"),

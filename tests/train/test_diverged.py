@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax.core import FrozenDict
 
 from jft import tree
 from jft.config import ModelConfig, OptimConfig, TrainConfig
 from jft.errors import DivergedError
 from jft.models import ModelSpec
 from jft.runs.directory import RunDirectory
-from jft.step import TrainState
+from jft.step import StepSpec, TrainState, make_train_step
+from jft.step.skip import skip_nonfinite
 from jft.train.callbacks import Callback
 from jft.train.diverged import first_bad_tensor
 from jft.train.loop import fit
@@ -105,3 +109,58 @@ def test_the_first_tensor_that_is_not_finite_is_found(tiny: ModelSpec):
     assert first_bad_tensor(State()) is None
     variables["params"]["b"][0] = np.inf
     assert first_bad_tensor(State()) == "params/b"
+
+
+def test_updates_that_are_not_finite_are_skipped_by_choice(
+    tiny: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One example spoils the step of each epoch that has it, and no other."""
+
+    def spoiled(spec: StepSpec) -> Any:
+        step = make_train_step(spec)
+
+        def run(state: TrainState, batch: Any) -> Any:
+            after, sums = step(state, batch)
+            bad = jnp.any((batch["id"] == 3) & (batch["weight"] > 0))
+            nan = jnp.where(bad, jnp.float32(np.nan), jnp.float32(0))
+            params = jax.tree.map(lambda leaf: leaf + nan, after.params)
+            return after.replace(params=params), sums | {"loss": sums["loss"] + nan}
+
+        return run
+
+    monkeypatch.setattr("jft.train.compile.make_train_step", spoiled)
+    with pytest.raises(DivergedError, match="the loss is no longer finite at step"):
+        train(config(tiny, tmp_path))
+    rules = config(tiny, tmp_path, skip_nonfinite=4)
+    rules = dataclasses.replace(rules, workdir=str(tmp_path / "skips"))
+    result = train(rules)
+    records = [r for r in result.history if r["split"] == "train"]
+    assert [record["skipped"] for record in records] == [1, 2, 3, 4]
+    n = {record["n"] for record in records}
+    assert max(n) < 16, "the examples of a skipped step do not count"
+    losses = RunDirectory(result.workdir).losses()
+    assert (losses == 0).sum() == 4
+    assert np.isfinite(result.metrics["loss"])
+    few = dataclasses.replace(rules, skip_nonfinite=1, workdir=str(tmp_path / "few"))
+    with pytest.raises(DivergedError, match="--skip-nonfinite 1 allows no more"):
+        train(few)
+
+
+def test_a_skipped_update_leaves_every_array_as_before():
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
+        after = state.replace(
+            step=state.step + 1,
+            params=jax.tree.map(lambda x: x * batch["by"], state.params),
+        )
+        return after, {"loss": batch["by"], "grad_norm": jnp.ones(()), "weight": 2.0}
+
+    params = FrozenDict({"a": jnp.array([1.0, -0.0])})
+    state = TrainState.create({"params": params}, optax.sgd(0.1))
+    skipping = jax.jit(skip_nonfinite(step))
+    for by, skipped in ((3.0, 0), (np.nan, 1), (np.inf, 1)):
+        after, sums = skipping(state, {"by": jnp.float32(by)})
+        assert int(after.step) == 1
+        assert int(sums["skipped"]) == skipped
+        assert float(sums["weight"]) == (0 if skipped else 2)
+        expected = np.float32([1, -0.0]) * np.float32(1 if skipped else by)
+        assert np.asarray(after.params["a"]).tobytes() == expected.tobytes()
