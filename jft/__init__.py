@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from jft.config import TrainConfig as TrainConfig
     from jft.errors import InputError as InputError
     from jft.freeze.rules import FreezeSpec as FreezeSpec
+    from jft.models import TrainMode as TrainMode
+    from jft.models.own import OwnModel as OwnModel
     from jft.optim.chain import make_optimizer as make_optimizer
     from jft.predict.predictor import Predictor as Predictor
+    from jft.preprocess import Preprocess as Preprocess
     from jft.run import Run as Run
     from jft.runs.saved import ModelCard as ModelCard
     from jft.runs.saved import save_model as save_model
@@ -42,7 +45,9 @@ _HOMES = {
     "ModelCard": "jft.runs.saved",
     "ModelConfig": "jft.config",
     "OptimConfig": "jft.config",
+    "OwnModel": "jft.models.own",
     "Predictor": "jft.predict.predictor",
+    "Preprocess": "jft.preprocess",
     "Pretrained": "jft.weights.pretrained",
     "Printer": "jft.train.printer",
     "Result": "jft.train.result",
@@ -51,6 +56,7 @@ _HOMES = {
     "Task": "jft.tasks",
     "TaskConfig": "jft.config",
     "TrainConfig": "jft.config",
+    "TrainMode": "jft.models",
     "TrainState": "jft.step",
     "fit": "jft.train.loop",
     "list_models": "jft.weights.published",

@@ -1,9 +1,11 @@
 """What a user can mend: errors with exit statuses, and the hints they carry."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 BUG = 70  # an exception that jft does not expect
 IO = 74  # an `OSError`
 INTERRUPTED = 75
@@ -98,3 +100,30 @@ def unknown(kind: str, given: object, valid: Iterable[str]) -> InputError:
     names = list(valid)
     what = f"{given!r:.80}{nearest(str(given), names)}"
     return InputError(f"unknown {kind} {what}\n{kind}s: {', '.join(names)}")
+
+
+class Problems:
+    """The refusals of several steps, to be raised together."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._errors: list[InputError] = []
+
+    def attempt(self, step: Callable[..., T], *values: Any) -> T | None:
+        """Return what a step returns; None, and note the problem, if it refuses."""
+        try:
+            return step(*values)
+        except InputError as error:
+            self._errors.append(error)
+            return None
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._errors)
+
+    def require_none(self) -> None:
+        """Raise one error with every problem once, if there are any."""
+        kinds = {type(error) for error in self._errors}
+        if kinds:
+            kind = kinds.pop() if len(kinds) == 1 else InputError
+            raise kind("\n".join(dict.fromkeys(map(str, self._errors))))

@@ -22,13 +22,18 @@ class Run:
     >>> run.predictor()("photo.png")  # doctest: +SKIP
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, model: Any = None) -> None:
         """Open a run's folder.
+
+        Args:
+            path: The folder.
+            model: The Flax module, or `jft.OwnModel`, that `fit` was given, if it was:
+                the folder holds its variables, but not its code.
 
         Raises:
             InputError: There is no run.
         """
-        self._directory = open_run(path)
+        self._directory, self._model = open_run(path), model
 
     def __repr__(self) -> str:
         """Return `Run('runs/digits')`."""
@@ -72,7 +77,7 @@ class Run:
             which: The final parameters, or those of the best epoch.
             options: As in `Predictor.from_run`.
         """
-        return Predictor.from_run(self.path, which, **options)
+        return Predictor.from_run(self.path, which, model=self._model, **options)
 
     def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
         """Return the metrics on test images.
@@ -82,7 +87,7 @@ class Run:
                 the run was trained on.
             options: As in `evaluate_run`.
         """
-        return evaluate_run(self.path, data, **options)
+        return evaluate_run(self.path, data, model=self._model, **options)
 
     def verify(self) -> list[str]:
         """Return a line for each damaged file of the run; none if all is sound."""

@@ -12,6 +12,7 @@ from jft.config.compare import from_dict as from_dict
 from jft.config.compare import rules as rules
 from jft.config.compare import to_dict as to_dict
 from jft.config.schema import BUNDLED_WEIGHTS as BUNDLED_WEIGHTS
+from jft.config.schema import LOSSES as LOSSES
 from jft.config.schema import AugmentConfig as AugmentConfig
 from jft.config.schema import ClassLoss as ClassLoss
 from jft.config.schema import MaskLoss as MaskLoss

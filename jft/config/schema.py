@@ -1,13 +1,20 @@
 """The rules of a run: nested frozen dataclasses that print, save and compare."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 BUNDLED_WEIGHTS = "resnet20-cifar10"
 
 ClassLoss = Literal["cross-entropy", "focal"]
 MaskLoss = Literal["cross-entropy", "dice", "focal", "cross-entropy+dice"]
 NumberLoss = Literal["mse", "mae", "huber"]
+LOSSES: dict[str, tuple[str, ...]] = {
+    "classification": get_args(ClassLoss),
+    "multilabel": get_args(ClassLoss),
+    "segmentation": get_args(MaskLoss),
+    "regression": get_args(NumberLoss),
+}
+"""Of each task; the first is the default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +247,7 @@ class TrainConfig:
             images, and keep the best epoch. 0 trains all epochs. With --phases only
             the epochs of the last phase count.
         early_stop_metric: Metric that must improve. auto is the score of the task:
-            accuracy, mAP, mIoU or r2. loss, mae, rmse and mse are better the lower.
+            accuracy, mAP, mIoU or r2. loss, mae and rmse are better the lower.
         early_stop_min_delta: By how much it must improve.
     """
 

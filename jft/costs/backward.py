@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jft import tree
 from jft.costs.totals import Cost
 from jft.models import ModelSpec
+from jft.models.own import OwnModel
 
 if TYPE_CHECKING:
     from jft.types import Params
@@ -19,7 +20,7 @@ _LAST = 1000  # a decoder's classifier comes after all of its blocks
 
 
 def expected_backward(
-    costs: Mapping[str, Cost], frozen: Params, model: ModelSpec
+    costs: Mapping[str, Cost], frozen: Params, model: ModelSpec | OwnModel
 ) -> dict[str, int]:
     """Return the floating point operations that the trained part's gradients need.
 
@@ -52,7 +53,7 @@ def expected_backward(
 
 
 def full_backward(
-    costs: Mapping[str, Cost], params: Params, model: ModelSpec
+    costs: Mapping[str, Cost], params: Params, model: ModelSpec | OwnModel
 ) -> dict[str, int]:
     """Return what the backward pass would need if everything were trained.
 
@@ -91,13 +92,18 @@ def unneeded_backward(
     ]
 
 
-def _span(module: str, model: ModelSpec) -> tuple[Position, Position]:
+def _span(module: str, model: ModelSpec | OwnModel) -> tuple[Position, Position]:
     """Return where a module's input is ready, and where its output is.
 
     A module that ends no later than another one begins comes before it. The
     modules of a layer follow each other, except the shortcut: it begins with the
     block's first convolution and ends with the block.
     """
+    if isinstance(model, OwnModel):
+        stage, _, rest = module.partition("/")
+        number = model.stages.index(stage)
+        # The order inside a stage is unknown: each module may come after the others.
+        return ((number, 1), (number, 0)) if rest else ((number, 0), (number, 1))
     for number, layer in enumerate(model.layers):
         if f"{module}/".startswith(f"{layer}/"):
             name = module.removeprefix(layer)

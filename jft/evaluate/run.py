@@ -32,6 +32,7 @@ def evaluate_run(
     views: str = "none",
     batch_size: int = 64,
     devices: Literal["auto", "jit", "pmap"] = "auto",
+    model: Any = None,
 ) -> dict[str, Any]:
     """Return what a run's task measures: `n`, `loss`, the score and others by name.
 
@@ -50,11 +51,12 @@ def evaluate_run(
         views: One of `jft.augment.VIEWS`, over which logits are averaged.
         batch_size: Images per step.
         devices: As in `TrainConfig`.
+        model: The Flax module that was trained, if it came from Python.
 
     Raises:
         InputError: The run or the data cannot be used.
     """
-    predictor = _load(run, which)
+    predictor = _load(run, which, model)
     measure = _measure(run, predictor, data, views, batch_size, devices)
     return measure(predictor.variables)
 
@@ -101,10 +103,12 @@ def evaluate_alphas(
     ]
 
 
-def _load(run: str | os.PathLike[str], which: Literal["final", "best"]) -> Predictor:
+def _load(
+    run: str | os.PathLike[str], which: Literal["final", "best"], model: Any = None
+) -> Predictor:
     """Return a run's network; nothing before this may start JAX."""
     start_jax()
-    return Predictor.from_run(run, which)
+    return Predictor.from_run(run, which, model=model)
 
 
 def _measure(
@@ -121,7 +125,7 @@ def _measure(
     configs.check_batch(batch_size, len(used.devices))
     task = predictor.task
     source = encoded(relabel(open_data(run, predictor, data).test, task), task)
-    model = predictor.model.clone(axis_name=used.axis_name)
+    model: Any = predictor.model.clone(axis_name=used.axis_name)
     step = used.compile(make_eval_step(model, task, predictor.preprocess, views))
 
     def measure(variables: Any) -> dict[str, Any]:

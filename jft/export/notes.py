@@ -10,7 +10,7 @@ from jft import config as configs
 from jft.data.objects import OBJECTS
 from jft.data.spec import parse_spec
 from jft.export.exported import WORDS
-from jft.models import config_of
+from jft.models import ModelSpec, config_of
 from jft.predict.predictor import Predictor
 from jft.runs.directory import RunDirectory
 from jft.tasks import to_dict
@@ -19,12 +19,14 @@ from jft.weights.layout import Layout
 from jft.weights.pretrained import Pretrained
 
 
-def metadata(network: Predictor | Pretrained, layout: Layout) -> dict[str, str]:
+def metadata(
+    network: Predictor | Pretrained, spec: ModelSpec, layout: Layout
+) -> dict[str, str]:
     """Return the network and its task, as `open_weights` reads them."""
-    model = config_of(network.spec)
+    model = config_of(spec)
     task = network.task
     return {
-        "model": network.spec.name,
+        "model": spec.name,
         **({"width": str(model.width)} if model.width else {}),
         **({"pooled_head": "true"} if model.pooled_head else {}),
         **({"decoder": model.decoder} if model.decoder != "auto" else {}),

@@ -4,20 +4,20 @@ from typing import Any
 
 from jft.config import ModelConfig
 from jft.errors import InputError
-from jft.models import config_of
+from jft.models import ModelSpec, config_of
 from jft.models.variants import GRID
 from jft.predict.predictor import Predictor
 from jft.weights.description import CROP_MODES
 from jft.weights.pretrained import Pretrained
 
 
-def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
+def timm_config(network: Predictor | Pretrained, spec: ModelSpec) -> dict[str, Any]:
     """Return the config.json that timm and the Hugging Face hub read.
 
     Raises:
         InputError: timm cannot express how the network takes its pixels.
     """
-    spec, preprocess = network.spec, network.preprocess
+    preprocess = network.preprocess
     if preprocess.channels != "rgb" or preprocess.pixel_max != 1:
         raise InputError(
             f"{spec.name} takes {preprocess.channels} pixels up to "
@@ -34,7 +34,7 @@ def timm_config(network: Predictor | Pretrained) -> dict[str, Any]:
             f"timm's {spec.name} pools after its classifier, not before, above 255 "
             f"pixels, so that its logits at {size} would differ"
         )
-    classes = network.model.num_classes
+    classes = int(network.model.num_classes)
     return {
         "architecture": spec.name,
         "num_classes": classes,

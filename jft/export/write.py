@@ -14,8 +14,10 @@ from jft.export.exported import Exported
 from jft.export.notes import metadata, origin
 from jft.export.timm_config import timm_config
 from jft.models import ModelSpec
+from jft.models.own import PREFIX
 from jft.predict.predictor import Predictor
 from jft.runs.directory import RunDirectory, open_run
+from jft.runs.saved import ModelCard, load_card
 from jft.weights.export import (
     SUFFIXES,
     find_layout,
@@ -64,12 +66,25 @@ def export_run(
             such layout, alpha is outside [0, 1], or the file cannot be written.
     """
     directory = open_run(run)
+    _require_table_network(run, load_card(directory.path / which))
     predictor = Predictor.from_run(run, which, alpha=alpha, weights=weights)
-    default = _default(directory, predictor.spec, to, alpha)
+    spec = predictor.spec
+    assert isinstance(spec, ModelSpec)
+    default = _default(directory, spec, to, alpha)
     path = Path(file).expanduser() if file else default
     notes = origin(directory, which, alpha, predictor.task.score)
     notes["params_digest"] = tree.digest(predictor.variables)
-    return replace(_write(predictor, path, to, notes), alpha=alpha)
+    return replace(_write(predictor, spec, path, to, notes), alpha=alpha)
+
+
+def _require_table_network(run: str, card: ModelCard) -> None:
+    name = str(card.model.name)
+    if name.startswith(PREFIX):
+        raise InputError(
+            f"{run} trained {name.removeprefix(PREFIX)}, a Flax module from Python: "
+            "other libraries have no such network. In Python, jft.Run(path, "
+            "model=...).predictor().variables has its parameters"
+        )
 
 
 def convert_weights(
@@ -89,23 +104,26 @@ def convert_weights(
     if source == RANDOM:
         raise InputError("random weights cannot be converted")
     pretrained = load_pretrained(model, source)
-    return _write(pretrained, Path(destination).expanduser(), to, {})
+    return _write(pretrained, pretrained.spec, Path(destination).expanduser(), to, {})
 
 
 def _write(
-    network: Predictor | Pretrained, path: Path, to: str, notes: dict[str, str]
+    network: Predictor | Pretrained,
+    spec: ModelSpec,
+    path: Path,
+    to: str,
+    notes: dict[str, str],
 ) -> Exported:
     """Write a network in a layout; a path without suffix is a folder."""
-    spec = network.spec
     layout = layout_in(path, find_layout(to, spec), spec)
     folder = _folder(path)
     if folder:
         path = folder / "model.safetensors"
-    config = timm_config(network) if folder and to == "timm" else None
+    config = timm_config(network, spec) if folder and to == "timm" else None
     flat = tree.flatten(network.variables)
     variables = {name: np.asarray(leaf) for name, leaf in flat.items()}
     tensors = to_layout(variables, layout, spec)
-    write_weights(path, tensors, {**metadata(network, layout), **notes})
+    write_weights(path, tensors, {**metadata(network, spec, layout), **notes})
     if folder and config:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     return Exported(path, to, len(tensors), network)

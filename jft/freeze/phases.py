@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from jft.config import TrainConfig
-from jft.errors import InputError
+from jft.errors import InputError, Problems
 from jft.freeze.rules import FreezeSpec
 from jft.models.protocol import Architecture
 
@@ -46,20 +46,25 @@ def plan_phases(config: TrainConfig, model: Architecture) -> tuple[Phase, ...]:
     Raises:
         InputError: `phases` is not in the grammar, or names no part of the network.
     """
-    text = config.phases.strip()
+    text, problems = config.phases.strip(), Problems()
+    attempt = problems.attempt
     main = Phase(config.epochs, config.freeze, config.optim.learning_rate)
     if not text:
-        before: list[Phase] = []
+        before: list[Phase] | None = []
     elif text.startswith("gradual:"):
-        before = _gradual(text.removeprefix("gradual:"), main, model)
+        before = attempt(_gradual, text.removeprefix("gradual:"), main, model)
     else:
         entries = [entry.strip() for entry in text.split(";")]
-        before = [p for i, e in enumerate(entries) for p in _entry(e, i, config)]
-    phases = [*before, main]
+        read = [attempt(_entry, e, i, config) for i, e in enumerate(entries)]
+        before = [phase for entry in read for phase in entry or ()]
+    phases = [*(before or ()), main]
     texts = dict.fromkeys(phase.freeze for phase in phases)
-    specs = {text: FreezeSpec.parse(text, model) for text in texts}
-    _check_warmup(phases, config.optim.warmup_epochs)
-    return tuple(replace(phase, spec=specs[phase.freeze]) for phase in phases)
+    specs = {text: attempt(FreezeSpec.parse, text, model) for text in texts}
+    attempt(_check_warmup, phases, config.optim.warmup_epochs)
+    problems.require_none()
+    return tuple(
+        replace(phase, spec=specs[phase.freeze] or phase.spec) for phase in phases
+    )
 
 
 def _entry(text: str, index: int, config: TrainConfig) -> list[Phase]:
@@ -127,6 +132,6 @@ def _check_warmup(phases: list[Phase], warmup: float) -> None:
     short = [p for p in phases[:-1] if p.epochs <= warmup]
     if short:
         raise InputError(
-            f"phases: {short[0].freeze} for epochs: {short[0].epochs} lasts no longer "
-            f"than optim.warmup_epochs {warmup:g}, with which every phase starts"
+            f"phases: '{short[0].epochs}*{short[0].freeze}' must be longer than "
+            f"optim.warmup_epochs {warmup:g}: every phase starts with the warmup"
         )

@@ -109,13 +109,23 @@ def require_two_values(model: nn.Module, size: int, images: int) -> None:
 
     def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         layer, name = context.module, "/".join(context.module.path)
-        if isinstance(layer, BatchNorm) and name not in layer.stored:
-            single.extend([name] * (math.prod(args[0].shape[1:3]) == 1))
+        ours = isinstance(layer, BatchNorm) and name not in layer.stored
+        stored = kwargs.get("use_running_average") or getattr(
+            layer, "use_running_average", None
+        )
+        flax = isinstance(layer, nn.BatchNorm) and not stored
+        if (ours or flax) and math.prod(args[0].shape[:-1]) == 1:
+            single.append(name)
         return call(*args, **kwargs)
+
+    def train(key: jax.Array, image: jax.Array) -> Any:
+        # The mapped axis exists only inside the compiled step.
+        alone: Any = model.clone(axis_name=None)
+        return alone.init(key, image, train=True, keys=jax.random.split(key, 1))
 
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     with nn.intercept_methods(record):
-        jax.eval_shape(model.init, jax.random.key(0), image)
+        jax.eval_shape(train, jax.random.key(0), image)
     if single:
         stages = dict.fromkeys(f"{name.partition('/')[0]}=stored" for name in single)
         more = f" and {len(single) - 1} more layers" if len(single) > 1 else ""

@@ -69,8 +69,8 @@ class Architecture(Protocol):
 class StagedModule(Protocol):
     """A Flax module with named parts, which `make_train_step` and `fit` can train.
 
-    `Network` is one; a module of your own needs the same fields and call signature. Its
-    `clone(axis_name=..., mode=...)` and `init(key, x)` are those of every Flax module.
+    `Network` is one; a module of your own needs the same fields and call signature.
+    `jft.fit` sets the fields `num_classes`, `axis_name` and `mode` with `clone`.
     """
 
     @property
@@ -117,6 +117,10 @@ class StagedModule(Protocol):
             weight: [B] float32, 0 for padding, which batch statistics leave out.
             keys: [B] random keys, one per example.
         """
+        ...
+
+    def clone(self, **changes: Any) -> Any:
+        """Return the module with some fields changed, as every Flax module does."""
         ...
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jft.config import ModelConfig
 from jft.errors import InputError, unknown
+from jft.models.own import PREFIX, OwnModel
 from jft.models.spec import ModelSpec
 from jft.models.variants import (
     Decoder,
@@ -143,8 +144,10 @@ def configured(model: ModelConfig) -> ModelSpec:
     )
 
 
-def config_of(spec: ModelSpec) -> ModelConfig:
-    """Return how a configuration asks for a network: the inverse of `configured`."""
+def config_of(spec: ModelSpec | OwnModel) -> ModelConfig:
+    """Return how a configuration names a network: the inverse of `configured`."""
+    if isinstance(spec, OwnModel):
+        return ModelConfig(name=spec.config_name)
     usual = get_model(spec.name)
     return ModelConfig(
         name=spec.name,
@@ -159,6 +162,12 @@ def get_model(name: str | None) -> ModelSpec:
     if name is None:
         raise InputError(
             "the weights do not name their network: give --model.name (in Python: name)"
+        )
+    if name.startswith(PREFIX):
+        raise InputError(
+            f"the network {name.removeprefix(PREFIX)} is a Flax module from Python, "
+            "which no file holds: give it again, as jft.fit(config, model=...) or "
+            "jft.Run(path, model=...)"
         )
     if name not in MODELS:
         raise unknown("model", name, MODELS)

@@ -14,6 +14,8 @@ from jft.config import OptimConfig
 from jft.optim.muon import scale_by_even_muon
 from jft.types import Params
 
+DECAY_RULES = "optim.decay_rules"
+
 
 def make_optimizer(
     config: OptimConfig,
@@ -21,6 +23,7 @@ def make_optimizer(
     lr_mults: Params,
     *,
     steps_per_epoch: int = 1,
+    decay: Mapping[str, float] | None = None,
     trained_from: Mapping[str, Any] | None = None,
     loaded: Mapping[str, Any] | None = None,
     pretrained: Mapping[str, Any] | None = None,
@@ -47,6 +50,7 @@ def make_optimizer(
         lr_mults: Tree like the parameters of learning-rate multipliers, Python floats,
             from `FreezeSpec.lr_mults`; 0 is frozen.
         steps_per_epoch: Steps over which plateau averages the loss.
+        decay: From `decay_factors`. None: those of `config.decay_rules`.
         trained_from: For each trained leaf, nested or by name, the number of the phase
             that its training began in. Those that began together have one step count
             of their bias correction. None: all began together.
@@ -61,8 +65,11 @@ def make_optimizer(
     Raises:
         InputError: `decay_rules` does not fit the parameters.
     """
+    if decay is None:
+        rules = tree.parse_rules(config.decay_rules, what=DECAY_RULES)
+        decay = decay_factors(rules, tree.flatten(lr_mults))
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    regularise = [_decay(config, lr_mults)]
+    regularise = [_decay(config.weight_decay, decay, lr_mults)]
     if config.l2_sp:
         mask = _of_trained(loaded, lr_mults, True)
         regularise.append(_l2_sp(config.l2_sp, mask, pretrained))
@@ -70,12 +77,12 @@ def make_optimizer(
     if config.schedule == "plateau":
         speed.append(_plateau(config, steps_per_epoch))
     if config.name == "lars":
-        trust = _trust_ratio(config, lr_mults, 0.001)
+        trust = _trust_ratio(decay, lr_mults, 0.001)
         parts = [*regularise, trust, *speed, optax.trace(config.momentum)]
     else:
         groups = _of_trained(trained_from, lr_mults, 0)
         lamb = config.name == "lamb"
-        trust = [_trust_ratio(config, lr_mults, 1.0)] if lamb else []
+        trust = [_trust_ratio(decay, lr_mults, 1.0)] if lamb else []
         parts = [_directions(config, lr_mults, groups), *regularise, *trust, *speed]
     return _trained_only(optax.chain(*clip, *parts), lr_mults)
 
@@ -169,50 +176,46 @@ def _promoting(
     return optax.GradientTransformationExtraArgs(inner.init, update)
 
 
-def decay_factors(rules: str, names: Iterable[str]) -> dict[str, float]:
+def decay_factors(rules: tree.Rules, names: Iterable[str]) -> dict[str, float]:
     """Return what the weight decay of each parameter is multiplied by.
 
     Args:
-        rules: `PATTERN=FACTOR` separated by commas; the first that matches counts.
+        rules: Pairs of pattern and factor; the first that matches counts.
         names: '/'-joined names of all parameters, the frozen ones too.
 
     Returns:
         Factors by name; 0 where no pattern matches.
 
     Raises:
-        InputError: An entry is malformed, or its pattern can decide no name.
+        InputError: A pattern decides no name.
 
-    >>> decay_factors("head/*=0, */kernel=1", ["stem/kernel", "head/kernel"])
+    >>> rules = (("head/*", 0.0), ("*/kernel", 1.0))
+    >>> decay_factors(rules, ["stem/kernel", "head/kernel"])
     {'stem/kernel': 1.0, 'head/kernel': 0.0}
     """
-    what, names = "optim.decay_rules", list(names)
-    found = tree.first_match(tree.parse_rules(rules, what=what), names, what=what)
+    names = list(names)
+    found = tree.first_match(rules, names, what=DECAY_RULES)
     return {name: found.get(name, 0.0) for name in names}
 
 
 def _trust_ratio(
-    config: OptimConfig, lr_mults: Params, coefficient: float
+    decay: Mapping[str, float], lr_mults: Params, coefficient: float
 ) -> optax.GradientTransformation:
-    factors = decay_factors(config.decay_rules, tree.flatten(lr_mults))
     return optax.masked(
         optax.scale_by_trust_ratio(trust_coefficient=coefficient),
-        _over_trained(lambda n: factors[n] != 0, lr_mults),
+        _over_trained(lambda n: decay[n] != 0, lr_mults),
     )
 
 
-def _decay(config: OptimConfig, lr_mults: Params) -> optax.GradientTransformation:
-    factors = decay_factors(config.decay_rules, tree.flatten(lr_mults))
-    strengths = _over_trained(lambda n: config.weight_decay * factors[n], lr_mults)
+def _decay(
+    weight_decay: float, decay: Mapping[str, float], lr_mults: Params
+) -> optax.GradientTransformation:
+    strengths = _over_trained(lambda n: weight_decay * decay[n], lr_mults)
 
-    def update(updates: Any, params: Any) -> Any:
-        return jax.tree.map(
-            lambda u, p, strength: u + strength * p if strength else u,
-            updates,
-            params,
-            strengths,
-        )
+    def decayed(update: Any, param: Any, strength: float) -> Any:
+        return update + strength * param if strength else update
 
-    return optax.stateless(update)
+    return optax.stateless(lambda u, p: jax.tree.map(decayed, u, p, strengths))
 
 
 def _scale_each(lr_mults: Params) -> optax.GradientTransformation:

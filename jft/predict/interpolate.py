@@ -12,6 +12,7 @@ from jft import tree
 from jft.devices import start_jax
 from jft.errors import DataError, InputError
 from jft.models import configured
+from jft.models.own import PREFIX
 from jft.runs.directory import RunDirectory, open_run
 from jft.runs.moved import found_weights
 from jft.tasks import Task
@@ -95,6 +96,11 @@ def pretrained_variables(
     directory = open_run(run)
     start_jax()
     config = directory.config()
+    if str(config.model.name).startswith(PREFIX):
+        raise InputError(
+            f"{run} trained a Flax module from Python: its folder does not hold the "
+            "initial values to interpolate from"
+        )
     if config.weights == RANDOM:
         raise InputError(
             f"{run} started from random weights: there is no pretrained network to "

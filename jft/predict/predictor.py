@@ -21,7 +21,8 @@ from jft.data.decode import DecodeError, decode
 from jft.data.geometry import Square, most_probable
 from jft.errors import InputError, not_among
 from jft.models import ModelSpec
-from jft.models.network import Network
+from jft.models.own import OwnModel
+from jft.models.protocol import StagedModule
 from jft.predict.interpolate import interpolate, pretrained_variables
 from jft.preprocess import Preprocess
 from jft.runs.directory import open_run
@@ -52,8 +53,8 @@ class Predictor:
         views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
     """
 
-    spec: ModelSpec
-    model: Network
+    spec: ModelSpec | OwnModel
+    model: StagedModule
     variables: FrozenDict[str, Any]
     preprocess: Preprocess
     task: Task
@@ -87,6 +88,7 @@ class Predictor:
         alpha: float | None = None,
         weights: str | None = None,
         views: str = "none",
+        model: Any = None,
     ) -> "Predictor":
         """Load the parameters of a run.
 
@@ -98,6 +100,7 @@ class Predictor:
                 pretrained ones, by `jft.predict.interpolate`. None does not average.
             weights: With alpha, where the pretrained weights are, if they have moved.
             views: Key of `jft.augment.VIEWS`: the views whose logits are averaged.
+            model: The Flax module that was trained, if it came from Python.
 
         Raises:
             InputError: The folder is not a run, has no such model yet, or is damaged;
@@ -105,7 +108,8 @@ class Predictor:
         """
         if which not in WHICH:
             raise InputError(f"which {not_among(which, WHICH)}")
-        saved = load_model(open_run(Path(run)).path / which)
+        own = None if model is None else OwnModel.of(model)
+        saved = load_model(open_run(Path(run)).path / which, own)
         card, variables = saved.card, saved.variables
         task = from_dict(card.task)
         if alpha is not None:

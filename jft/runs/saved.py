@@ -27,7 +27,7 @@ from jft.config import ModelConfig
 from jft.console.text import size
 from jft.errors import DamageError, InputError, StorageError
 from jft.models import ModelSpec, configured
-from jft.models.network import Network
+from jft.models.own import OwnModel
 from jft.preprocess import Preprocess
 from jft.runs.sums import checked_bytes, damaged, replacing
 
@@ -255,29 +255,46 @@ class SavedModel:
     Attributes:
         card: Its description.
         spec: The network.
-        model: Its Flax module.
+        model: Its Flax module, a `Network` for a `ModelSpec`.
         variables: Parameters and statistics.
     """
 
     card: ModelCard
-    spec: ModelSpec
-    model: Network
+    spec: ModelSpec | OwnModel
+    model: Any
     variables: FrozenDict[str, Any]
 
 
-def load_model(folder: Path) -> SavedModel:
+def load_model(folder: Path, own: OwnModel | None = None) -> SavedModel:
     """Return the model that `save_model` saved.
 
+    Args:
+        folder: Its folder.
+        own: The Flax module that was trained, if it came from Python.
+
     Raises:
-        InputError: There is none, or it is damaged.
+        InputError: There is none, it is damaged, or it is one of another module.
     """
     card = load_card(folder)
-    spec = configured(card.model)
-    model = spec.build(len(card.class_names))
+    if own and own.config_name != card.model.name:
+        raise InputError(
+            f"{folder} holds a {card.model.name}, not a module from Python called "
+            f"{own.name}"
+        )
+    spec = own or configured(card.model)
+    model: Any = spec.build(len(card.class_names))
     size = card.preprocess.size
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     like = FrozenDict(jax.eval_shape(model.init, jax.random.key(0), image))
-    return SavedModel(card, spec, model, load_variables(folder, like, card))
+    try:
+        variables = load_variables(folder, like, card)
+    except InputError as error:
+        if own is None:
+            raise
+        raise InputError(
+            f"{error}\nor model= is not the module that was trained"
+        ) from None
+    return SavedModel(card, spec, model, variables)
 
 
 def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, Any]:
@@ -292,6 +309,7 @@ def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, 
         DamageError: They are damaged.
     """
     saved = load_arrays(folder, "variables", like)
-    if tree.digest(saved) != card.digest:
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(x)] for x in (saved, like)]
+    if shapes[0] != shapes[1] or tree.digest(saved) != card.digest:
         raise DamageError(f"{folder} is damaged: model.json is of other parameters")
     return FrozenDict(saved)

@@ -27,6 +27,13 @@ class Classification(ClassTask):
     name: ClassVar[str] = "classification"
     score: ClassVar[str] = "accuracy"
 
+    @classmethod
+    def metrics(cls, outputs: int) -> tuple[str, ...]:
+        """Return the names of the numbers that `summarise` returns of rows."""
+        top = ("top5",) if outputs > 5 else ()
+        area = ("roc_auc",) if outputs <= LISTED else ()
+        return ("loss", "accuracy", "balanced_accuracy", *top, *area)
+
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, for `label` [B]."""
         certain = jax.nn.one_hot(label, outputs)

@@ -31,6 +31,12 @@ class MultiLabel(ClassTask):
     score: ClassVar[str] = "mAP"
     outputs: ClassVar[str] = "labels"
 
+    @classmethod
+    def metrics(cls, outputs: int) -> tuple[str, ...]:
+        """Return the names of the numbers that `summarise` returns of rows."""
+        del outputs
+        return ("loss", "mAP", "accuracy", "f1")
+
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the probabilities to learn [B, K] float32, NaN where unknown.
 

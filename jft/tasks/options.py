@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
-from jft.config import ClassLoss
+from jft.config import LOSSES
 from jft.errors import InputError, nearest
 
 
@@ -31,7 +31,7 @@ class ClassTask:
 
     name: ClassVar[str]
     outputs: ClassVar[str] = "classes"
-    losses: ClassVar[tuple[str, ...]] = get_args(ClassLoss)
+    losses: ClassVar[tuple[str, ...]] = LOSSES["classification"]
     dense: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

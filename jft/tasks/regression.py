@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from jft.config import NumberLoss
+from jft.config import LOSSES, NumberLoss
 from jft.errors import InputError
 from jft.tasks.losses import mean_over
 from jft.tasks.options import check_loss, check_names, check_numbers
@@ -44,7 +44,7 @@ class Regression:
     name: ClassVar[str] = "regression"
     score: ClassVar[str] = "r2"
     outputs: ClassVar[str] = "numbers"
-    losses: ClassVar[tuple[str, ...]] = get_args(NumberLoss)
+    losses: ClassVar[tuple[str, ...]] = LOSSES["regression"]
     dense: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -55,6 +55,12 @@ class Regression:
         check_numbers("std", self.std, self.class_names)
         if min(self.std, default=1) <= 0:
             raise InputError(f"std must be above 0, got {self.std!r}")
+
+    @classmethod
+    def metrics(cls, outputs: int) -> tuple[str, ...]:
+        """Return the names of the numbers that `summarise` returns of rows."""
+        del outputs
+        return ("loss", "r2", "mae", "rmse")
 
     def encode(self, labels: Any) -> npt.NDArray[np.float32]:
         """Return numbers [N, K] in the data's units as a batch has them: standardised.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import optax
 
-from jft.config import MaskLoss
+from jft.config import LOSSES
 from jft.tasks.losses import dice_loss, mean_over, softmax_loss
 from jft.tasks.options import ClassTask
 from jft.tasks.task import averages, common_sums, per_class, ratio
@@ -34,8 +34,14 @@ class Segmentation(ClassTask):
 
     name: ClassVar[str] = "segmentation"
     score: ClassVar[str] = "mIoU"
-    losses: ClassVar[tuple[str, ...]] = get_args(MaskLoss)
+    losses: ClassVar[tuple[str, ...]] = LOSSES["segmentation"]
     dense: ClassVar[bool] = True
+
+    @classmethod
+    def metrics(cls, outputs: int) -> tuple[str, ...]:
+        """Return the names of the numbers that `summarise` returns."""
+        del outputs
+        return ("loss", "mIoU", "pixel_accuracy")
 
     def target(self, label: jax.Array, outputs: int) -> jax.Array:
         """Return the class indices [B, H, W] int32."""

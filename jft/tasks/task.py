@@ -23,19 +23,26 @@ class Task(Protocol):
         score: The metric, the higher the better, that the best epoch is chosen by. It
             can be NaN where the network's outputs are.
         outputs: What the K outputs are called together.
-        losses: Names of the losses it can be trained with.
         dense: Whether a label is a mask: outputs are for each pixel.
     """
 
     name: ClassVar[str]
     score: ClassVar[str]
     outputs: ClassVar[str]
-    losses: ClassVar[tuple[str, ...]]
     dense: ClassVar[bool]
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the K outputs are called; () if unknown."""
+        ...
+
+    @classmethod
+    def metrics(cls, outputs: int) -> tuple[str, ...]:
+        """Return the metrics of `summarise` that may decide which epoch is the best.
+
+        Args:
+            outputs: K, the number of outputs.
+        """
         ...
 
     def encode(self, labels: Any) -> Any:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jft.errors import InputError, nearest
+from jft.errors import InputError
 from jft.train.callbacks import Callback
 
 if TYPE_CHECKING:
     from jft.train.setup import Setup
 
-LOWER = ("loss", "mae", "rmse", "mse")  # metrics that are better the lower
+LOWER = ("loss", "mae", "rmse")  # metrics that are better the lower
 
 
 class EarlyStopping(Callback):
@@ -24,8 +24,7 @@ class EarlyStopping(Callback):
     Args:
         patience: Epochs without improvement after which the run ends; at least 1.
         metric: Of the test images; auto is the score of the task: accuracy, mAP, mIoU
-            or r2. `loss`, `mae`, `rmse` and `mse` are better the lower, all others the
-            higher.
+            or r2. `loss`, `mae` and `rmse` are better the lower, all others the higher.
         min_delta: By how much a metric must be better to be an improvement.
     """
 
@@ -84,11 +83,5 @@ def improvement(metric: str, test: Mapping[str, Any], best: float) -> float:
         test: The record of an epoch on the test images.
         best: The best value so far; NaN if there is none.
     """
-    numbers = [n for n, v in test.items() if isinstance(v, float)]
-    if metric not in numbers:
-        raise InputError(
-            f"unknown metric {metric!r}{nearest(metric, numbers)}\n"
-            f"metrics: {', '.join(numbers)}"
-        )
     gain = test[metric] - best
     return -gain if metric in LOWER else gain

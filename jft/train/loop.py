@@ -27,6 +27,7 @@ def fit(
     *,
     train: Any = None,
     test: Any = None,
+    model: Any = None,
     task: Any = None,
     optimizer: Any = None,
     callbacks: Any = (),
@@ -42,6 +43,9 @@ def fit(
             uint8 [N, H, W, 3]; a sequence of (image or path, label); or a data set of
             Grain, Hugging Face or torch. See `jft.data.objects.list_objects`.
         test: Test data, likewise; None holds out a fifth of `train`.
+        model: A Flax module of your own instead of `config.model` and its weights, or
+            a `jft.OwnModel`: that module with initial values and preprocessing. It
+            follows `jft.models.protocol.StagedModule`.
         task: A `Task` with its own loss, instead of the one the data implies; its
             `name` is what the data is for. The saved model predicts as the built-in
             task of that name does.
@@ -63,7 +67,7 @@ def fit(
             "callbacks= must be a list of jft.Callback objects, such as "
             f"[jft.Printer()], got {callbacks!r}"
         )
-    objects = Objects(train, test, task, optimizer, callbacks)
+    objects = Objects(train, test, task, model, optimizer, callbacks)
     return run(resolve(config, objects), callbacks, started=started)
 
 

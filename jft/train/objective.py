@@ -1,15 +1,16 @@
 """The task of a run, with the numbers that its training data gives it."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from jft.config import TaskConfig, TrainConfig
-from jft.data.listing import TaskName
+from jft.config import TrainConfig
+from jft.data.listing import Dataset
 from jft.data.sources import Source
-from jft.errors import InputError
+from jft.errors import InputError, nearest
 from jft.tasks import (
     TASKS,
     MultiLabel,
@@ -18,71 +19,14 @@ from jft.tasks import (
     balanced_weights,
     positive_weights,
 )
+from jft.train.checks import SMOOTHING, loss_of
 from jft.types import VOID
-
-# label_smoothing by default; other losses have none. It brings back
-# the gradient of easy examples, which a focal loss is there to leave out.
-SMOOTHING = {"cross-entropy": 0.1, "cross-entropy+dice": 0.1, "focal": 0.0}
-
-
-def check_task(config: TrainConfig, task: TaskName, own: Task | None = None) -> None:
-    """Check that the settings make sense for what there is to learn.
-
-    Args:
-        config: The settings.
-        task: What the data is for.
-        own: The task that is given in Python; its loss is not one of ours.
-    """
-    if own is not None:
-        if own.name != task:
-            raise InputError(f"task= is for {own.name}, and the data is for {task}")
-        return
-    kind, rules = TASKS[task], config.task
-    loss, numbers = _loss(config, task), kind is Regression
-    weighs, draws = (
-        value == "balanced" for value in (rules.class_weights, config.sampling)
-    )
-    checks = (
-        (
-            loss not in kind.losses,
-            f"task.loss {loss!r} is not for {task}; valid: {', '.join(kind.losses)}",
-        ),
-        (weighs and numbers, "task.class_weights: regression has no classes"),
-        (
-            weighs and draws,
-            "task.class_weights and sampling: balanced in either makes up for how "
-            "unevenly classes occur, and in both does it twice; take one of them",
-        ),
-        (
-            draws and (numbers or kind.dense),
-            f"sampling: balanced needs one class or label, not {task}",
-        ),
-        (
-            loss != "focal" and rules.focal_gamma != TaskConfig.focal_gamma,
-            f"task.focal_gamma: {loss} has none; it is for task.loss focal",
-        ),
-        (
-            loss not in SMOOTHING and bool(config.label_smoothing),
-            f"label_smoothing: {loss} has none; it is for {', '.join(SMOOTHING)}",
-        ),
-        (
-            config.augment.mixup > 0 and kind.dense,
-            "augment.mixup: masks are never blended; use augment.cutmix",
-        ),
-        (
-            config.augment.cutmix > 0 and numbers,
-            "augment.cutmix: numbers have no position in the image; use augment.mixup",
-        ),
-    )
-    problems = [problem for wrong, problem in checks if wrong]
-    if problems:
-        raise InputError("\n".join(problems))
 
 
 def make_task(config: TrainConfig, train: Source) -> Task:
     """Return the task that the rules and the training examples make."""
     names, rules, kind = train.class_names, config.task, TASKS[train.task]
-    loss: Any = _loss(config, train.task)
+    loss: Any = loss_of(config, train.task)
     if not np.any(np.asarray(train.weights) > 0):
         raise InputError("no training image has a weight above 0")
     if kind is Regression:
@@ -98,6 +42,27 @@ def make_task(config: TrainConfig, train: Source) -> Task:
     )
 
 
+def check_metrics(names: Iterable[str], data: Dataset, own: Task | None = None) -> None:
+    """Check the names of metrics that decide which epoch is the best.
+
+    Args:
+        names: The names; auto is the score of the task.
+        data: What is learned from, which determines the task.
+        own: The task that is given in Python instead.
+
+    Raises:
+        InputError: The task has no such metric.
+    """
+    task = own or TASKS[data.task]
+    valid = task.metrics(len(data.class_names))
+    for name in names:
+        if name not in ("auto", *valid):
+            raise InputError(
+                f"early_stop_metric: {task.name} has no metric {name!r}"
+                f"{nearest(name, valid)}\nmetrics: auto, {', '.join(valid)}"
+            )
+
+
 def own_task(task: Task | None, builtin: Task) -> Task | None:
     """Return the task that is given in Python, if its outputs are the data's."""
     if task is not None and task.class_names not in ((), builtin.class_names):
@@ -106,11 +71,6 @@ def own_task(task: Task | None, builtin: Task) -> Task | None:
             f"{', '.join(builtin.class_names)}"
         )
     return task
-
-
-def _loss(config: TrainConfig, task: TaskName) -> str:
-    rule = config.task.loss
-    return TASKS[task].losses[0] if rule == "auto" else rule
 
 
 def class_weights(source: Source) -> tuple[float, ...]:

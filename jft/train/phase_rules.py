@@ -10,6 +10,7 @@ from flax.core import FrozenDict
 
 from jft import tree
 from jft.config import TrainConfig
+from jft.errors import Problems
 from jft.freeze import norms, rules
 from jft.freeze.phases import Phase
 from jft.models.protocol import Architecture
@@ -26,12 +27,14 @@ class PhaseRules:
         lr_mults: Tree like the parameters of learning-rate multipliers; 0 is frozen.
         norms: Mode of each layer that has statistics.
         mode: How the network runs in training.
+        decay: What the weight decay of each parameter is multiplied by, by name.
     """
 
     phase: Phase
     lr_mults: FrozenDict[str, Any]
     norms: dict[str, str]
     mode: TrainMode
+    decay: Mapping[str, float]
 
     def trained(self) -> list[str]:
         """Return the names of the parameters and statistics that training changes."""
@@ -49,6 +52,7 @@ def phase_rules(
     spec: Architecture,
     phases: Sequence[Phase],
     modes: Mapping[str, str],
+    decay: tree.Rules,
 ) -> tuple[PhaseRules, ...]:
     """Return what each phase does with every part of a network.
 
@@ -57,6 +61,7 @@ def phase_rules(
         spec: The network.
         phases: From `plan_phases`.
         modes: From `norms.parse`.
+        decay: The rules of `optim.decay_rules`.
 
     Raises:
         InputError: A rule names parameters that the network does not have, or leaves
@@ -66,11 +71,13 @@ def phase_rules(
     init = spec.build(spec.num_classes, mode=TrainMode(drop_path=config.drop_path)).init
     shapes = jax.eval_shape(init, jax.random.key(0), image)
     layers = norms.with_statistics(shapes.get("batch_stats") or {})
-    chain.decay_factors(config.optim.decay_rules, tree.flatten(shapes["params"]))
+    names = list(tree.flatten(shapes["params"]))
+    problems = Problems()
+    factors = problems.attempt(chain.decay_factors, decay, names) or {}
 
     def rules_of(phase: Phase) -> PhaseRules:
-        decay = config.optim.layer_decay
-        mults = FrozenDict(phase.spec.lr_mults(shapes["params"], spec, decay))
+        slower = config.optim.layer_decay
+        mults = FrozenDict(phase.spec.lr_mults(shapes["params"], spec, slower))
         chosen = norms.choose(modes, mults, layers)
         mode = TrainMode(
             stored=norms.in_mode(chosen, "stored"),
@@ -81,6 +88,8 @@ def phase_rules(
             dtype=config.dtype,
             remat=config.remat,
         )
-        return PhaseRules(phase, mults, chosen, mode)
+        return PhaseRules(phase, mults, chosen, mode, factors)
 
-    return tuple(map(rules_of, phases))
+    made = [problems.attempt(rules_of, phase) for phase in phases]
+    problems.require_none()
+    return tuple(rules for rules in made if rules)

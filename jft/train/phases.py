@@ -19,7 +19,7 @@ from jft.train.checks import check_new_values
 from jft.train.phase_rules import PhaseRules
 from jft.train.timeline import Interval, timeline
 from jft.types import Params
-from jft.weights.pretrained import Pretrained
+from jft.weights.initial import Initialised
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Trainee:
         steps_per_epoch: Steps per epoch.
     """
 
-    pretrained: Pretrained
+    pretrained: Initialised
     task: Task
     axis_name: str | None
     steps_per_epoch: int
@@ -122,7 +122,7 @@ def build_phases(
 
 
 def _phase(
-    each: PhaseRules, interval: Interval, spec: StepSpec, pretrained: Pretrained
+    each: PhaseRules, interval: Interval, spec: StepSpec, pretrained: Initialised
 ) -> TrainPhase:
     params = pretrained.variables["params"]
     return TrainPhase(
@@ -135,7 +135,7 @@ def _phase(
     )
 
 
-def _check_new(each: PhaseRules, pretrained: Pretrained) -> None:
+def _check_new(each: PhaseRules, pretrained: Initialised) -> None:
     """Refuse a rule that freezes values which are neither pretrained nor learned."""
     mults, report = tree.flatten(each.lr_mults), pretrained.report
     new = [n.removeprefix("params/") for n in report.reinitialised if report.loaded]
@@ -158,6 +158,7 @@ def _optimizer(
         _from(rate, interval.counted),
         each.lr_mults,
         steps_per_epoch=trainee.steps_per_epoch,
+        decay=each.decay,
         trained_from={name: began.get(f"params/{name}", 0) for name in names},
         loaded={name: f"params/{name}" in loaded for name in names},
         pretrained=params,
@@ -168,7 +169,7 @@ def _from(schedule: optax.Schedule, start: int) -> optax.Schedule:
     return lambda step: schedule(step - start)
 
 
-def first_state(pretrained: Pretrained, phase: TrainPhase, seed: int) -> TrainState:
+def first_state(pretrained: Initialised, phase: TrainPhase, seed: int) -> TrainState:
     """Return the state before a run's first step, on the host.
 
     Args:

@@ -207,7 +207,7 @@ def _stages(phase: TrainPhase, spent: dict[str, costs.Cost]) -> tuple[StagePlan,
     def plan(stage: str, parameters: int, frozen: int) -> StagePlan:
         inside = f"{stage}/"
         rates = {m * peak for n, m in mults.items() if m and n.startswith(inside)}
-        modes = {mode for n, mode in phase.norms.items() if n.startswith(inside)}
+        modes = {m for n, m in phase.norms.items() if f"{n}/".startswith(inside)}
         cost = spent[stage]
         return StagePlan(
             stage=stage,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from jft import config as configs
 from jft import tree
@@ -15,13 +14,14 @@ from jft.data.listing import Dataset
 from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import list_data
 from jft.data.spec import DataSpec, parse_spec
-from jft.errors import InputError
+from jft.errors import InputError, Problems
 from jft.freeze import norms
-from jft.freeze.phases import plan_phases
-from jft.models import ModelSpec, configured, get_model
-from jft.train.checks import check_sweep, with_decoder
+from jft.freeze.phases import Phase, plan_phases
+from jft.models import ModelSpec, config_of, configured, get_model
+from jft.models.own import PREFIX, OwnModel
+from jft.train.checks import check_sweep, check_task, with_decoder
 from jft.train.objects import Objects
-from jft.weights.find import Found, find_weights
+from jft.weights.find import RANDOM, Found, find_weights
 from jft.weights.opened import Opened, open_weights
 from jft.weights.published import other_network
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from jft.devices import Devices
     from jft.preprocess import Preprocess
     from jft.train.phase_rules import PhaseRules
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,8 @@ class Rules:
         workdir: The run's folder.
         data: The data, listed.
         weights: The weights, open.
-        network: The network, with a decoder if the data has masks.
+        network: The network, with a decoder if the data has masks; or a module of
+            one's own.
         preprocess: How pixels become its input.
         devices: Where steps run.
         phases: What each phase trains, in order.
@@ -53,38 +52,34 @@ class Rules:
     workdir: Path
     data: Dataset
     weights: Opened
-    network: ModelSpec
+    network: ModelSpec | OwnModel
     preprocess: Preprocess
     devices: Devices
     phases: tuple[PhaseRules, ...]
     objects: Objects
 
 
-class Problems:
-    """The refusals of a configuration, to be raised together."""
+@dataclass(frozen=True)
+class _Named:
+    """What the settings of a run name, as far as it is found.
 
-    def __init__(self) -> None:
-        """Begin without any."""
-        self._errors: list[InputError] = []
+    Attributes:
+        data: The data; not listed yet where its task is known without.
+        found: The weights.
+        opened: The same, open, if they had to say which network they are for.
+        network: The network.
+        phases: The phases with their freeze rules.
+        norms: The mode of each stage that `norm` names.
+        decay: The rules of `optim.decay_rules`.
+    """
 
-    def attempt(self, step: Callable[..., T], *values: Any) -> T | None:
-        """Return what a step returns; None, and note the problem, if it refuses."""
-        try:
-            return step(*values)
-        except InputError as error:
-            self._errors.append(error)
-            return None
-
-    def __bool__(self) -> bool:
-        """Return whether there are any."""
-        return bool(self._errors)
-
-    def require_none(self) -> None:
-        """Raise one error with every problem, if there are any."""
-        kinds = {type(error) for error in self._errors}
-        if kinds:
-            kind = kinds.pop() if len(kinds) == 1 else InputError
-            raise kind("\n".join(map(str, self._errors)))
+    data: DataSpec | Dataset
+    found: Found
+    opened: Opened | None
+    network: ModelSpec | OwnModel
+    phases: tuple[Phase, ...]
+    norms: dict[str, str]
+    decay: tree.Rules
 
 
 def resolve(
@@ -108,77 +103,108 @@ def resolve(
             problem found, one after the other.
     """
     config, objects = configs.coerced(config), objects or Objects()
-    problems = Problems()
-    attempt = problems.attempt
-    parts = configs.batch_parts(config)
-    attempt(configs.check, config)
-    attempt(objects.check, config.data)
-    attempt(_check_decay_rules, config.optim.decay_rules)
-    if not problems:
-        attempt(configs.check_batch, config.batch_size, 1, parts)
-    found = attempt(find_weights, config.weights, config.model.name)
-    data = attempt(_find_data, config.data, objects)
-    name = data_name(data) if data else ""
-    opened = None
-    if found and found.model is None and not problems:
-        opened = attempt(open_weights, found)
-    spec = None
-    if found and (config.model.name or not problems):
-        spec = attempt(_network, config.model, found, opened)
-    if data and data.task is None and not problems:
-        data = attempt(list_data, data)
-    if spec and data and data.task:
-        spec = attempt(with_decoder, spec, data.task, config.model.decoder)
-    phases = attempt(plan_phases, config, spec) if spec else None
-    modes = attempt(norms.parse, config.norm, spec) if spec else None
-    if spec and config.image_size:
-        attempt(spec.check_size, config.image_size)
-    if spec and spec.decoder != "none":
-        attempt(_check_crop, config.crop)
-    problems.require_none()
-    assert found
-    assert data
-    assert spec
-    assert phases
-    assert modes is not None
-    model = config.model
-    if model.name is None:
-        model = _stated(model, found, opened)
-    config = dataclasses.replace(config, weights=found.name, model=model)
-    if objects.train is not None:
-        config = dataclasses.replace(config, data=OBJECTS)
-    opened = opened or open_weights(found)
+    named = _find(config, objects)
+    config = _completed(config, objects, named)
+    opened = named.opened or open_weights(named.found)
+    data = named.data
     dataset = list_data(data) if isinstance(data, DataSpec) else data
 
     checked()
     # These import JAX, which takes seconds.
     from jft.devices import get_devices, start_jax
-    from jft.train.objective import check_task
+    from jft.train.objective import check_metrics
     from jft.train.phase_rules import phase_rules
 
     start_jax()
+    problems = Problems()
+    attempt = problems.attempt
     devices = get_devices(config.devices)
-    attempt(configs.check_batch, config.batch_size, len(devices.devices), parts)
-    attempt(check_task, config, dataset.task, objects.task)
-    attempt(check_sweep, phases, len(dataset.splits["train"].keys))
-    rules = attempt(phase_rules, config, spec, phases, modes)
+    count, parts = len(devices.devices), configs.batch_parts(config)
+    attempt(configs.check_batch, config.batch_size, count, parts)
+    attempt(check_sweep, named.phases, len(dataset.splits["train"].keys))
+    chosen = [config.early_stop_metric, *(c.metric for c in objects.callbacks)]
+    attempt(check_metrics, chosen, dataset, objects.task)
+    phases = attempt(
+        phase_rules, config, named.network, named.phases, named.norms, named.decay
+    )
     problems.require_none()
-    assert rules
+    assert phases
     return Rules(
         config=config,
-        workdir=workdir_of(config, name),
+        workdir=workdir_of(config, data_name(data)),
         data=dataset,
         weights=opened,
-        network=spec,
-        preprocess=opened.preprocess_for(spec, config.image_size, config.crop),
+        network=named.network,
+        preprocess=_preprocess(opened, named.network, config),
         devices=devices,
-        phases=rules,
+        phases=phases,
         objects=objects,
     )
 
 
-def _check_decay_rules(text: str) -> None:
-    tree.parse_rules(text, what="optim.decay_rules")
+def _find(config: TrainConfig, objects: Objects) -> _Named:
+    """Find and parse what the settings name; no JAX, unless weights are a run's."""
+    problems = Problems()
+    attempt = problems.attempt
+    attempt(configs.check, config)
+    if not problems:
+        attempt(configs.check_batch, config.batch_size, 1, configs.batch_parts(config))
+    attempt(objects.check, config)
+    decay = attempt(_decay_rules, config.optim.decay_rules)
+    data = attempt(_find_data, config.data, objects)
+    found = opened = spec = None
+    if objects.model is not None:
+        found = find_weights(RANDOM)
+        spec = attempt(objects.network, config)
+    else:
+        found = attempt(find_weights, config.weights, config.model.name)
+        if found and found.model is None and (found.is_file or not problems):
+            opened = attempt(open_weights, found)
+        if found and (opened or config.model.name or found.model):
+            spec = attempt(_network, config.model, found, opened)
+    if data and data.task is None and not problems:
+        data = attempt(list_data, data)
+    if data and data.task:
+        attempt(check_task, config, data.task, objects.task)
+        if data.task == "segmentation":
+            attempt(_check_crop, config.crop)
+        if isinstance(spec, ModelSpec):
+            spec = attempt(with_decoder, spec, data.task, config.model.decoder)
+    phases = attempt(plan_phases, config, spec) if spec else None
+    modes = attempt(norms.parse, config.norm, spec) if spec else None
+    if isinstance(spec, ModelSpec) and config.image_size:
+        attempt(spec.check_size, config.image_size)
+    problems.require_none()
+    assert data
+    assert found
+    assert spec
+    assert phases
+    assert modes is not None
+    assert decay is not None
+    return _Named(data, found, opened, spec, phases, modes, decay)
+
+
+def _completed(config: TrainConfig, objects: Objects, named: _Named) -> TrainConfig:
+    """Return the configuration with the network and the weights that were found."""
+    model = config.model
+    if isinstance(named.network, OwnModel):
+        model = config_of(named.network)
+    elif model.name is None:
+        model = _stated(model, named.found, named.opened)
+    data = config.data if objects.train is None else OBJECTS
+    return dataclasses.replace(config, data=data, weights=named.found.name, model=model)
+
+
+def _preprocess(
+    opened: Opened, network: ModelSpec | OwnModel, config: TrainConfig
+) -> Preprocess:
+    if isinstance(network, OwnModel):
+        return network.preprocess
+    return opened.preprocess_for(network, config.image_size, config.crop)
+
+
+def _decay_rules(text: str) -> tree.Rules:
+    return tree.parse_rules(text, what="optim.decay_rules")
 
 
 def _check_crop(crop: str) -> None:
@@ -235,4 +261,5 @@ def workdir_of(config: TrainConfig, name: str) -> Path:
     if config.workdir:
         return Path(config.workdir).expanduser()
     fingerprint = configs.fingerprint(config)[:8]
-    return Path(f"runs/{name}-{config.model.name}-{fingerprint}")
+    network = str(config.model.name).removeprefix(PREFIX)
+    return Path(f"runs/{name}-{network}-{fingerprint}")

@@ -15,13 +15,17 @@ from jft.devices import Devices
 from jft.evaluate.source import encoded
 from jft.models import config_of
 from jft.models.norm import require_two_values
+from jft.models.own import OwnModel
 from jft.runs.saved import ModelCard
 from jft.step import TrainState
 from jft.tasks import Task, to_dict
 from jft.train.objective import make_task, own_task
+from jft.train.own_module import check_module
 from jft.train.phases import Trainee, TrainPhase, build_phases, first_state
 from jft.train.resolve import Rules
-from jft.weights.pretrained import Pretrained, build
+from jft.weights.initial import Initialised
+from jft.weights.own import build_own
+from jft.weights.pretrained import build
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Setup:
     rules: Rules
     splits: Splits
     batches: Batches
-    pretrained: Pretrained
+    pretrained: Initialised
     task: Task
     saved_task: Task
     phases: tuple[TrainPhase, ...]
@@ -105,16 +109,7 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
     task = own_task(rules.objects.task, builtin) or builtin
     train, test = (encoded(source, task) for source in (splits.train, splits.test))
     splits = dataclasses.replace(splits, train=train, test=test)
-    pretrained = build(
-        rules.weights,
-        rules.network,
-        rules.preprocess,
-        len(splits.class_names),
-        class_names=splits.class_names,
-        task=task,
-        new_head=config.model.new_head,
-        seed=config.seed,
-    )
+    pretrained = _initialised(rules, splits.class_names, task)
     epochs = sum(each.phase.epochs for each in rules.phases)
     batches = Batches(
         splits.train, config.batch_size, config.seed, epochs, config.sampling
@@ -126,8 +121,28 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
         config, rules.phases, trainee, optimizer=rules.objects.optimizer
     )
     images = min(config.batch_size // config.optim.accumulate, len(splits.train))
+    size = pretrained.preprocess.size
     for phase in phases:
         model = cast(nn.Module, phase.step_spec.model)
-        require_two_values(model, pretrained.preprocess.size, images)
+        if isinstance(rules.network, OwnModel):
+            check_module(model, pretrained.variables, size, dense=task.dense)
+        require_two_values(model, size, images)
     state = first_state(pretrained, phases[0], config.seed)
     return Setup(rules, splits, batches, pretrained, task, builtin, phases, state)
+
+
+def _initialised(rules: Rules, class_names: tuple[str, ...], task: Task) -> Initialised:
+    """Return the network with its first variables."""
+    spec, config = rules.network, rules.config
+    if isinstance(spec, OwnModel):
+        return build_own(spec, len(class_names), seed=config.seed)
+    return build(
+        rules.weights,
+        spec,
+        rules.preprocess,
+        len(class_names),
+        class_names=class_names,
+        task=task,
+        new_head=config.model.new_head,
+        seed=config.seed,
+    )

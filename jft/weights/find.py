@@ -62,6 +62,11 @@ class Found:
     key: str = ""
 
     @property
+    def is_file(self) -> bool:
+        """Whether they are on this machine, and opening them imports no JAX."""
+        return isinstance(self.location, Path) and not self.is_run
+
+    @property
     def is_random(self) -> bool:
         """Whether the network starts from random values."""
         return self.location is None

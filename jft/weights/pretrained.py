@@ -1,8 +1,8 @@
 """A network by name with its weights: built, initialised, loaded, ready to call."""
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from jft.tasks import Regression, Task, from_dict
 from jft.weights.find import DEFAULT, find_weights
 from jft.weights.heads import Rows, converted, picked, rows_by_name, with_outputs
 from jft.weights.images import batch_of
+from jft.weights.initial import Initialised, initial_values
 from jft.weights.load import LoadReport, assign
 from jft.weights.names import head_names
 from jft.weights.opened import Opened, check_decoder, open_weights
@@ -31,29 +32,20 @@ from jft.weights.published import other_network
 
 
 @dataclass(frozen=True, repr=False)
-class Pretrained:
-    """A network and what travels with its weights.
+class Pretrained(Initialised):
+    """One of jft's networks and what travels with its weights.
 
     Attributes:
         spec: The network.
         model: Its Flax module.
-        variables: Immutable {"params": ...}, float32, and "batch_stats" where batches
-            are normalised.
-        preprocess: How pixels become its input.
-        report: Which variables were loaded and which are newly initialised.
         class_names: What the head's outputs are called; empty if unknown.
         task: What the head is for; None if unknown.
-        about: Where the weights are from: url, revision, licence, labels, if known.
     """
 
     spec: ModelSpec
     model: Network
-    variables: FrozenDict[str, Any]
-    preprocess: Preprocess
-    report: LoadReport
     class_names: tuple[str, ...] = ()
     task: Task | None = None
-    about: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __repr__(self) -> str:
         """Return the network, its input and its output in one line."""
@@ -239,7 +231,7 @@ def _fill(
         prefix=part.prefix,
         rows=rows or (),
     )
-    initial = _initial(model, image, sorted(new), seed)
+    initial = initial_values(model, size, sorted(new), seed)
     if rows:
         loaded |= picked(loaded, initial, spec, rows)
     values = initial | jax.device_put(loaded)
@@ -261,21 +253,3 @@ def _assigned(
             raise
         message = other_network(opened.source, stated, spec.name)
         raise InputError(f"{message}\n{error}") from None
-
-
-def _initial(
-    model: Network, image: Any, wanted: Iterable[str], seed: int
-) -> dict[str, jax.Array]:
-    """Return the initial values of some variables.
-
-    Only these are computed: compiling the initialisation of a whole ResNet-50 takes
-    as long as compiling its training step.
-    """
-    wanted = list(wanted)
-
-    def init(key: jax.Array) -> dict[str, jax.Array]:
-        flat = tree.flatten(model.init(key, jnp.zeros(image.shape, image.dtype)))
-        return {name: flat[name] for name in wanted}
-
-    # On CPU, XLA compiles rbg much faster than the default generator.
-    return jax.jit(init)(jax.random.key(seed, impl="rbg")) if wanted else {}

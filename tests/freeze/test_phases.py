@@ -97,7 +97,7 @@ def test_gradual_unfreezing_needs_a_stage_to_end_at():
 def test_warm_up_must_fit_into_every_phase():
     optim = OptimConfig(warmup_epochs=2.0)
     with pytest.raises(
-        InputError, match="all-but:head for epochs: 2 lasts no longer than"
+        InputError, match=r"'2\*all-but:head' must be longer than optim"
     ):
         phases("2*all-but:head", optim=optim)
     assert len(phases("3*all-but:head", optim=optim)) == 2

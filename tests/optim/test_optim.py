@@ -27,6 +27,7 @@ from unrolled import (
     rate_at,
 )
 
+from jft import tree
 from jft.config import OptimConfig
 from jft.errors import InputError
 from jft.optim.chain import decay_factors, make_optimizer
@@ -271,11 +272,15 @@ def test_decay_alone_shrinks_by_the_product_of_its_steps(name: str):
         np.testing.assert_allclose(end, START[leaf] * shrunk, rtol=2e-6, atol=0)
 
 
+def factors_of(rules: str, names: list[str]) -> dict[str, float]:
+    return decay_factors(tree.parse_rules(rules, what="optim.decay_rules"), names)
+
+
 def test_decay_is_by_the_first_rule_that_matches_and_nothing_without_one():
     names = list(SHAPES)
-    default = decay_factors(OptimConfig().decay_rules, names)
+    default = factors_of(OptimConfig().decay_rules, names)
     assert default == {name: float(name.endswith("/kernel")) for name in SHAPES}
-    found = decay_factors(SETTINGS["decay"]["decay_rules"], names)
+    found = factors_of(SETTINGS["decay"]["decay_rules"], names)
     assert found["stage1/norm/bias"] == 0.5
     assert found == dict.fromkeys(SHAPES, 0.0) | FACTORS | {
         "stem/conv/kernel": 1.0,
@@ -295,6 +300,6 @@ def test_decay_is_by_the_first_rule_that_matches_and_nothing_without_one():
 )
 def test_decay_rules_that_do_not_fit_are_refused(rules: str, message: str):
     with pytest.raises(InputError, match=message):
-        decay_factors(rules, list(SHAPES))
+        factors_of(rules, list(SHAPES))
     with pytest.raises(InputError, match=message):
         build(config_of("sgd", decay_rules=rules))

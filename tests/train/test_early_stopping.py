@@ -15,6 +15,7 @@ from jft.errors import InputError
 from jft.predict.predictor import Predictor
 from jft.train.early_stopping import EarlyStopping, improvement
 from jft.train.loop import fit
+from jft.train.resolve import resolve
 
 __all__ = ["images", "rules"]  # fixtures
 
@@ -40,8 +41,25 @@ def test_a_run_ends_after_epochs_without_improvement():
 def test_a_loss_is_better_the_lower_and_a_score_the_higher():
     assert improvement("loss", {"loss": 0.5}, 0.75) == 0.25
     assert improvement("accuracy", {"accuracy": 0.5}, 0.75) == -0.25
-    with pytest.raises(InputError, match="did you mean 'accuracy'"):
-        improvement("acuracy", {"accuracy": 0.5, "recall": {}}, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("acuracy", "has no metric 'acuracy'; did you mean 'accuracy'"),
+        ("mIoU", "metrics: auto, loss, accuracy, balanced_accuracy, roc_auc$"),
+        ("top5", "classification has no metric 'top5'"),  # there are two classes
+    ],
+)
+def test_an_unknown_metric_is_refused_before_training(
+    rules: TrainConfig, name: str, message: str
+):
+    config = dataclasses.replace(rules, early_stop=1, early_stop_metric=name)
+    with pytest.raises(InputError, match=message):
+        resolve(config)
+    with pytest.raises(InputError, match=message):
+        fit(rules, callbacks=[EarlyStopping(1, name)])
+    assert not Path(str(rules.workdir)).exists()
 
 
 @pytest.mark.parametrize("rule", [{"patience": 0}, {"patience": 1, "min_delta": -1.0}])

@@ -11,8 +11,8 @@ from jft.config import AugmentConfig, TaskConfig, TrainConfig
 from jft.data.listing import TaskName
 from jft.data.sources import Source
 from jft.errors import InputError
+from jft.train.checks import check_task
 from jft.train.objective import (
-    check_task,
     class_counts,
     class_weights,
     make_task,

@@ -27,6 +27,7 @@ from jft.data.spec import parse_spec
 from jft.freeze import norms
 from jft.freeze.phases import plan_phases
 from jft.freeze.rules import FreezeSpec
+from jft.optim.chain import decay_factors
 from jft.train.loop import fit
 from jft.train.resolve import Rules, resolve
 from jft.weights.export import write_weights
@@ -41,6 +42,7 @@ ROOT = str(Path(jft.__file__).parent)
 CONFIGS = (TrainConfig, ModelConfig, OptimConfig, AugmentConfig, TaskConfig, Rules)
 ONCE: tuple[Any, ...] = (
     *(resolve, plan_phases, FreezeSpec.parse, norms.parse, parse_spec),
+    decay_factors,
     *(find_weights, open_weights, read_tensors, FileRange.open),
 )
 MOST_RETURNS = 12
