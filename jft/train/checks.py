@@ -27,8 +27,9 @@ def check_task(config: TrainConfig, task: TaskName, own: Any = None) -> None:
         InputError: They do not, one problem a line.
     """
     if own is not None:
-        if own.name != task:
-            raise InputError(f"task= is for {own.name}, and the data is for {task}")
+        meant = getattr(own, "name", task)
+        if meant != task:
+            raise InputError(f"task= is for {meant}, and the data is for {task}")
         return
     rules, losses, loss = config.task, LOSSES[task], loss_of(config, task)
     numbers, masks = task == "regression", task == "segmentation"

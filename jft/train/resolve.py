@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,8 @@ def resolve(
             problem found, one after the other.
     """
     config, objects = configs.coerced(config), objects or Objects()
-    named = _find(config, objects)
+    parts = configs.batch_parts(config)
+    named = _find(config, objects, parts)
     config = _completed(config, objects, named)
     opened = named.opened or open_weights(named.found)
     data = named.data
@@ -119,8 +121,7 @@ def resolve(
     problems = Problems()
     attempt = problems.attempt
     devices = get_devices(config.devices)
-    count, parts = len(devices.devices), configs.batch_parts(config)
-    attempt(configs.check_batch, config.batch_size, count, parts)
+    attempt(configs.check_batch, config.batch_size, len(devices.devices), parts)
     attempt(check_sweep, named.phases, len(dataset.splits["train"].keys))
     chosen = [config.early_stop_metric, *(c.metric for c in objects.callbacks)]
     attempt(check_metrics, chosen, dataset, objects.task)
@@ -142,13 +143,13 @@ def resolve(
     )
 
 
-def _find(config: TrainConfig, objects: Objects) -> _Named:
+def _find(config: TrainConfig, objects: Objects, parts: Mapping[str, int]) -> _Named:
     """Find and parse what the settings name; no JAX, unless weights are a run's."""
     problems = Problems()
     attempt = problems.attempt
     attempt(configs.check, config)
     if not problems:
-        attempt(configs.check_batch, config.batch_size, 1, configs.batch_parts(config))
+        attempt(configs.check_batch, config.batch_size, 1, parts)
     attempt(objects.check, config)
     decay = attempt(_decay_rules, config.optim.decay_rules)
     data = attempt(_find_data, config.data, objects)
