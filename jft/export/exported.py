@@ -6,7 +6,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from jft.config import ModelConfig
-from jft.models import config_of
+from jft.models import ModelSpec, config_of
 from jft.models.variants import GRID
 from jft.predict.predictor import Predictor
 from jft.tasks import Regression, Task
@@ -52,6 +52,7 @@ class Exported:
         layout: The name of their layout.
         tensors: Number of tensors.
         network: What they were before.
+        spec: Which network it is.
         alpha: Weight of the fine-tuned network if it was interpolated (WiSE-FT);
             otherwise None.
     """
@@ -60,6 +61,7 @@ class Exported:
     layout: str
     tensors: int
     network: Predictor | Pretrained = field(repr=False)
+    spec: ModelSpec = field(repr=False)
     alpha: float | None = None
 
     @property
@@ -69,7 +71,7 @@ class Exported:
 
     def __str__(self) -> str:
         """Return lines for a person who is about to load the file."""
-        head = f"{self.network.spec.name}, {self.tensors} tensors, {self.layout} layout"
+        head = f"{self.spec.name}, {self.tensors} tensors, {self.layout} layout"
         lines = [("pixels", self._pixels()), *self._outputs()]
         if self.alpha is not None:
             lines.append(("alpha", f"{self.alpha:g} (0 is pretrained, 1 fine-tuned)"))
@@ -101,11 +103,11 @@ class Exported:
         """Return an example of --data for further training."""
         if self.task is not None:
             return WORDS[self.task.name].data
-        masks = self.network.spec.decoder != "none"
+        masks = self.spec.decoder != "none"
         return WORDS["segmentation" if masks else "classification"].data
 
     def _loading(self) -> list[str]:
-        file, spec, count = self.file, self.network.spec, self.network.model.num_classes
+        file, spec, count = self.file, self.spec, self.network.model.num_classes
         if self.layout == "safetensors" and file.suffix == ".safetensors":
             data = self._data()
             return [f"python -m jft.train --weights {quote(str(file))} --data {data}"]
@@ -131,7 +133,7 @@ class Exported:
 
     def _loading_in_keras(self) -> list[str]:
         """Return nothing for a network or an image size that Keras lacks."""
-        name = self.network.spec.name.removeprefix("keras_")
+        name = self.spec.name.removeprefix("keras_")
         size = self.network.preprocess.size
         fixed = name.startswith("vgg")  # flattens a grid of 7x7 features
         if f"keras:{name}" not in published() or (fixed and size // 32 != GRID):

@@ -126,7 +126,7 @@ def _write(
     write_weights(path, tensors, {**metadata(network, spec, layout), **notes})
     if folder and config:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    return Exported(path, to, len(tensors), network)
+    return Exported(path, to, len(tensors), network, spec)
 
 
 def _folder(path: Path) -> Path | None:
