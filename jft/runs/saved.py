@@ -277,39 +277,19 @@ def load_model(folder: Path, own: OwnModel | None = None) -> SavedModel:
     """
     card = load_card(folder)
     if own and own.config_name != card.model.name:
-        raise InputError(
-            f"{folder} holds a {card.model.name}, not a module from Python called "
-            f"{own.name}"
-        )
+        raise InputError(f"{folder} holds a {card.model.name}, not a {own.name}")
     spec = own or configured(card.model)
     model: Any = spec.build(len(card.class_names))
     size = card.preprocess.size
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     like = FrozenDict(jax.eval_shape(model.init, jax.random.key(0), image))
+    hint = "\nor model= is not the module that was trained" if own else ""
     try:
-        variables = load_variables(folder, like, card)
-    except InputError as error:
-        if own is None:
-            raise
-        raise InputError(
-            f"{error}\nor model= is not the module that was trained"
-        ) from None
-    return SavedModel(card, spec, model, variables)
-
-
-def load_variables(folder: Path, like: Any, card: ModelCard) -> FrozenDict[str, Any]:
-    """Return the variables that `save_model` saved.
-
-    Args:
-        folder: Their folder.
-        like: Their shapes and dtypes.
-        card: Their card, for its digest.
-
-    Raises:
-        DamageError: They are damaged.
-    """
-    saved = load_arrays(folder, "variables", like)
+        saved = load_arrays(folder, "variables", like)
+    except DamageError as error:
+        raise DamageError(f"{error}{hint}") from None
     shapes = [[leaf.shape for leaf in jax.tree.leaves(x)] for x in (saved, like)]
     if shapes[0] != shapes[1] or tree.digest(saved) != card.digest:
-        raise DamageError(f"{folder} is damaged: model.json is of other parameters")
-    return FrozenDict(saved)
+        reason = "model.json is of other parameters"
+        raise DamageError(f"{folder} is damaged: {reason}{hint}")
+    return SavedModel(card, spec, model, FrozenDict(saved))

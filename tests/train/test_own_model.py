@@ -192,7 +192,7 @@ def test_a_run_of_a_module_resumes_and_its_folder_reads_with_the_module_only(
     for refused, message in (
         (run.export, "other libraries have no such network"),
         (lambda: run.predictor(alpha=0.5), "does not hold the initial values"),
-        (jft.Run(folder, model=Other()).predictor, "not a module .* called Other"),
+        (jft.Run(folder, model=Other()).predictor, "holds a object:Net, not a Other"),
         (jft.Run(folder, model=Net(width=5)).predictor, "or model= is not the module"),
     ):
         with pytest.raises(InputError, match=message):
