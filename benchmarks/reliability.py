@@ -65,7 +65,7 @@ def variants(folder: Path) -> Iterator[tuple[str, Path, Load]]:
     save_file({name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}, file)
     yield "safetensors", file.parent, lambda: tree.digest(load_file(file))
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         return
     (folder / "torch").mkdir()

@@ -5,6 +5,7 @@ as a wrong value without an error, hence a digest of each file and of each tenso
 (benchmarks/reliability.py counts them).
 """
 
+import errno
 import json
 import logging
 import threading
@@ -96,9 +97,10 @@ def save_arrays(folder: Path, name: str, saved: Any) -> dict[str, str]:
             checkpointer.save((folder / name).absolute(), saved)
     except OSError:
         raise
-    # TensorStore has errors of its own: RESOURCE_EXHAUSTED is a full disk.
+    # TensorStore has errors of its own.
     except Exception as error:
-        raise OSError(_first_line(error)) from None
+        code = errno.ENOSPC if "RESOURCE_EXHAUSTED" in str(error) else errno.EIO
+        raise OSError(code, _first_line(error)) from None
     return digests
 
 

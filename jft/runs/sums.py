@@ -77,8 +77,8 @@ def unwritten(path: Path, error: OSError) -> StorageError:
     if error.errno == errno.ENOSPC:
         reason = "the disk is full"
     return StorageError(
-        f"{path} cannot be saved: {reason[:1].lower()}{reason[1:]}. What was saved "
-        "before is intact, and the same command resumes from there"
+        f"{path} cannot be saved: {reason}. What was saved before is intact, and the "
+        "same command resumes from there"
     )
 
 
