@@ -11,7 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jft.errors import DamageError
-from jft.runs.saved import load_arrays, require_space, save_arrays
+from jft.runs.arrays import load_arrays, require_space, save_arrays
 from jft.runs.sums import recover, replacing
 from jft.step import TrainState
 

@@ -72,7 +72,7 @@ def _told(folder: Path, name: str, files: list[str]) -> str:
     if not name:
         return f"{folder} is damaged: {', '.join(files)}"
     # It imports JAX, which takes a second.
-    from jft.runs.saved import damage
+    from jft.runs.arrays import damage
 
     return damage(folder, "state" if "/" in name else "variables", files)
 

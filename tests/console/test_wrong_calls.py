@@ -341,7 +341,7 @@ def test_a_full_disk_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    monkeypatch.setattr("jft.runs.saved.disk_usage", lambda path: Usage(10, 9, 1))
+    monkeypatch.setattr("jft.runs.arrays.disk_usage", lambda path: Usage(10, 9, 1))
     config = str(run / "config.json")
     assert main(["train", "--config", config, "-o", str(tmp_path / "new")]) == 74
     error = capsys.readouterr().err

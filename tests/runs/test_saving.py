@@ -2,7 +2,9 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,8 @@ import pytest
 
 from jft.errors import DamageError, StorageError
 from jft.runs import sums
+from jft.runs.arrays import load_arrays, save_arrays
 from jft.runs.directory import RunDirectory
-from jft.runs.saved import load_arrays, save_arrays
 from jft.runs.sums import damaged, replacing, write_file
 
 FAILURES = [
@@ -89,3 +91,20 @@ def test_a_record_that_lacks_a_file_is_damaged(tmp_path: Path):
     write_file(tmp_path / "config.json", b"{}")
     with pytest.raises(DamageError, match=r"SHA256SUMS is damaged: it lacks config"):
         run.read("config.json")
+
+
+def test_what_tensorstore_reports_late_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[str] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda each: seen.append(each.exc_value))
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise ValueError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(ocp.StandardCheckpointer, "save", fail)
+    with pytest.raises(StorageError):
+        save(tmp_path / "6", 2)
+    for text in ("Event loop is closed", "other"):
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(text)))
+    assert [str(error) for error in seen] == ["other"]
