@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jft import tree
 from jft.runs.saved import load_model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -47,6 +48,19 @@ def test_own_data_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     result = runpy.run_path(str(EXAMPLES / "own_data.py"))["main"]()
     assert result.metrics["n"] == 80
     assert result.metrics["accuracy"] > 0.75  # chance is 0.5
+
+
+@pytest.mark.thorough
+def test_own_model_is_learned_and_its_frozen_parts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    runs = runpy.run_path(str(EXAMPLES / "own_model.py"))["main"]()
+    assert [run.result.metrics["accuracy"] > 0.9 for run in runs] == [True, True]
+    before, after = (run.predictor().variables for run in runs)
+    for part, moved in (("conv1", False), ("norm1", False), ("conv2", True)):
+        digests = {tree.digest(each["params"][part]) for each in (before, after)}
+        assert len(digests) == 1 + moved, part
 
 
 @pytest.mark.thorough

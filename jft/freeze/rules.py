@@ -32,7 +32,7 @@ class FreezeSpec:
     rules: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def parse(cls, text: str, model: Architecture) -> FreezeSpec:
+    def parse(cls, text: str, model: Architecture | None = None) -> FreezeSpec:
         """Read the rule that a user wrote, without building the network.
 
         Args:
@@ -51,6 +51,11 @@ class FreezeSpec:
         >>> FreezeSpec.parse("until:stem", MODELS["resnet20"])
         FreezeSpec(rules=(('stem/*', 0.0),))
         """
+        if model is None:
+            raise InputError(
+                f"freeze {text!r} needs the network whose parts it names: "
+                "FreezeSpec.parse(text, net.spec) with net = jft.load_pretrained(...)"
+            )
         kind, _, value = text.partition(":")
         stages = model.stages
         if text == "none":

@@ -1,6 +1,7 @@
 """The table of networks."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 from jft.config import ModelConfig
 from jft.errors import InputError, unknown
@@ -163,6 +164,8 @@ def get_model(name: str | None) -> ModelSpec:
         raise InputError(
             "the weights do not name their network: give --model.name (in Python: name)"
         )
+    if not isinstance(cast(Any, name), str):
+        raise InputError(f"the name of a network must be text, got {name!r:.80}")
     if name.startswith(PREFIX):
         raise InputError(
             f"the network {name.removeprefix(PREFIX)} is a Flax module from Python, "

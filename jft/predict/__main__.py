@@ -58,10 +58,10 @@ def predict(flags: Flags) -> int:
     """Predict and print; unreadable images are named on standard error (status 1)."""
     if flags.json and flags.csv:
         raise InputError("--json and --csv: give one of them")
-    if flags.top is not None and (flags.top < 1 or flags.csv):
-        raise InputError(
-            "--top must be at least 1, and is not for --csv, which has all"
-        )
+    if flags.top is not None and flags.csv:
+        raise InputError("--top and --csv: give one of them; a table has all classes")
+    if flags.top is not None and flags.top < 1:
+        raise InputError(f"--top must be at least 1, got {flags.top}")
     saved = open_run(flags.run).path / flags.which
     images = find_images(flags.images)
     from jft.console.status import working

@@ -283,6 +283,8 @@ def open_run(path: str | os.PathLike[str]) -> RunDirectory:
         InputError: There is no run.
         DamageError: Its config.json is missing.
     """
+    if not isinstance(cast(Any, path), str | os.PathLike):
+        raise InputError(f"a run is given by the path of its folder, got {path!r:.80}")
     run = RunDirectory(Path(path).expanduser())
     if not (run.path / "config.json").is_file():
         if (run.path / SUMS).is_file():

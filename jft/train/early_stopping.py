@@ -34,10 +34,12 @@ class EarlyStopping(Callback):
         self, patience: int, metric: str = "auto", min_delta: float = 0.0
     ) -> None:
         """Take the rule."""
-        if patience < 1 or not 0 <= min_delta < math.inf:
+        given: tuple[Any, Any] = (patience, min_delta)
+        numbers = isinstance(given[0], int) and isinstance(given[1], int | float)
+        if not numbers or patience < 1 or not 0 <= min_delta < math.inf:
             raise InputError(
                 "early stopping needs patience of at least 1 and min_delta of at least "
-                f"0, got {patience} and {min_delta}"
+                f"0, got {patience!r} and {min_delta!r}"
             )
         self._patience, self.metric, self._min_delta = patience, metric, min_delta
         self._best, self._waited, self._last = math.nan, 0, True

@@ -122,6 +122,8 @@ def list_models(pattern: str = "") -> list[str]:
 
 
 def _matches(name: str, pattern: str) -> bool:
+    if not isinstance(cast(Any, pattern), str):
+        raise InputError(f"a pattern of names must be text, got {pattern!r:.80}")
     whole = any(character in pattern for character in "*?[")
     return fnmatchcase(name, pattern) if whole else pattern in name
 

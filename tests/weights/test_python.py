@@ -1,6 +1,7 @@
 """A network in Python: its default weights, its logits and features."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -188,3 +189,19 @@ def test_models_and_weights_are_listed():
     # By the network too: keras_resnet50 is not in the name of its weights.
     assert jft.list_weights("keras_resnet50v2") == ["keras:resnet50v2"]
     assert jft.list_weights("no such") == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: jft.load_pretrained(5), "name of a network must be text, got 5"),
+        (lambda: jft.list_models(3), "a pattern of names must be text, got 3"),
+        (lambda: jft.list_weights(3), "a pattern of names must be text, got 3"),
+        (lambda: jft.Run(5), "given by the path of its folder, got 5"),
+        (lambda: jft.EarlyStopping("3"), "patience of at least 1 .* got '3' and 0.0"),
+        (lambda: jft.FreezeSpec.parse("until:x"), "needs the network whose parts"),
+    ],
+)
+def test_an_argument_of_another_type_is_one_clear_error(call: Any, message: str):
+    with pytest.raises(InputError, match=message):
+        call()
