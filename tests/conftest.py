@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="jft-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+    os.environ["JFT_CACHE"] = f"{_cache.name}/jft"  # of features
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 from jft.devices import tune_cpu

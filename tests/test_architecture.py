@@ -43,7 +43,10 @@ FLOORS: tuple[dict[str, str], ...] = (
         "verify": "the files of a run against their digests; python -m jft.verify",
     },
     {"step": "TrainState, train_step, eval_step, predict_step: pure functions"},
-    {"predict": "Predictor, and python -m jft.predict"},
+    {
+        "features": "features of the frozen part, computed once per image and kept",
+        "predict": "Predictor, and python -m jft.predict",
+    },
     {"evaluate": "metrics over a data source, and python -m jft.evaluate"},
     {"train": "fit: from rules to a run, and python -m jft.train"},
     {

@@ -22,7 +22,7 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "at least 0",
         lambda x: x >= 0,
-        "workers checkpoint_every skip_nonfinite early_stop augment.crop_padding",
+        "workers views checkpoint_every skip_nonfinite early_stop augment.crop_padding",
     ),
     (
         "at least 0 and finite",

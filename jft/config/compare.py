@@ -11,7 +11,7 @@ from jft.errors import InputError, nearest
 
 # What a run needs to be carried out, but not what it computes: these may differ
 # when a run is resumed, and two runs that differ only here are the same experiment.
-LOGISTICS = frozenset({"workdir", "workers", "cache", "checkpoint_every"})
+LOGISTICS = frozenset({"workdir", "workers", "cache", "features", "checkpoint_every"})
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:

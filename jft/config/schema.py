@@ -239,6 +239,14 @@ class TrainConfig:
         workers: Processes that prepare batches. 0 uses threads.
         cache: Folder for decoded and resized images, which later runs use again. By
             default they are kept in memory, if they fit.
+        features: Where the features of the frozen part are kept, so that it runs once
+            per image and not in every epoch: memory, disk (the cache folder of jft,
+            which later runs use again) or off. auto takes disk or memory where it
+            saves time and the space is there, and says what it takes. Needs a frozen
+            part, and images that are the same in each epoch.
+        views: Keep the features of this many randomly changed versions of each
+            training image, and use them in turn, one per epoch. 0 draws new changes
+            in every epoch.
         checkpoint_every: Steps between checkpoints within an epoch. 0 saves only at
             the end of each epoch.
         skip_nonfinite: Leave out at most this many updates of the run whose loss or
@@ -275,6 +283,8 @@ class TrainConfig:
     workdir: str | None = None
     workers: int = 0
     cache: str | None = None
+    features: Literal["auto", "memory", "disk", "off"] = "auto"
+    views: int = 0
     checkpoint_every: int = 0
     skip_nonfinite: int = 0
     early_stop: int = 0

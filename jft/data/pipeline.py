@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from multiprocessing import connection
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import grain
 import numpy as np
@@ -25,11 +25,18 @@ AHEAD = 4  # batches prepared before they are asked for
 Batch = dict[str, np.ndarray]
 
 
+class ShapeDtype(NamedTuple):
+    """Of an array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 class Examples(Protocol):
     """What batches are made of: `len`, and `[i]`, an image and its label.
 
-    The image is uint8 [S, S, 3]; the label a number, numbers [K], or a mask uint8
-    [S, S]. Read by several threads at once.
+    The image is uint8 [S, S, 3], or features float32 [...]; the label a number,
+    numbers [K], or a mask uint8 [S, S]. Read by several threads at once.
     """
 
     def __len__(self) -> int:
@@ -97,7 +104,7 @@ class Batches:
 
     def __post_init__(self) -> None:
         if self.sampling == "balanced":
-            require_numbers(self._members, len(self.source), self._stride)
+            require_numbers(self._members, len(self.source), self.stride)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -128,15 +135,15 @@ class Batches:
 
     def examples(self, index: int) -> list[int]:
         """Return the indices in the source of the examples of batch `index`."""
-        return [example % self._stride for example in self.ids(index)]
+        return [example % self.stride for example in self.ids(index)]
 
     def __getitem__(self, index: int) -> Batch:
         """Return batch `index`.
 
         Returns:
-            image uint8 [B, S, S, 3]; label int32 or float32 [B] or [B, K], or masks
-            uint8 [B, S, S]; weight float32 [B]; id int32 [B]. Padding has weight 0, and
-            masks of `VOID`.
+            image, of the source's dtype, [B, S, S, 3]; label int32 or float32 [B] or
+            [B, K], or masks uint8 [B, S, S]; weight float32 [B]; id int32 [B]. Padding
+            has weight 0, and masks of `VOID`.
         """
         return self.read(index, threads=1)
 
@@ -162,25 +169,26 @@ class Batches:
 
     def empty(self) -> Batch:
         """Return a batch of nothing but padding."""
-        b, (image, label, kind) = self.batch_size, self._shapes
-        nothing = VOID if kind == np.uint8 else 0
+        b, (image, label) = self.batch_size, self._shapes
+        nothing = VOID if label.dtype == np.uint8 else 0
         return {
-            "image": np.zeros((b, *image), np.uint8),
-            "label": np.full((b, *label), nothing, kind),
+            "image": np.zeros((b, *image.shape), image.dtype),
+            "label": np.full((b, *label.shape), nothing, label.dtype),
             "weight": np.zeros(b, np.float32),
             "id": np.zeros(b, np.int32),
         }
 
     @cached_property
-    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], type[Any]]:
-        """Shapes of an image and of a label, and what the label is an array of."""
+    def _shapes(self) -> tuple[Any, Any]:
+        """Shape and dtype of an image and of a label as batches have them."""
         image, label = self.source[0]
         label = np.asarray(label)
-        kinds = {"u": np.uint8, "f": np.float32}
-        return image.shape, label.shape, kinds.get(label.dtype.kind, np.int32)
+        kinds = {"u": np.dtype(np.uint8), "f": np.dtype(np.float32)}
+        kind = kinds.get(label.dtype.kind, np.dtype(np.int32))
+        return ShapeDtype(image.shape, image.dtype), ShapeDtype(label.shape, kind)
 
     @property
-    def _stride(self) -> int:
+    def stride(self) -> int:
         """What is added to the id of an example each time it is drawn again.
 
         A multiple of `HELD_OUT`, so that a repeated example is held out like the first.
@@ -198,7 +206,7 @@ class Batches:
         if order is None:
             assert self.seed is not None
             words = np.random.SeedSequence([self.seed, epoch]).generate_state(4)
-            order = balanced_order(self._members, self._stride, words)
+            order = balanced_order(self._members, self.stride, words)
             self._orders.clear()  # only the epoch that is being read
             self._orders[epoch] = order
         return order
@@ -239,12 +247,15 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "jft-batch")
 
 
-def read(batches: Batches, *, start: int = 0, workers: int = 0) -> Iterator[Batch]:
+def read(
+    batches: Batches, *, start: int = 0, stop: int | None = None, workers: int = 0
+) -> Iterator[Batch]:
     """Read batches ahead of their use, from batch `start` on.
 
     Args:
         batches: The run's batches.
         start: First batch; starting late costs nothing.
+        stop: The batch before which reading ends; None reads all.
         workers: Processes that prepare batches; 0 uses threads of this one. The
             batches are the same for any number.
     """
@@ -253,7 +264,7 @@ def read(batches: Batches, *, start: int = 0, workers: int = 0) -> Iterator[Batc
     ahead = grain.ReadOptions(
         num_threads=1 if workers else 2, prefetch_buffer_size=1 if workers else AHEAD
     )
-    reader = grain.MapDataset.source(parallel)[start:].to_iter_dataset(ahead)
+    reader = grain.MapDataset.source(parallel)[start:stop].to_iter_dataset(ahead)
     if workers:
         _mark_flags_parsed()
         options = grain.MultiprocessingOptions(num_workers=workers)

@@ -16,6 +16,11 @@ from jft.models.training import BlockMode, TrainBatch, TrainMode
 from jft.models.variants import Decoder, body
 
 
+def pooled(features: jax.Array) -> jax.Array:
+    """Return the mean [B, C] over the pixels of features, if it is not taken yet."""
+    return features if features.ndim == 2 else jnp.mean(features, axis=(1, 2))
+
+
 class Network(nn.Module):
     """A network whose parts run one after the other, to the head.
 
@@ -161,9 +166,15 @@ class Network(nn.Module):
         return Stage(block, prefix, blocks, norm, name=name)
 
     def classify(self, features: jax.Array, batch: TrainBatch | None) -> jax.Array:
-        """Map features [B, C] to logits [B, K]: the last layer, named head."""
+        """Map features to logits [B, K]: the last layer, named head.
+
+        Args:
+            features: [B, C], or [B, h, w, C] of which the mean is taken.
+            batch: As in `run`.
+        """
         # The blocks have the numbers below this one.
         layer = sum(self.stage_sizes)
+        features = pooled(features)
         features = drop(features, self.mode.dropout, batch, layer)
         return dense(features, self.num_classes, "head").astype(jnp.float32)
 

@@ -172,7 +172,7 @@ class ResNet(Network):
         if name == "stem":
             return self.stem(x, norm, batch)
         if name == "head":
-            return self.classify(jnp.mean(x, axis=(1, 2)), batch)
+            return self.classify(x, batch)
         depth = self.body.index(name)
         before, dilation = self.dilation(depth - 1), self.dilation(depth)
 

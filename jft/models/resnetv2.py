@@ -81,7 +81,7 @@ class ResNetV2(Network):
             )
             return stem(x)
         if name == "head":
-            return self.classify(jnp.mean(x, axis=(1, 2)), batch)
+            return self.classify(x, batch)
         depth = self.body.index(name)
         before, after = self.reductions[depth : depth + 2]
         dilations = dilation(self.decoder, before), dilation(self.decoder, after)

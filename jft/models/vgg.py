@@ -9,7 +9,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jft.models.layers import Conv, dense, drop, max_pool, resample
@@ -90,7 +89,6 @@ class VGG(Network):
             hidden = Hidden(self.variant.hidden, self.mode.dropout, number, name=name)
             return hidden(x, batch)
         if name == "head":
-            x = x if x.ndim == 2 else jnp.mean(x, axis=(1, 2))
             return self.classify(x, batch)
         fields = {
             "features": self.width * min(2 ** self.body.index(name), 8),

@@ -37,12 +37,24 @@ def make_predict_step(
 
 
 def make_eval_step(
-    model: StagedModule, task: Task, preprocess: Preprocess, views: str = "none"
+    model: StagedModule,
+    task: Task,
+    preprocess: Preprocess,
+    views: str = "none",
+    *,
+    start: str | None = None,
 ) -> Callable[[Params, Batch], dict[str, Any]]:
     """Return `eval_step(variables, batch) -> sums`, to be compiled by `devices`.
 
     The sums are those of the task; `rows`, if it needs any, are a dict of what it has
     to see of each example, and of their `weight`.
+
+    Args:
+        model: The network.
+        task: What it is measured by.
+        preprocess: Normalisation of the images.
+        views: As in `make_predict_step`.
+        start: As in `StepSpec`; then there are no views.
     """
     predict_step = make_predict_step(model, preprocess, views)
     axis = model.axis_name
@@ -50,12 +62,15 @@ def make_eval_step(
     def eval_step(variables: Params, batch: Batch) -> dict[str, Any]:
         image, label, weight = batch["image"], batch["label"], batch["weight"]
         # A training image may be larger, as crops are taken of it.
-        if task.dense:
+        if start is not None:
+            logits = jnp.asarray(model.apply(variables, image, start=start))
+        elif task.dense:
             image, label = augment.shrink(image, label, preprocess.size)
+            logits = predict_step(variables, image)
             label = label.astype(jnp.int32)
         else:
             image = augment.centre(image, preprocess.size)
-        logits = predict_step(variables, image)
+            logits = predict_step(variables, image)
         sums: dict[str, Any] = dict(total(task.sums(logits, label, weight), axis))
         rows = task.rows(logits, label)
         if rows:

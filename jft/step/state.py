@@ -91,6 +91,8 @@ class StepSpec:
         ema_start: For each variable with a running average, by name, the value of
             `TrainState.step` at which the average began. Steps that do not count for
             it, such as those of rejected candidates, are added.
+        start: First part of the network that runs, where batches have features
+            [B, ...] float32 for their images; None: images, and all parts.
         hold_out: Leave every `HELD_OUT`-th example out of training.
     """
 
@@ -105,3 +107,4 @@ class StepSpec:
     steps_per_epoch: int = 1
     ema_start: Mapping[str, int] = field(default_factory=dict[str, int])
     hold_out: bool = False
+    start: str | None = None

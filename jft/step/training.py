@@ -103,33 +103,36 @@ def _update(
 def prepare(spec: StepSpec, state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     """Return what the loss is computed from, every array with an axis of examples.
 
-    `image` [B, S, S, 3] float32, augmented and normalised; `label` as in the batch,
-    masks augmented with their images; `target`, what the task makes of it, mixed with
-    the images; `weight` [B], 0 on padding and on what is held out; `key` [B], random
-    keys, if the network needs any.
+    `image` [B, S, S, 3] float32, augmented and normalised, or features; `label` as in
+    the batch, masks augmented with their images; `target`, what the task makes of it,
+    mixed with the images; `weight` [B], 0 on padding and on what is held out; `key`
+    [B], random keys, if the network needs any.
     """
     key = jax.random.wrap_key_data(state.key)
     epoch = state.step // spec.steps_per_epoch
     weight, example = batch["weight"], batch["id"]
     if spec.hold_out:
         weight = jnp.where(example % HELD_OUT == 0, 0.0, weight)
-    label = batch["label"]
-    image, mask = augment.augment(
-        batch["image"],
-        example,
-        key,
-        epoch,
-        spec.augment,
-        size=spec.preprocess.size,
-        mask=label if spec.task.dense else None,
-    )
-    label = label if mask is None else mask.astype(jnp.int32)
+    image, label = batch["image"], batch["label"]
+    if spec.start is None:
+        image, mask = augment.augment(
+            image,
+            example,
+            key,
+            epoch,
+            spec.augment,
+            size=spec.preprocess.size,
+            mask=label if spec.task.dense else None,
+        )
+        label = label if mask is None else mask.astype(jnp.int32)
     target = spec.task.target(label, spec.model.num_classes)
-    image, target = augment.mix(
-        image, target, weight, example, key, epoch, spec.augment
-    )
+    if spec.start is None:
+        image, target = augment.mix(
+            image, target, weight, example, key, epoch, spec.augment
+        )
+        image = normalise(image, spec.preprocess)
     inputs = {
-        "image": normalise(image, spec.preprocess),
+        "image": image,
         "label": label,
         "target": target,
         "weight": weight,
@@ -174,6 +177,7 @@ def gradients(
         inputs: From `prepare`, with `loss_weight` [B], each example's
             fraction of the batch's weight.
     """
+    start = {"start": spec.start} if spec.start else {}
 
     def loss_of(params: Mapping[str, Any], stats: Params, part: Any) -> Any:
         variables = {"params": merge(state.params, params), "batch_stats": stats}
@@ -184,6 +188,7 @@ def gradients(
             weight=part["weight"],
             keys=part.get("key"),
             mutable=["batch_stats"],
+            **start,
         )
         loss = spec.task.loss(logits, part["target"])
         after = changed.get("batch_stats", {})

@@ -31,7 +31,16 @@ To resume an interrupted run, run the same command again."""
 SHORT_HELP = "This is the short list. --help-all shows every setting."
 
 GROUPS = {
-    "data": ("data", "image_size", "crop", "sampling", "workers", "cache"),
+    "data": (
+        "data",
+        "image_size",
+        "crop",
+        "sampling",
+        "workers",
+        "cache",
+        "features",
+        "views",
+    ),
     "model": ("weights", "model.", "dropout", "drop_path"),
     "freezing": ("freeze", "norm", "phases"),
     "optimisation": (

@@ -11,6 +11,7 @@ from flax.core import FrozenDict
 from jft import tree
 from jft.config import TrainConfig
 from jft.errors import Problems
+from jft.features.cut import Cut, cut_of
 from jft.freeze import norms, rules
 from jft.freeze.phases import Phase
 from jft.models.protocol import Architecture
@@ -45,6 +46,14 @@ class PhaseRules:
             if mode != "stored"
             for leaf in ("mean", "var")
         ]
+
+    def cut(self, stages: Sequence[str]) -> Cut | None:
+        """Return where the network can be cut: what comes before never changes.
+
+        Args:
+            stages: Names of its parts in depth order.
+        """
+        return cut_of(stages, self.trained(), self.mode)
 
 
 def phase_rules(

@@ -11,8 +11,10 @@ import jax
 import numpy as np
 
 from jft import costs, tree
+from jft.features.decide import Choice
 from jft.freeze import rules
 from jft.freeze.phases import Phase
+from jft.train.compile import work_shapes
 from jft.train.phases import TrainPhase
 from jft.train.setup import Setup
 from jft.train.transition import state_like
@@ -74,11 +76,13 @@ class PhasePlan:
         stages: In depth order.
         flops: FLOPs of a step's convolutions and matrix products.
         full_flops: The same if everything were trained.
+        features: Whether the part before a cut runs once per image, so that no step
+            has its FLOPs.
         memory: Bytes on one device.
         unneeded_backward: Frozen modules with a backward pass that no trained value
             needs.
-        seconds_per_step: Measured in the first phase, and in proportion to the FLOPs
-            in the others; 0 if the device has not the memory to measure it.
+        seconds_per_step: Measured in the costliest phase, and in proportion to the
+            FLOPs in the others; 0 if the device has not the memory to measure it.
     """
 
     phase: Phase
@@ -86,6 +90,7 @@ class PhasePlan:
     stages: tuple[StagePlan, ...]
     flops: int
     full_flops: int
+    features: Choice
     memory: MemoryPlan
     unneeded_backward: tuple[str, ...]
     seconds_per_step: float = 0.0
@@ -132,7 +137,11 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return it as nested dictionaries that JSON can hold."""
         totals = {"bytes_needed": self.bytes_needed, "seconds": self.seconds}
-        return asdict(self) | totals
+        phases = [
+            asdict(phase) | {"features": phase.features.to_dict()}
+            for phase in self.phases
+        ]
+        return asdict(self) | {"phases": phases} | totals
 
 
 def make_plan(setup: Setup, train_steps: Sequence[jax.stages.Compiled]) -> Plan:
@@ -156,17 +165,27 @@ def make_plan(setup: Setup, train_steps: Sequence[jax.stages.Compiled]) -> Plan:
     )
     if not plan.fits:
         return plan
-    speed = measure(setup, train_steps[0]) / max(phases[0].flops, 1)
+    costliest = max(range(len(phases)), key=lambda i: phases[i].flops)
+    seconds = measure(setup, train_steps[costliest], costliest)
+    speed = seconds / max(phases[costliest].flops, 1)
     timed = [replace(each, seconds_per_step=speed * each.flops) for each in phases]
     return replace(plan, phases=tuple(timed))
 
 
-def measure(setup: Setup, train_step: jax.stages.Compiled) -> float:
-    """Return the seconds of one step of the first phase, after one that warms up."""
+def measure(setup: Setup, train_step: jax.stages.Compiled, index: int = 0) -> float:
+    """Return the seconds of one step of a phase, after one that warms up."""
+
+    def ones(leaf: Any) -> Any:
+        return np.ones(leaf.shape, leaf.dtype)
+
     devices = setup.devices
-    shapes = setup.batch_shapes()
-    batch = {name: np.ones(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
-    state, placed = devices.replicate(setup.state), devices.put(batch)
+    like = setup.state if index == 0 else state_like(setup, index)
+    state = jax.tree.map(
+        lambda leaf: ones(leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf,
+        like,
+    )
+    batch = jax.tree.map(ones, work_shapes(setup, index))
+    state, placed = devices.replicate(state), devices.put(batch)
     seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
@@ -187,12 +206,18 @@ def _phase_plan(
     spent = costs.module_costs(found)
     needed = costs.expected_backward(spent, rules.frozen(lr_mults), spec)
     whole = costs.full_backward(spent, params, spec)
+    features = setup.features[index]
+    # If it were trained too, each step would run it forward and twice backward.
+    once = features.image_flops * setup.batches.batch_size
     return PhasePlan(
         phase=phase.phase,
         steps=phase.stop - phase.start,
         stages=_stages(phase, costs.stage_costs(found, spec.stages)),
         flops=sum(operation.flops for operation in found),
-        full_flops=sum(c.forward for c in spent.values()) + sum(whole.values()),
+        full_flops=sum(c.forward for c in spent.values())
+        + sum(whole.values())
+        + 3 * once,
+        features=features,
         memory=_memory(setup, index, train_step),
         unneeded_backward=tuple(costs.unneeded_backward(spent, needed)),
     )
@@ -229,7 +254,7 @@ def _memory(setup: Setup, index: int, train_step: jax.stages.Compiled) -> Memory
         parameters=_bytes((state.params, state.batch_stats)),
         gradients=_bytes(setup.phases[index].trained(state.params)),
         optimizer=_bytes((state.opt_state, state.ema, state.best_candidate)),
-        batch=_bytes(setup.batch_shapes()) // len(setup.devices.devices),
+        batch=_bytes(setup.batch_shapes(index)) // len(setup.devices.devices),
         temporaries=used.temporaries,
         total=used.total,
     )

@@ -1,7 +1,10 @@
 """The plan of a run, as text."""
 
+import textwrap
+
 from jft.console.text import aligned, count, duration, epochs, size
 from jft.data.sources import Splits
+from jft.features.decide import Choice
 from jft.freeze.phases import Phase
 from jft.train.plan import PhasePlan, Plan, StagePlan
 
@@ -73,7 +76,7 @@ def _row(stage: StagePlan) -> tuple[str, ...]:
         stage.norm or "-",
         " to ".join(f"{rate:.3g}" for rate in dict.fromkeys(stage.learning_rates))
         or "-",
-        count(stage.forward),
+        count(stage.forward) if stage.forward else "-",
         count(stage.backward) if stage.backward else "-",
     )
 
@@ -86,11 +89,27 @@ def phase_totals(phase: PhasePlan) -> list[str]:
     return [
         f"trained   {trained:,} of {total:,} parameters ({trained / total:.1%})",
         f"compute   {compute_line(phase)}",
+        *features_lines(phase.features),
         f"memory    {size(memory.total)} at the peak of a step: parameters "
         f"{size(memory.parameters)}, optimizer {size(memory.optimizer)},",
         f"          batch {size(memory.batch)}, activations and gradients "
         f"{size(memory.temporaries)} (gradients {size(memory.gradients)})",
     ]
+
+
+def features_lines(features: Choice) -> list[str]:
+    """Return what was decided on the features of the frozen part, and why."""
+    if features.cut is None:
+        text = f"not kept: {features.reason}"
+    else:
+        where = "in memory" if features.where == "memory" else "on disk"
+        text = (
+            f"kept {where}, {size(features.bytes)}: everything up to "
+            f"{features.cut.after}, {count(features.image_flops)}FLOP, runs once per "
+            "image"
+        )
+    first, *more = textwrap.wrap(text, 69, break_on_hyphens=False)
+    return [f"features  {first}", *(f"{'':10}{line}" for line in more)]
 
 
 def run_totals(plan: Plan) -> list[str]:

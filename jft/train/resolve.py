@@ -16,6 +16,8 @@ from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import list_data
 from jft.data.spec import DataSpec, parse_spec
 from jft.errors import InputError, Problems
+from jft.features.cut import check as check_features
+from jft.features.cut import check_cuts
 from jft.freeze import norms
 from jft.freeze.phases import Phase, plan_phases
 from jft.models import ModelSpec, config_of, configured, get_model
@@ -46,6 +48,8 @@ class Rules:
         preprocess: How pixels become its input.
         devices: Where steps run.
         phases: What each phase trains, in order.
+        no_features: Why the features of the frozen part cannot be kept; None if they
+            can.
         objects: What is given in Python instead of a setting.
     """
 
@@ -57,6 +61,7 @@ class Rules:
     preprocess: Preprocess
     devices: Devices
     phases: tuple[PhaseRules, ...]
+    no_features: str | None
     objects: Objects
 
 
@@ -72,6 +77,7 @@ class _Named:
         phases: The phases with their freeze rules.
         norms: The mode of each stage that `norm` names.
         decay: The rules of `optim.decay_rules`.
+        no_features: As in `Rules`.
     """
 
     data: DataSpec | Dataset
@@ -81,6 +87,7 @@ class _Named:
     phases: tuple[Phase, ...]
     norms: dict[str, str]
     decay: tree.Rules
+    no_features: str | None
 
 
 def resolve(
@@ -128,6 +135,9 @@ def resolve(
     phases = attempt(
         phase_rules, config, named.network, named.phases, named.norms, named.decay
     )
+    if phases:
+        stages = named.network.stages
+        attempt(check_cuts, config, [each.cut(stages) for each in phases])
     problems.require_none()
     assert phases
     return Rules(
@@ -139,6 +149,7 @@ def resolve(
         preprocess=_preprocess(opened, named.network, config),
         devices=devices,
         phases=phases,
+        no_features=named.no_features,
         objects=objects,
     )
 
@@ -153,7 +164,7 @@ def _find(config: TrainConfig, objects: Objects, parts: Mapping[str, int]) -> _N
     attempt(objects.check, config)
     decay = attempt(_decay_rules, config.optim.decay_rules)
     data = attempt(_find_data, config.data, objects)
-    found = opened = spec = None
+    found = opened = spec = no_features = None
     if objects.model is not None:
         found = find_weights(RANDOM)
         spec = attempt(objects.network, config)
@@ -167,6 +178,8 @@ def _find(config: TrainConfig, objects: Objects, parts: Mapping[str, int]) -> _N
         data = attempt(list_data, data)
     if data and data.task:
         attempt(check_task, config, data.task, objects.task)
+        own = objects.model is not None
+        no_features = attempt(check_features, config, data.task, own)
         if data.task == "segmentation":
             attempt(_check_crop, config.crop)
         if isinstance(spec, ModelSpec):
@@ -182,7 +195,7 @@ def _find(config: TrainConfig, objects: Objects, parts: Mapping[str, int]) -> _N
     assert phases
     assert modes is not None
     assert decay is not None
-    return _Named(data, found, opened, spec, phases, modes, decay)
+    return _Named(data, found, opened, spec, phases, modes, decay, no_features)
 
 
 def _completed(config: TrainConfig, objects: Objects, named: _Named) -> TrainConfig:

@@ -7,18 +7,21 @@ from typing import cast
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from jft.config import TrainConfig
 from jft.data.pipeline import Batches
 from jft.data.sources import Splits, open_splits, require_readable
 from jft.devices import Devices
 from jft.evaluate.source import encoded
+from jft.features.decide import Choice
 from jft.models import config_of
 from jft.models.norm import require_two_values
 from jft.models.own import OwnModel
 from jft.runs.saved import ModelCard
 from jft.step import TrainState
 from jft.tasks import Task, to_dict
+from jft.train.features import choices
 from jft.train.objective import make_task, own_task
 from jft.train.own_module import check_module
 from jft.train.phases import Trainee, TrainPhase, build_phases, first_state
@@ -41,6 +44,7 @@ class Setup:
         saved_task: The same, as the saved model records it.
         phases: In order.
         state: The first state, on the host.
+        features: Of each phase, whether it trains on features that are kept.
     """
 
     rules: Rules
@@ -51,6 +55,7 @@ class Setup:
     saved_task: Task
     phases: tuple[TrainPhase, ...]
     state: TrainState
+    features: tuple[Choice, ...]
 
     @property
     def config(self) -> TrainConfig:
@@ -67,12 +72,16 @@ class Setup:
         later = [i for i, phase in enumerate(self.phases) if step < phase.stop]
         return later[0] if later else len(self.phases) - 1
 
-    def batch_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Return shape and dtype of each array of a batch."""
-        return {
+    def batch_shapes(self, phase: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return shape and dtype of each array of a phase's batches."""
+        shapes = {
             name: jax.ShapeDtypeStruct(array.shape, array.dtype)
             for name, array in self.batches.empty().items()
         }
+        if self.features[phase].cut:
+            shape = (self.batches.batch_size, *self.features[phase].shape)
+            shapes["image"] = jax.ShapeDtypeStruct(shape, np.float32)
+        return shapes
 
     def card(self, digest: str) -> ModelCard:
         """Return what predict needs to know of variables with that digest."""
@@ -128,7 +137,17 @@ def prepare(rules: Rules, report: Callable[[str], None] = lambda text: None) -> 
             check_module(model, pretrained.variables, size, dense=task.dense)
         require_two_values(model, size, images)
     state = first_state(pretrained, phases[0], config.seed)
-    return Setup(rules, splits, batches, pretrained, task, builtin, phases, state)
+    return Setup(
+        rules=rules,
+        splits=splits,
+        batches=batches,
+        pretrained=pretrained,
+        task=task,
+        saved_task=builtin,
+        phases=phases,
+        state=state,
+        features=choices(rules, splits, pretrained),
+    )
 
 
 def _initialised(rules: Rules, class_names: tuple[str, ...], task: Task) -> Initialised:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from flax import serialization
 
 from jft import tree
-from jft.data.pipeline import Subset, read
 from jft.devices import LAG
 from jft.errors import DamageError
 from jft.evaluate.source import evaluate_source, mistakes
@@ -19,9 +19,10 @@ from jft.step import TrainState
 from jft.tasks.sums import add
 from jft.train.callbacks import Callback, named
 from jft.train.checkpoints import Checkpoints
-from jft.train.compile import compile_eval_step, compile_train_steps
+from jft.train.compile import compile_train_steps
 from jft.train.diverged import diverged, require_few_skipped, require_finite
 from jft.train.early_stopping import improvement
+from jft.train.feeds import Feed, Feeds
 from jft.train.interrupt import Interrupted
 from jft.train.manifest import inputs
 from jft.train.plan import make_plan
@@ -30,7 +31,6 @@ from jft.train.result import Result, result_of
 from jft.train.setup import Setup
 from jft.train.trace import Trace
 from jft.train.transition import next_state, state_like
-from jft.types import HELD_OUT
 
 MISTAKES = "mistakes.csv"
 
@@ -45,7 +45,8 @@ class Run:
     clock: Clock
     progress: Progress = field(default_factory=Progress)
     trace: Trace = field(init=False)
-    eval_step: Callable[[Any, Any], Any] = field(init=False)
+    feeds: Feeds = field(init=False)
+    feed: Feed = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin without any step."""
@@ -57,6 +58,7 @@ class Run:
         Args:
             stopped: Returns whether a signal has asked to stop.
         """
+        self.feeds = Feeds(self.setup)
         changes = self.directory.describe(inputs(self.setup), str(self.setup.devices))
         for callback in self.callbacks:
             callback.on_begin(self.setup)
@@ -65,7 +67,6 @@ class Run:
         self.directory.write("plan.json", plan.to_dict())
         for callback in self.callbacks:
             callback.on_plan(plan)
-        self.eval_step = compile_eval_step(self.setup)
         self.clock.next_epoch()
         run = self.directory.value("manifest.json", "id")
         folder = self.directory.path / "checkpoints"
@@ -106,31 +107,39 @@ class Run:
         setup, devices, batches = self.setup, self.setup.devices, self.setup.batches
         state, done = devices.replicate(restored), int(restored.step)
         del restored
-        phase = setup.phase_at(done)
-        pending: deque[tuple[int, Any]] = deque()
-        reader = read(batches, start=done, workers=setup.config.workers)
-        for batch in self.clock.waiting(reader):
-            state, sums = train_steps[phase](state, devices.put(batch))
-            done += 1
-            pending.append((done, sums))
-            # Asked once a step: a signal between two questions would be acted on
-            # without having been saved.
-            stops = stopped()
-            ends = done % batches.steps_per_epoch == 0
-            saves = ends or self._is_due(done) or stops
-            while len(pending) > (0 if saves else LAG):
-                self._count(*pending.popleft(), state)
-            if ends:
-                self._end_epoch(done, state)
-            if done == setup.phases[phase].stop and phase + 1 < len(setup.phases):
-                state, phase = self._next_phase(state, phase), phase + 1
-            if saves:
-                self._save_state(devices.fetch(state), done, checkpoints, ends)
-            if self.progress.ended:
-                break
-            if stops and done < len(batches):
-                raise Interrupted(f"stopped after {done} of {len(batches)} steps")
+        pending: deque[tuple[int, int, Any]] = deque()
+        while done < len(batches) and not self.progress.ended:
+            self._open_feed(setup.phase_at(done), state)
+            for count, work in self.clock.waiting(self.feed.work(done)):
+                phase = setup.phase_at(done)
+                state, sums = train_steps[phase](state, devices.put(work))
+                done += count
+                pending.append((done, count, sums))
+                # Asked once a call: a signal between two questions would be acted on
+                # without having been saved.
+                stops = stopped()
+                ends = done % batches.steps_per_epoch == 0
+                saves = ends or self._is_due(done) or stops
+                while len(pending) > (0 if saves else LAG):
+                    self._count(*pending.popleft(), state)
+                if ends:
+                    self._end_epoch(done, state)
+                if done == setup.phases[phase].stop and phase + 1 < len(setup.phases):
+                    state = self._next_phase(state, phase)
+                if saves:
+                    self._save_state(devices.fetch(state), done, checkpoints, ends)
+                if self.progress.ended:
+                    break
+                if stops and done < len(batches):
+                    raise Interrupted(f"stopped after {done} of {len(batches)} steps")
         return state
+
+    def _open_feed(self, phase: int, state: TrainState) -> None:
+        """Open what the steps of a phase are fed with."""
+        fetch = self.setup.devices.fetch
+        self.feed = self.feeds.open(phase, lambda: fetch(state.variables))
+        if self.feeds.records:
+            self.directory.write("features.json", {"opened": self.feeds.records})
 
     def _save_state(
         self, state: TrainState, done: int, checkpoints: Checkpoints, ends: bool
@@ -150,9 +159,18 @@ class Run:
         every = self.setup.config.checkpoint_every
         return bool(every) and done % every == 0
 
-    def _count(self, done: int, sums: Any, state: TrainState) -> None:
-        """Add one step's sums, which waits for that step to end."""
-        step = self.setup.devices.fetch(sums)
+    def _count(self, done: int, count: int, sums: Any, state: TrainState) -> None:
+        """Add the sums of `count` steps, which waits for them to end."""
+        host = self.setup.devices.fetch(sums)
+        if np.ndim(host["loss"]):  # of each step of a compiled loop
+            for i in range(count):
+                one = {name: values[i] for name, values in host.items()}
+                self._count_step(done - count + 1 + i, one, state)
+        else:
+            self._count_step(done, host, state)
+
+    def _count_step(self, done: int, step: Any, state: TrainState) -> None:
+        """Add one step's sums."""
         self.progress.skipped += int(step.pop("skipped", 0))
         require_few_skipped(self.progress.skipped, self.setup.config, done)
         self.trace.add(step["loss"])
@@ -183,7 +201,7 @@ class Run:
         if self.progress.skipped:
             train["skipped"] = self.progress.skipped
         self.progress.total = {}
-        total, rows = self._evaluate(state, setup.splits.test)
+        total, rows = self._evaluate(state, "test")
         test = setup.task.summarise(total, rows)
         self.progress.test = {"split": "test", **position, **test}
         records = {"split": "train", **position, **train, **speed}, self.progress.test
@@ -209,14 +227,14 @@ class Run:
     def _restores_best(self) -> bool:
         return any(callback.restores_best for callback in self.callbacks)
 
-    def _evaluate(self, state: TrainState, source: Any) -> tuple[Any, Any]:
+    def _evaluate(self, state: TrainState, split: str) -> tuple[Any, Any]:
         return evaluate_source(
-            self.eval_step,
+            self.feeds.eval_step(self.feed.start),
             state.variables,
-            source,
+            self.feed.source(split),
             self.setup.devices,
             batch_size=self.setup.config.batch_size,
-            workers=self.setup.config.workers,
+            workers=self.feed.workers,
         )
 
     def _next_phase(self, state: TrainState, index: int) -> TrainState:
@@ -234,7 +252,7 @@ class Run:
         setup, phase = self.setup, self.setup.phases[index]
         if not phase.phase.candidate:
             return None
-        held_out = self._evaluate(state, Subset(setup.splits.train, HELD_OUT))
+        held_out = self._evaluate(state, "held-out")
         judged = setup.task.summarise(*held_out)
         loss = float(judged["loss"])
         loss = loss if math.isfinite(loss) else math.inf

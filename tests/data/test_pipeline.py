@@ -301,7 +301,7 @@ def test_every_example_of_a_large_class_has_its_turn():
 def test_what_is_held_out_stays_held_out_when_it_is_repeated():
     # The step recognises held-out examples by their ids alone.
     batches = balanced(skewed(61, 7), epochs=1)
-    assert batches._stride == 70
+    assert batches.stride == 70
     assert all(i % HELD_OUT == i % 70 % HELD_OUT for i in epoch_ids(batches, 0))
     assert max(epoch_ids(batches, 0)) >= 70
 

@@ -1,0 +1,43 @@
+"""Which phases of a run train on kept features."""
+
+from collections import Counter
+from functools import cache
+
+from jft.data.sources import Splits
+from jft.features.cut import Cut, why_not
+from jft.features.decide import Choice, Wish, choose, measured
+from jft.models.training import TrainMode
+from jft.train.resolve import Rules
+from jft.types import HELD_OUT
+from jft.weights.pretrained import Pretrained
+
+
+def choices(rules: Rules, splits: Splits, pretrained: Pretrained) -> tuple[Choice, ...]:
+    """Return for each phase whether features are kept, and where.
+
+    Args:
+        rules: What the run follows.
+        splits: The data.
+        pretrained: The network.
+    """
+    config, network = rules.config, pretrained.model
+    cuts = [each.cut(network.stages) for each in rules.phases]
+    uses = Counter[Cut | None]()
+    for cut, each in zip(cuts, rules.phases, strict=True):
+        uses[cut] += each.phase.epochs
+    reason = why_not(config, splits.task)
+    train, test = len(splits.train), len(splits.test)
+    held_out = train // HELD_OUT if config.views else 0
+    rows = train * max(config.views, 1) + test + held_out
+    platform = rules.devices.devices[0].platform
+    model = network.clone(mode=TrainMode(dtype=config.dtype))
+
+    @cache
+    def measure(cut: Cut) -> tuple[tuple[int, ...], int]:
+        return measured(model, pretrained.variables, pretrained.preprocess, cut)
+
+    def choice(cut: Cut | None) -> Choice:
+        wish = Wish(config.features, bool(config.views), rows, uses[cut])
+        return choose(wish, reason, cut, measure, platform)
+
+    return tuple(map(choice, cuts))
