@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jft.config import TrainConfig
-from jft.config.augmenting import changes, mixes
+from jft.config import AugmentConfig, TrainConfig
+from jft.config.augmenting import OFF, PAIRS, SINGLE
 from jft.errors import InputError
 from jft.models.training import TrainMode
 
@@ -77,7 +77,7 @@ def why_not(config: TrainConfig, task: str | None) -> str | None:
     """
     if task == "segmentation":
         return "a decoder needs the image"
-    mixed, changed = mixes(config.augment), changes(config.augment)
+    mixed, changed = (_active(config.augment, names) for names in (PAIRS, SINGLE))
     if mixed:
         return f"{' and '.join(mixed)} mixes other pairs of images each epoch"
     if changed and not config.views:
@@ -89,12 +89,19 @@ def why_not(config: TrainConfig, task: str | None) -> str | None:
     return None
 
 
-def check(config: TrainConfig, task: str | None) -> None:
+def _active(config: AugmentConfig, names: Sequence[str]) -> list[str]:
+    return [name for name in names if getattr(config, name) not in OFF]
+
+
+def check(config: TrainConfig, task: str | None) -> str | None:
     """Check the settings `features` and `views` against the others.
 
     Args:
         config: The configuration.
         task: What the data is for.
+
+    Returns:
+        As `why_not`.
 
     Raises:
         InputError: Features are asked for that cannot be kept.
@@ -102,7 +109,7 @@ def check(config: TrainConfig, task: str | None) -> None:
     wanted = "--views" if config.views else f"--features {config.features}"
     if config.views and config.features == "off":
         raise InputError("--views keeps features: --features must not be off")
-    if config.views and not changes(config.augment):
+    if config.views and not _active(config.augment, SINGLE):
         raise InputError(
             f"--views {config.views}: nothing changes the images at random; leave "
             "--views out, or set an option of --augment"
@@ -111,6 +118,7 @@ def check(config: TrainConfig, task: str | None) -> None:
     reason = why_not(config, task)
     if asked and reason:
         raise InputError(f"{wanted}: {reason}")
+    return reason
 
 
 def check_cuts(config: TrainConfig, cuts: Sequence[Cut | None]) -> None:

@@ -50,7 +50,7 @@ def limit() -> int:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
+    if not 0 <= value < float("inf"):  # NaN included
         raise InputError(
             f"{VARIABLE} must be a number of gigabytes, at least 0, got {text!r}"
         )

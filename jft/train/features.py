@@ -4,7 +4,7 @@ from collections import Counter
 from functools import cache
 
 from jft.data.sources import Splits
-from jft.features.cut import Cut, why_not
+from jft.features.cut import Cut
 from jft.features.decide import Choice, Wish, choose, measured
 from jft.models.training import TrainMode
 from jft.train.resolve import Rules
@@ -25,7 +25,6 @@ def choices(rules: Rules, splits: Splits, pretrained: Pretrained) -> tuple[Choic
     uses = Counter[Cut | None]()
     for cut, each in zip(cuts, rules.phases, strict=True):
         uses[cut] += each.phase.epochs
-    reason = why_not(config, splits.task)
     train, test = len(splits.train), len(splits.test)
     held_out = train // HELD_OUT if config.views else 0
     rows = train * max(config.views, 1) + test + held_out
@@ -38,6 +37,6 @@ def choices(rules: Rules, splits: Splits, pretrained: Pretrained) -> tuple[Choic
 
     def choice(cut: Cut | None) -> Choice:
         wish = Wish(config.features, bool(config.views), rows, uses[cut])
-        return choose(wish, reason, cut, measure, platform)
+        return choose(wish, rules.no_features, cut, measure, platform)
 
     return tuple(map(choice, cuts))
