@@ -242,8 +242,8 @@ class TrainConfig:
         features: Where the features of the frozen part are kept, so that it runs once
             per image and not in every epoch: memory, disk (the cache folder of jft,
             which later runs use again) or off. auto takes disk or memory where it
-            saves time and the space is there, and says what it takes. Needs a frozen
-            part, and images that are the same in each epoch.
+            saves time and the space is there; the plan shows it.
+            Needs a frozen part, and images that are the same in each epoch.
         views: Keep the features of this many randomly changed versions of each
             training image, and use them in turn, one per epoch. 0 draws new changes
             in every epoch.
