@@ -93,12 +93,13 @@ def _active(config: AugmentConfig, names: Sequence[str]) -> list[str]:
     return [name for name in names if getattr(config, name) not in OFF]
 
 
-def check(config: TrainConfig, task: str | None) -> str | None:
+def check(config: TrainConfig, task: str | None, own: bool = False) -> str | None:
     """Check the settings `features` and `views` against the others.
 
     Args:
         config: The configuration.
         task: What the data is for.
+        own: Whether the network is a module of the user's own.
 
     Returns:
         As `why_not`.
@@ -115,7 +116,7 @@ def check(config: TrainConfig, task: str | None) -> str | None:
             "--views out, or set an option of --augment"
         )
     asked = config.views or config.features in ("memory", "disk")
-    reason = why_not(config, task)
+    reason = "a module of your own cannot be cut" if own else why_not(config, task)
     if asked and reason:
         raise InputError(f"{wanted}: {reason}")
     return reason

@@ -9,10 +9,12 @@ from jft.features.decide import Choice, Wish, choose, measured
 from jft.models.training import TrainMode
 from jft.train.resolve import Rules
 from jft.types import HELD_OUT
-from jft.weights.pretrained import Pretrained
+from jft.weights.initial import Initialised
 
 
-def choices(rules: Rules, splits: Splits, pretrained: Pretrained) -> tuple[Choice, ...]:
+def choices(
+    rules: Rules, splits: Splits, pretrained: Initialised
+) -> tuple[Choice, ...]:
     """Return for each phase whether features are kept, and where.
 
     Args:
@@ -29,10 +31,10 @@ def choices(rules: Rules, splits: Splits, pretrained: Pretrained) -> tuple[Choic
     held_out = train // HELD_OUT if config.views else 0
     rows = train * max(config.views, 1) + test + held_out
     platform = rules.devices.devices[0].platform
-    model = network.clone(mode=TrainMode(dtype=config.dtype))
 
     @cache
     def measure(cut: Cut) -> tuple[tuple[int, ...], int]:
+        model = network.clone(mode=TrainMode(dtype=config.dtype))
         return measured(model, pretrained.variables, pretrained.preprocess, cut)
 
     def choice(cut: Cut | None) -> Choice:
