@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jft.tasks.losses import mean_over, sigmoid_loss
 from jft.tasks.options import ClassTask
 from jft.tasks.ranking import average_precision
-from jft.tasks.task import averages, common_sums, per_class
+from jft.tasks.task import averages, common_sums, per_class, ratio
 from jft.types import Metrics
 
 _OWN = ("known", "right", "hits", "false_alarms", "misses")
@@ -93,6 +93,8 @@ class MultiLabel(ClassTask):
         labels. `AP` is the average precision by label, `mAP` its mean over the labels
         that are present at least once, and 0 if there is none. `trivial` is the `mAP`
         of equal scores for all images: the mean fraction of images with the label.
+        `precision`, `recall`, `F1` and `support` are those of each label, of which
+        probabilities above 1/2 are positive.
         """
         hits = total["hits"]
         called = 2 * hits + total["false_alarms"] + total["misses"]
@@ -117,8 +119,30 @@ class MultiLabel(ClassTask):
             name: float(np.array(each)[occurs].mean()) if occurs.any() else 0.0
             for name, each in (("mAP", found), ("trivial", constant))
         }
-        return means | per_class("AP", values, self.class_names, occurs)
+        record = means | per_class("AP", values, self.class_names, occurs)
+        for metric, each in _by_label(rows).items():
+            record |= per_class(metric, each, self.class_names, occurs)
+        return record
 
     def predict(self, logits: jax.Array) -> jax.Array:
         """Return the probability of each label [B, K]."""
         return jax.nn.sigmoid(logits)
+
+
+def _by_label(
+    rows: Mapping[str, npt.NDArray[Any]],
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return precision, recall, F1 and support of each label [K], 0 where undefined."""
+    weight = rows["weight"].astype(np.float64)[:, None]
+    there, absent = rows["label"] == 1, rows["label"] == 0
+    called = rows["logits"] > 0
+    # Logits that are not finite are never right.
+    hits = weight * (called & there & np.isfinite(rows["logits"]))
+    right, alarms = hits.sum(axis=0), (weight * (called & absent)).sum(axis=0)
+    support = (weight * there).sum(axis=0)
+    return {
+        "precision": ratio(right, right + alarms),
+        "recall": ratio(right, support),
+        "F1": ratio(2 * right, right + alarms + support),
+        "support": support,
+    }

@@ -3,7 +3,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from jft.errors import InputError
 from jft.tasks import MultiLabel
@@ -171,12 +176,34 @@ def test_metrics_over_padded_batches_equal_those_of_the_known_labels():
     assert record["n"] == 12
 
 
+PER_LABEL = ("precision", "recall", "F1", "support")
+
+
+def test_precision_recall_and_f1_of_each_label_are_those_of_scikit_learn():
+    weight: Any = np.float32(np.arange(12) % 3)
+    record = evaluate(LOGITS, LABEL, weight)
+    for k, name in enumerate(NAMES):
+        known = LABEL[:, k] >= 0
+        *scores, _ = precision_recall_fscore_support(
+            LABEL[known, k],
+            LOGITS[known, k] > 0,
+            average="binary",
+            sample_weight=weight[known],
+            zero_division=0,
+        )
+        support = weight[LABEL[:, k] == 1].sum()
+        found = [record[metric][name] for metric in PER_LABEL]
+        # Both divide the same sums of whole numbers, in float64.
+        assert found == pytest.approx([*scores, support], rel=1e-12)
+
+
 def test_a_weight_of_2_is_as_twice_the_example():
-    weight = np.float32(np.arange(12) % 3)
+    weight: Any = np.float32(np.arange(12) % 3)
     twice = np.repeat(np.arange(12), np.arange(12) % 3)
     weighted = evaluate(LOGITS, LABEL, weight)
     repeated = evaluate(LOGITS[twice], LABEL[twice], np.ones(len(twice), np.float32))
-    assert weighted.pop("AP") == pytest.approx(repeated.pop("AP"), rel=1e-12)
+    for metric in ("AP", *PER_LABEL):
+        assert weighted.pop(metric) == pytest.approx(repeated.pop(metric), rel=1e-12)
     # The loss is summed in float32.
     assert (weighted.pop("n"), repeated.pop("n")) == (8, 12)
     assert weighted.pop("weight") == 12
