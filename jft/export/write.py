@@ -65,6 +65,11 @@ def export_run(
         InputError: The run or its pretrained weights cannot be used, its network has no
             such layout, alpha is outside [0, 1], or the file cannot be written.
     """
+    if file in (*_SUFFIXES, "timm", "safetensors"):
+        raise InputError(
+            f"{file} is the name of a layout: give --to {file} (in Python: to=); "
+            f"a folder of that name is ./{file}"
+        )
     directory = open_run(run)
     _require_table_network(run, load_card(directory.path / which))
     predictor = Predictor.from_run(run, which, alpha=alpha, weights=weights)

@@ -390,3 +390,9 @@ def test_numbers_come_back_from_a_file_by_what_it_says_of_them(
     found = np.asarray(loaded(images)) * np.array(task["std"]) + task["mean"]
     # The mean is a float32 there.
     np.testing.assert_allclose(found, predictor(images), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["torchvision", "timm"])
+def test_the_name_of_a_layout_is_not_taken_for_a_file(name: str, tmp_path: Path):
+    with pytest.raises(InputError, match=f"give --to {name}"):
+        export_run(str(tmp_path), name)
