@@ -16,6 +16,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LARGEST = 4096
 """Largest side of an image in pixels."""
+CHANNELS = 256
+"""Largest number of channels of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,9 @@ class Preprocess:
             (squash), or the longer side (letterbox, where `fill` completes the square).
             timm's crop_mode center, squash and border.
         crop_fraction: Fraction of the resized side that is kept, in (0, 1].
-        mean: Per-channel mean, in the order of `channels` and scaled as `pixel_max`.
-        std: Per-channel standard deviation, same order and scale.
+        mean: Mean of each of the C channels, in the order of `channels` and scaled as
+            `pixel_max`. C is mostly 3.
+        std: Standard deviation of each channel, same order and scale.
         pixel_max: What the brightest pixel, 255, is scaled to: 1, or 255 for Keras's
             "caffe" weights.
         channels: Order in which the network sees the colours; images are RGB.
@@ -43,8 +46,8 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     crop: Crop = "centre"
     crop_fraction: float = 0.875
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     pixel_max: float = 1.0
     channels: Channels = "rgb"
 
@@ -58,12 +61,11 @@ class Preprocess:
         return int(self.size / self.crop_fraction + 1e-6)
 
     @property
-    def fill(self) -> tuple[int, int, int]:
-        """The RGB pixel, in 0..255, that is nearest to zeros in the network's input."""
+    def fill(self) -> tuple[int, ...]:
+        """The pixel [C], in 0..255, that is nearest to zeros in the network's input."""
         scale = 255.0 / self.pixel_max
         levels = [min(max(round(value * scale), 0), 255) for value in self.mean]
-        red, green, blue = levels[::-1] if self.channels == "bgr" else levels
-        return red, green, blue
+        return tuple(levels[::-1] if self.channels == "bgr" else levels)
 
     def __post_init__(self) -> None:
         if type(self.size) is not int or not 1 <= self.size <= LARGEST:
@@ -76,11 +78,19 @@ class Preprocess:
                 f"crop_fraction must be in (0, 1], got {self.crop_fraction}"
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if not _three_numbers(values) or (name == "std" and min(values) <= 0):
+            if not _numbers_only(values) or (name == "std" and min(values) <= 0):
                 valid = "positive and finite" if name == "std" else "finite"
                 raise InputError(
-                    f"{name} must be three {valid} numbers, got {values!r:.80}"
+                    f"{name} must be {valid} numbers, one per channel, "
+                    f"got {values!r:.80}"
                 )
+        if len(self.mean) != len(self.std):
+            raise InputError(
+                f"mean has {len(self.mean)} numbers and std {len(self.std)}; both have "
+                "one per channel"
+            )
+        if self.channels == "bgr" and len(self.mean) != 3:
+            raise InputError(f"bgr pixels have 3 channels, not {len(self.mean)}")
         if not 0 < self.pixel_max < math.inf:
             raise InputError(f"pixel_max must be positive, got {self.pixel_max}")
         for name, kind in (
@@ -109,11 +119,35 @@ class Preprocess:
         fraction = self.crop_fraction if crop == "centre" else 1.0
         return dataclasses.replace(self, crop=crop, crop_fraction=fraction)
 
+    def with_channels(self, count: int) -> "Preprocess":
+        """Return this for images of another number of channels, `count`.
+
+        One channel has the average of these channels' means and standard deviations,
+        more have them in turn.
+        """
+        given = len(self.mean)
+        if count == given:
+            return self
+        if self.channels == "bgr":
+            raise InputError(
+                f"--model.channels {count}: these weights take BGR pixels; take "
+                "weights for RGB, such as torchvision's"
+            )
+
+        def spread(values: tuple[float, ...]) -> tuple[float, ...]:
+            if count == 1:
+                return (sum(values) / given,)
+            return tuple(values[i % given] for i in range(count))
+
+        return dataclasses.replace(self, mean=spread(self.mean), std=spread(self.std))
+
     @property
     def normalisation(self) -> str:
         """How pixels are normalised: `RGB 0..1, mean ..., std ...`."""
+        count = len(self.mean)
+        colours = self.channels.upper() if count == 3 else f"{count} channels"
         return (
-            f"{self.channels.upper()} 0..{self.pixel_max:g}, "
+            f"{colours} 0..{self.pixel_max:g}, "
             f"mean {_numbers(self.mean)}, std {_numbers(self.std)}"
         )
 
@@ -161,10 +195,10 @@ def bilinear(positions: Any, pixels: Any, count: int, reach: Any) -> Any:
     return near / near.sum(axis=0)[None]
 
 
-def _three_numbers(values: Any) -> bool:
+def _numbers_only(values: Any) -> bool:
     return (
         isinstance(values, tuple)
-        and len(cast(tuple[Any, ...], values)) == 3
+        and 1 <= len(cast(tuple[Any, ...], values)) <= CHANNELS
         and all(type(v) in (int, float) and math.isfinite(v) for v in values)
     )
 

@@ -20,16 +20,18 @@ def rectangle(key: jax.Array, height: int, width: int) -> jax.Array:
 def random_erase(image: jax.Array, key: jax.Array, probability: float) -> jax.Array:
     """Return `image` with a random rectangle of noise in it, or unchanged.
 
-    Random erasing (Zhong et al. 2017, arXiv 1708.04896) of an image [H, W, 3] uint8,
-    each pixel uniform in 0...255 (timm's mode "pixel", before normalisation instead of
-    after it).
+        Random erasing (Zhong et al. 2017, arXiv 1708.04896) of an image [H, W, C]
+    uint8, each pixel uniform in 0...255 (timm's mode "pixel", before normalisation
+    instead of after it).
     """
-    height, width, _ = image.shape
+    height, width, channels = image.shape
     whether_key, box_key, noise_key = jax.random.split(key, 3)
     erased = inside(rectangle(box_key, height, width), height, width)
     erased &= jax.random.bernoulli(whether_key, probability)
-    # One random word has room for the three bytes of a pixel.
-    words = jax.random.bits(noise_key, (height, width, 1), jnp.uint32)
-    shifts = jnp.array([0, 8, 16], jnp.uint32)[None, None]
-    noise = (words >> shifts).astype(jnp.uint8)
+    # One random word has room for four bytes of a pixel.
+    shape = height, width, -(-channels // 4)
+    words = jax.random.bits(noise_key, shape, jnp.uint32)[..., None]
+    shifts = jnp.array([0, 8, 16, 24], jnp.uint32)[None, None, None]
+    noise = (words >> shifts).astype(jnp.uint8).reshape(height, width, -1)
+    noise = noise[..., :channels]
     return jnp.where(erased[..., None], noise, image)

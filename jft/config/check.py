@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 from jft.config.compare import flat, from_dict
 from jft.config.schema import TrainConfig
 from jft.errors import InputError, nearest
+from jft.preprocess import CHANNELS
 
 # Each range in words, its test, and the settings in it.
 RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
@@ -19,6 +20,7 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "optim.accumulate",
     ),
     ("at least 1 pixel", lambda x: x >= 1, "image_size"),
+    (f"from 1 to {CHANNELS}", lambda x: 1 <= x <= CHANNELS, "model.channels"),
     (
         "at least 0",
         lambda x: x >= 0,

@@ -7,6 +7,7 @@ BUNDLED_WEIGHTS = "resnet20-cifar10"
 
 ClassLoss = Literal["cross-entropy", "focal"]
 MaskLoss = Literal["cross-entropy", "dice", "focal", "cross-entropy+dice"]
+StemInit = Literal["auto", "sum", "mean", "repeat"]
 NumberLoss = Literal["mse", "mae", "huber"]
 LOSSES: dict[str, tuple[str, ...]] = {
     "classification": get_args(ClassLoss),
@@ -32,6 +33,16 @@ class ModelConfig:
         decoder: Decoder for masks: fcn, deeplabv3 or unet. auto takes the decoder
             of the weights; without one, unet for data with masks and none for
             other data.
+        channels: Channels of the images: 1 for grey, 4 for RGB with opacity, any number
+            for TIFF and NumPy (.npy) files. By default those of the weights, mostly 3.
+        stem_init: How the first convolution of RGB weights is adapted to other
+            channels: sum (each channel has the sum of the three kernels), mean (their
+            mean) or repeat (they take turns); sum and repeat are scaled by the number
+            of channels, so that the responses keep their size. auto is timm's choice:
+            sum for one channel, otherwise repeat.
+        mean: Mean of each channel in the data, in 0..1: numbers separated by commas.
+            By default those of the weights; they take turns for other channels.
+        std: Standard deviation of each channel, like mean.
         new_head: Use a new head even if that of the weights fits. By
             default a head for the same outputs is kept.
     """
@@ -40,6 +51,10 @@ class ModelConfig:
     width: int | None = None
     pooled_head: bool = False
     decoder: Literal["auto", "none", "fcn", "deeplabv3", "unet"] = "auto"
+    channels: int | None = None
+    stem_init: StemInit = "auto"
+    mean: str = ""
+    std: str = ""
     new_head: bool = False
 
     def changed(self, wanted: "ModelConfig") -> "ModelConfig":
@@ -49,6 +64,10 @@ class ModelConfig:
             width=self.width if wanted.width is None else wanted.width,
             pooled_head=wanted.pooled_head or self.pooled_head,
             decoder=self.decoder if wanted.decoder == "auto" else wanted.decoder,
+            channels=self.channels if wanted.channels is None else wanted.channels,
+            stem_init=wanted.stem_init,
+            mean=wanted.mean,
+            std=wanted.std,
             new_head=wanted.new_head,
         )
 

@@ -24,6 +24,7 @@ class Flags:
     Attributes:
         source: Data set, as for --data of python -m jft.train: folder:PATH, ...
         size: Side of the square input of the network, in pixels.
+        channels: Channels of the images, as --model.channels of python -m jft.train.
         workdir: Folder for data_report.json and contact_sheet.png. By default one in
             data_check/, named after the data.
         json: Print the report as JSON.
@@ -31,6 +32,7 @@ class Flags:
 
     source: Annotated[str, Positional("SOURCE")]
     size: int = 224
+    channels: int = 3
     workdir: str | None = None
     json: bool = False
 
@@ -54,9 +56,9 @@ def check(flags: Flags) -> int:
     from jft.data.check.sheet import contact_sheet
     from jft.data.sources import list_data
 
-    size = Preprocess(size=flags.size).size
+    size = Preprocess(size=flags.size).with_channels(flags.channels).size
     dataset = list_data(flags.source)
-    seen = look_at_splits(dataset)
+    seen = look_at_splits(dataset, flags.channels)
     report: dict[str, Any] = describe(flags.source, dataset, seen)
     report["problems"] = judge.problems(report)
     report["notes"] = judge.notes(report)
@@ -66,7 +68,7 @@ def check(flags: Flags) -> int:
     workdir = Path(flags.workdir or Path("data_check") / name).expanduser()
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "data_report.json").write_text(text)
-    contact_sheet(dataset, seen).save(workdir / "contact_sheet.png")
+    contact_sheet(dataset, seen, flags.channels).save(workdir / "contact_sheet.png")
     written = ["", f"all of it in {workdir / 'data_report.json'}"]
     written.append(f"pictures in  {workdir / 'contact_sheet.png'}")
     print(text if flags.json else "\n".join([*tell.lines(report), *written]))

@@ -78,7 +78,7 @@ class Cache:
         """
         path = self.folder / name_of(listing, square)
         n, size = len(listing.keys), square.preprocess.size
-        shapes: Shapes = {"images": (n, size, size, 3)}
+        shapes: Shapes = {"images": (n, size, size, square.channels)}
         if listing.masks is not None:
             shapes["masks"] = (n, size, size)
         found = _open(path, shapes)
@@ -135,6 +135,7 @@ def name_of(listing: Listing, square: Square) -> str:
 
     add(FORMAT, *map(_version, DECODERS), preprocess.crop, square.fast)
     add(preprocess.size, preprocess.resized, preprocess.interpolation)
+    add(square.channels)
     add(preprocess.fill if preprocess.crop == "letterbox" else "")
     parts: list[Encoded | ClassMaps] = [listing.images]
     if listing.masks is not None:

@@ -1,4 +1,4 @@
-"""From a file nobody vouches for to an upright, opaque picture in 8-bit RGB."""
+"""From a file nobody vouches for to an upright picture of 8 bits, mostly RGB."""
 
 import functools
 import io
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from jft.data import planes
 from jft.data.rgb import DecodeError as DecodeError
 from jft.data.rgb import orientation as orientation
-from jft.data.rgb import rgb, upright
+from jft.data.rgb import pixels, rgb, upright, with_channels
 
 # Named, so that a file's content can never choose Pillow's EPS plugin, which starts
 # Ghostscript, or a rare plugin that no test of ours has seen.
@@ -53,7 +54,10 @@ _FOREIGN = {
 
 
 def decode(
-    source: Path | bytes | npt.NDArray[np.uint8], *, at_least: int | None = None
+    source: Path | bytes | npt.NDArray[np.uint8],
+    *,
+    at_least: int | None = None,
+    channels: int = 3,
 ) -> npt.NDArray[np.uint8]:
     """Return the picture in a file as a viewer shows it: upright, opaque, 8-bit RGB.
 
@@ -65,51 +69,74 @@ def decode(
 
     Args:
         source: A regular file (symbolic links are followed), a file's bytes, or pixels
-            [H, W, 3] that need no decoding.
+            [H, W, C] that need no decoding.
         at_least: Pixels of the shorter side that a resize will ask for. A JPEG with
             four times as many, or more, is decoded at 1/2, 1/4 or 1/8 of its size by
             the scaled inverse DCT, so that twice as many are left: after the resize the
             pixels of a photograph differ from those of the whole image by less than a
             level in the mean, without that margin by about three. None decodes all.
+        channels: 3 for RGB; 1 for grey, to which colours are converted (ITU-R 601); 4
+            for RGB and opacity. Any number is read from a NumPy file uint8 or uint16
+            [H, W, C], a TIFF file with C samples a pixel, or one of C grey pages.
 
     Returns:
-        The image [H, W, 3], R, G, B in 0..255; the array may be read-only.
+        The image [H, W, channels] in 0..255; the array may be read-only.
 
     Raises:
         DecodeError: The file cannot be opened, is not an image, is damaged, has more
-            than `MAX_PIXELS` pixels, or holds numbers without an agreed range (float).
+            than `MAX_PIXELS` pixels or another number of channels, or holds numbers
+            without an agreed range (float).
     """
     if isinstance(source, np.ndarray):
-        return source
+        return pixels(source, channels)
     _silence_pillow()
     try:
-        with open_file(source) as file, Image.open(file, formats=FORMATS) as image:
-            _require_size(image)
-            with one_at_a_time(image.width * image.height):
-                return _pixels_of(file, image, at_least)
+        with open_file(source) as file:
+            many = _many_channels(file, channels)
+            if many is not None:
+                return with_channels(many, channels)
+            with Image.open(file, formats=FORMATS) as image:
+                _require_size(image)
+                with one_at_a_time(image.width * image.height):
+                    return _pixels_of(file, image, at_least, channels)
     except DecodeError:
         raise
     except Exception as error:  # Pillow's plugins raise a dozen kinds on bad bytes
         raise DecodeError(_reason(source, error)) from error
 
 
+def _many_channels(file: BinaryIO, channels: int) -> npt.NDArray[np.uint8] | None:
+    """Return the pixels of a file that Pillow does not read; None for another."""
+    start = file.read(len(planes.NPY))
+    file.seek(0)
+    if start == planes.NPY:
+        return planes.read_npy(file)
+    found = None if channels in (1, 3) else planes.read_tiff(file)
+    file.seek(0)
+    return found
+
+
 def _pixels_of(
-    file: BinaryIO, image: Image.Image, at_least: int | None
+    file: BinaryIO, image: Image.Image, at_least: int | None, channels: int
 ) -> npt.NDArray[np.uint8]:
     """Decode an opened image, by the fastest decoder that there is for it."""
     jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind
     factor = _factor(image, at_least) if jpeg else 1
     if jpeg and "progressive" in image.info:
         _require_few_scans(file)
-    pixels = _simplejpeg(file, image, factor) if image.format == "JPEG" else None
-    if pixels is None:
+    found = None
+    if image.format == "JPEG" and channels == 3:
+        found = _simplejpeg(file, image, factor)
+    elif channels not in (1, 3):
+        found = planes.read_pages(image, channels)
+    if found is None:
         if factor > 1:
             image.draft(image.mode, (image.width // factor, image.height // factor))
         # Before reading the orientation: Pillow turns a TIFF upright as it loads,
         # and a PNG may keep its EXIF block behind the pixels.
         image.load()
-        pixels = rgb(image)
-    return upright(pixels, orientation(image))
+        found = rgb(image, channels)
+    return upright(found, orientation(image))
 
 
 def _factor(image: Image.Image, at_least: int | None) -> int:

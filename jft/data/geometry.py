@@ -39,8 +39,13 @@ class Square:
         """How many pixels a side has to have for the resize; None for all there are."""
         return self.preprocess.resized if self.fast else None
 
+    @property
+    def channels(self) -> int:
+        """Number of channels of an image, C."""
+        return len(self.preprocess.mean)
+
     def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return the square [S, S, 3] of an RGB image [H, W, 3]."""
+        """Return the square [S, S, C] of an image [H, W, C]."""
         if self.preprocess.crop == "letterbox":
             return letterbox(
                 image,
@@ -68,7 +73,7 @@ def letterbox(
     timm's crop_mode "border", to the bit.
 
     Args:
-        image: [H, W] or [H, W, 3].
+        image: [H, W] or [H, W, C].
         size: Side of the square, in pixels.
         interpolation: Pillow's filter.
         fill: What the margins show, in 0..255, for each channel.
@@ -76,12 +81,11 @@ def letterbox(
             which keeps the whole image.
 
     Returns:
-        [size, size] or [size, size, 3].
+        [size, size] or [size, size, C].
     """
     _, _, height, width = inner(image.shape[:2], resized or size)
     if (height, width) != image.shape[:2]:
-        picture = Image.fromarray(image).resize((width, height), interpolation)
-        image = np.asarray(picture)
+        image = _resize(image, (width, height), interpolation)
     top, left = (max(0, round((side - size) / 2)) for side in (height, width))
     image = image[top : top + size, left : left + size]
     height, width = image.shape[:2]
@@ -168,13 +172,13 @@ def centre(
     copy would pass `MAX_PIXELS` loses its ends first.
 
     Args:
-        image: RGB [H, W, 3] in 0..255, any size.
+        image: [H, W, C] in 0..255, any size.
         preprocess: Its size S, interpolation, crop and crop fraction are used.
         exact: Else only what is kept is resized, and Pillow may round rows before
             columns where it would round columns first.
 
     Returns:
-        The square [S, S, 3] in 0..255; the array may be read-only, or `image` itself.
+        The square [S, S, C] in 0..255; the array may be read-only, or `image` itself.
     """
     size, target = preprocess.size, preprocess.resized
     if preprocess.crop == "centre":
@@ -187,15 +191,32 @@ def centre(
     top, left = round((new_height - size) / 2), round((new_width - size) / 2)
     if (new_height, new_width) == (height, width):
         return image[top : top + size, left : left + size]
-    sides, box = (new_width, new_height), (left, top, left + size, top + size)
+    sides = (new_width, new_height)
     how = _FILTERS[preprocess.interpolation]
     with one_at_a_time(new_height * new_width):
-        picture = Image.fromarray(image)
         if exact:
-            return np.asarray(picture.resize(sides, how).crop(box))
+            resized = _resize(image, sides, how)
+            return resized[top : top + size, left : left + size]
         x, y = width / new_width, height / new_height
         box = (left * x, top * y, (left + size) * x, (top + size) * y)
-        return np.asarray(picture.resize((size, size), how, box=box))
+        return _resize(image, (size, size), how, box)
+
+
+def _resize(
+    image: npt.NDArray[np.uint8],
+    sides: tuple[int, int],
+    how: Image.Resampling,
+    box: tuple[float, float, float, float] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return an image [H, W] or [H, W, C], or a box of it, at another width and height.
+
+    Of RGB at once, otherwise each channel by itself: Pillow would take the last of four
+    for opacity, and weight the others with it.
+    """
+    if image.ndim == 2 or image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize(sides, how, box=box))
+    bands = [_resize(image[..., c], sides, how, box) for c in range(image.shape[2])]
+    return np.stack(bands, axis=2)
 
 
 def _shorten(image: npt.NDArray[np.uint8], target: int) -> npt.NDArray[np.uint8]:

@@ -49,7 +49,11 @@ class Files:
         """
         i = int(self.indices[index])
         try:
-            pixels = decode(self.parts[i], at_least=self.square.at_least)
+            pixels = decode(
+                self.parts[i],
+                at_least=self.square.at_least,
+                channels=self.square.channels,
+            )
             if self.sizes is not None:
                 _require_size(pixels, self.sizes[i])
         except DecodeError as error:
@@ -148,7 +152,7 @@ def read_all(
     if not keep:
         return _read_again(listing, square, workers)
     n, size = len(listing.keys), square.preprocess.size
-    images = np.empty((n, size, size, 3), np.uint8)
+    images = np.empty((n, size, size, square.channels), np.uint8)
     masks = None if listing.masks is None else np.empty((n, size, size), np.uint8)
 
     def put(
@@ -203,7 +207,9 @@ def _scan(
     n, masks = len(listing.keys), listing.masks
 
     def check(i: int) -> None:
-        image = decode(listing.images[i], at_least=square.at_least)
+        image = decode(
+            listing.images[i], at_least=square.at_least, channels=square.channels
+        )
         mask = None
         if masks is not None:
             mask = masks[i]

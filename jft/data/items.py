@@ -237,7 +237,12 @@ def _file(image: Any) -> File:
         return Path(image).expanduser()
     if isinstance(image, Mapping) and {*image} == {"bytes", "path"}:  # Hugging Face's
         return image["bytes"] or Path(image["path"])
-    return image if isinstance(image, bytes) else pixels(image)
+    if isinstance(image, bytes):
+        return image
+    # Other numbers of channels are for a network that takes them.
+    shape = list[int](getattr(image, "shape", ()))
+    many = len(shape) == 3 and min(shape[0], shape[2]) > 4
+    return pixels(image, shape[2] if many else 3)
 
 
 def _hash(image: File) -> str:

@@ -1,4 +1,4 @@
-"""A picture in memory, of any mode, as upright, opaque 8-bit RGB."""
+"""A picture in memory, of any mode, as upright, opaque 8-bit RGB, or other channels."""
 
 from typing import Any
 
@@ -14,48 +14,75 @@ class DecodeError(Exception):
     """A file holds no image we can use; the message is the reason, without the path."""
 
 
-def pixels(image: Any) -> npt.NDArray[np.uint8]:
+def pixels(image: Any, channels: int = 3) -> npt.NDArray[np.uint8]:
     """Return a picture that is in memory as `decode` returns one from a file.
 
     Args:
         image: A PIL image of any mode, or an array (or a tensor on the CPU) uint8
-            [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], the last channel opacity.
+            [H, W], or [H, W, C] where C is 1, 3, 4 (the last channel is opacity) or
+            `channels`.
+        channels: As in `decode`.
 
     Returns:
-        RGB [H, W, 3] in 0..255; the array may be `image` itself.
+        [H, W, channels] in 0..255; the array may be `image` itself.
 
     Raises:
         DecodeError: It has other numbers or another shape.
     """
     if isinstance(image, Image.Image):
         image.load()
-        return upright(rgb(image), orientation(image))
+        return upright(rgb(image, channels), orientation(image))
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise DecodeError(
             f"an image is uint8 in 0..255, not {array.dtype}"
             + ("; multiply by 255 if it is in 0..1" if array.dtype.kind == "f" else "")
         )
-    channels = array.shape[2] if array.ndim == 3 else 1
-    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or not array.size:
-        first = array.ndim == 3 and array.shape[0] in (1, 3)
-        hint = "; channels come last: transpose(1, 2, 0)" if first else ""
-        raise DecodeError(f"an image is [H, W, 3], not {[*array.shape]}{hint}")
-    if channels == 3:
+    if array.ndim not in (2, 3) or not array.size:
+        raise DecodeError(f"an image is [H, W, {channels}], not {[*array.shape]}")
+    return with_channels(array if array.ndim == 3 else array[..., None], channels)
+
+
+def with_channels(array: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Return pixels [H, W, C] with another number of channels.
+
+    Raises:
+        DecodeError: Only grey, RGB and RGB with opacity become one another.
+    """
+    given = array.shape[2]
+    if given == channels:
         return array
-    return np.asarray(
-        _to_rgb(
-            Image.fromarray(
-                array.squeeze(2) if array.ndim == 3 and channels == 1 else array
-            )
+    if given not in (1, 3, 4) or channels not in (1, 3, 4):
+        first = array.shape[0] in (1, channels)
+        hint = "; channels come last: transpose(1, 2, 0)" if first else ""
+        raise DecodeError(
+            f"an image is [H, W, {channels}], not {[*array.shape]}"
+            + (hint or f"; --model.channels {given} trains on {given} channels")
         )
-    )
+    return rgb(Image.fromarray(array.squeeze(2) if given == 1 else array), channels)
 
 
-def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return the pixels [H, W, 3] of a loaded image, converted some rows at a time."""
+def rgb(image: Image.Image, channels: int = 3) -> npt.NDArray[np.uint8]:
+    """Return the pixels [H, W, 3] of a loaded image, converted some rows at a time.
+
+    Args:
+        image: The image.
+        channels: 1 returns grey [H, W, 1]; 4, RGB and opacity [H, W, 4].
+
+    Raises:
+        DecodeError: It has numbers without an agreed range, or other channels.
+    """
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise DecodeError("float or 32-bit pixels have no agreed range; save as 8-bit")
+    if channels not in (1, 3, 4):
+        raise DecodeError(
+            f"{image.mode} image of {len(image.getbands())} channels, not {channels}"
+        )
+    if channels == 4:
+        return np.asarray(image if image.mode == "RGBA" else _opaque(image))
+    if channels == 1:
+        grey = Image.fromarray(rgb(image)).convert("L")
+        return np.asarray(grey)[..., None]
     rows = max(1, _BAND_PIXELS // image.width)
     if rows >= image.height:
         return np.asarray(_to_rgb(image))
@@ -65,6 +92,13 @@ def rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         band = image.crop((0, top, image.width, bottom))
         pixels[top:bottom] = np.asarray(_to_rgb(band))
     return pixels
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return the image in mode RGBA, opaque where it states no transparency."""
+    if image.has_transparency_data and not image.mode.startswith("I"):
+        return image.convert("RGBA")
+    return _to_rgb(image).convert("RGBA")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -120,7 +120,7 @@ def open_splits(
     dataset = data if isinstance(data, Dataset) else list_data(data)
     squares = _squares(dataset, preprocess, crop)
     found = sum(len(listing.keys) for listing in dataset.splits.values())
-    channels = 4 if dataset.task == "segmentation" else 3
+    channels = squares["train"].channels + (dataset.task == "segmentation")
     size = squares["train"].preprocess.size
     keep = found * size**2 * channels <= IN_MEMORY_BYTES
     folder = Path(cache).expanduser() if cache else None

@@ -14,7 +14,7 @@ SYSTEM = "hidden or of the system"
 LINKED = "linked folder"
 # No .gif: in image folders these are animations, whose first frame is rarely meant.
 EXTENSIONS = (
-    *(".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
+    *(".bmp", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".npy", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 MASK_EXTENSIONS = (*EXTENSIONS, ".gif")

@@ -116,13 +116,20 @@ class Exported:
             return []
         prefix = f"torchvision:{spec.name}/"
         known = any(name.startswith(prefix) for name in published())
+        channels = len(self.network.preprocess.mean)
         if self.layout == "torchvision" and known and file.suffix == ".pth":
             models, options = "torchvision.models", f"num_classes={count}"
             if spec.decoder != "none":
                 models += ".segmentation"
                 options += ", weights_backbone=None, aux_loss=False"
+            stem = f"conv1 = torch.nn.Conv2d({channels}, 64, 7, 2, 3, bias=False)"
+            if spec.name.startswith("vgg"):
+                stem = f"features[0] = torch.nn.Conv2d({channels}, 64, 3, padding=1)"
+            elif spec.decoder != "none":
+                stem = f"backbone.{stem}"
             return [
                 f"net = {models}.{spec.name}({options})",
+                *([f"net.{stem}"] if channels != 3 else []),
                 f'net.load_state_dict(torch.load("{file}", weights_only=True))',
             ]
         if self.layout == "keras" and file.suffix == ".h5":
@@ -136,6 +143,8 @@ class Exported:
         name = self.spec.name.removeprefix("keras_")
         size = self.network.preprocess.size
         fixed = name.startswith("vgg")  # flattens a grid of 7x7 features
+        if len(self.network.preprocess.mean) != 3:
+            return []
         if f"keras:{name}" not in published() or (fixed and size // 32 != GRID):
             return []
         for part in ("ResNet", "VGG", "V2"):

@@ -34,14 +34,15 @@ def timm_config(network: Predictor | Pretrained, spec: ModelSpec) -> dict[str, A
             f"timm's {spec.name} pools after its classifier, not before, above 255 "
             f"pixels, so that its logits at {size} would differ"
         )
-    classes = int(network.model.num_classes)
+    classes, channels = int(network.model.num_classes), len(preprocess.mean)
     return {
         "architecture": spec.name,
+        **({"model_args": {"in_chans": channels}} if channels != 3 else {}),
         "num_classes": classes,
         "label_names": list(network.class_names),
         "pretrained_cfg": {
             "num_classes": classes,
-            "input_size": [3, size, size],
+            "input_size": [channels, size, size],
             "interpolation": preprocess.interpolation,
             "crop_pct": preprocess.crop_fraction,
             "crop_mode": CROP_MODES[preprocess.crop],

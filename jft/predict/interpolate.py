@@ -117,10 +117,11 @@ def pretrained_variables(
     built = build(
         opened,
         spec,
-        opened.preprocess_for(spec, config.image_size, config.crop),
+        opened.preprocess_for(spec, config.image_size, config.crop, config.model),
         len(task.class_names),
         class_names=task.class_names,
         task=task,
+        stem_init=config.model.stem_init,
     )
     flat = tree.flatten(built.variables)
     kept = set(built.report.loaded) - set(began["reinitialised"])

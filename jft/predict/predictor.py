@@ -172,10 +172,13 @@ class Predictor:
             yield from ((tag, row) for (tag, _), row in zip(batch, rows, strict=True))
 
     def load(self, image: Any) -> np.ndarray:
-        """Return one image, uint8 [H, W, 3]."""
+        """Return one image, uint8 [H, W, C]."""
         path = isinstance(image, (str, os.PathLike))
         try:
-            return decode(Path(image)) if path else rgb.pixels(image)
+            channels = len(self.preprocess.mean)
+            if path:
+                return decode(Path(image), channels=channels)
+            return rgb.pixels(image, channels)
         except DecodeError as error:
             where = f"{os.fspath(image)!r}: " if path else ""
             raise InputError(f"{where}{error}") from None

@@ -121,7 +121,8 @@ def load_model(folder: Path, own: OwnModel | None = None) -> SavedModel:
     spec = own or configured(card.model)
     model: Any = spec.build(len(card.class_names))
     size = card.preprocess.size
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    shape = 1, size, size, len(card.preprocess.mean)
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
     like = FrozenDict(jax.eval_shape(model.init, jax.random.key(0), image))
     hint = "\nor model= is not the module that was trained" if own else ""
     try:

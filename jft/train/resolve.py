@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jft import config as configs
 from jft import tree
-from jft.config import ModelConfig, TrainConfig
+from jft.config import AugmentConfig, ModelConfig, TrainConfig
 from jft.data.listing import Dataset
 from jft.data.objects import OBJECTS, list_objects
 from jft.data.sources import list_data
@@ -138,15 +138,19 @@ def resolve(
     if phases:
         stages = named.network.stages
         attempt(check_cuts, config, [each.cut(stages) for each in phases])
+    preprocess = attempt(_preprocess, opened, named.network, config)
+    if preprocess:
+        attempt(_check_colours, config.augment, len(preprocess.mean))
     problems.require_none()
     assert phases
+    assert preprocess
     return Rules(
         config=config,
         workdir=workdir_of(config, data_name(data)),
         data=dataset,
         weights=opened,
         network=named.network,
-        preprocess=_preprocess(opened, named.network, config),
+        preprocess=preprocess,
         devices=devices,
         phases=phases,
         no_features=named.no_features,
@@ -213,12 +217,32 @@ def _preprocess(
     opened: Opened, network: ModelSpec | OwnModel, config: TrainConfig
 ) -> Preprocess:
     if isinstance(network, OwnModel):
+        if (config.model.channels or 3) != len(network.preprocess.mean):
+            raise InputError(
+                "model.channels is for networks of jft; your module has those of its "
+                "preprocess"
+            )
         return network.preprocess
-    return opened.preprocess_for(network, config.image_size, config.crop)
+    size, crop = config.image_size, config.crop
+    return opened.preprocess_for(network, size, crop, config.model)
 
 
 def _decay_rules(text: str) -> tree.Rules:
     return tree.parse_rules(text, what="optim.decay_rules")
+
+
+def _check_colours(augment: AugmentConfig, channels: int) -> None:
+    if channels == 3:
+        return
+    on = {"jitter": augment.jitter, "hue": augment.hue}
+    names = [name for name, value in on.items() if value]
+    names += ["policy"] if augment.policy != "none" else []
+    if names:
+        options = ", ".join(f"--augment.{name}" for name in names)
+        raise InputError(
+            f"{options}: only the colours of RGB images can be changed, and these have "
+            f"{channels} channel{'s' * (channels > 1)}"
+        )
 
 
 def _check_crop(crop: str) -> None:

@@ -85,8 +85,12 @@ class Setup:
 
     def card(self, digest: str) -> ModelCard:
         """Return what predict needs to know of variables with that digest."""
+        channels = len(self.pretrained.preprocess.mean)
         return ModelCard(
-            model=config_of(self.pretrained.spec),
+            model=dataclasses.replace(
+                config_of(self.pretrained.spec),
+                channels=None if channels == 3 else channels,
+            ),
             task=to_dict(self.saved_task),
             class_names=self.splits.class_names,
             preprocess=self.pretrained.preprocess,
@@ -163,5 +167,6 @@ def _initialised(rules: Rules, class_names: tuple[str, ...], task: Task) -> Init
         class_names=class_names,
         task=task,
         new_head=config.model.new_head,
+        stem_init=config.model.stem_init,
         seed=config.seed,
     )

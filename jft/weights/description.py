@@ -109,8 +109,11 @@ def _describe(config: Mapping[str, Any]) -> Description:
 def _describe_timm(config: Mapping[str, Any]) -> Description:
     # Before 2023 timm wrote the fields of pretrained_cfg next to the others.
     cfg: Mapping[str, Any] = config.get("pretrained_cfg") or config
+    channels = int(cfg["input_size"][0]) if "input_size" in cfg else 3
+    known = {"in_chans": channels}
     for name, usual in (("global_pool", "avg"), ("model_args", {})):
-        if (value := config.get(name) or usual) != usual:
+        value = config.get(name) or usual
+        if value not in (usual, known if name == "model_args" else usual):
             raise InputError(f"{name} is {value!r:.80}; jft supports only {usual!r}")
     mode = cfg.get("crop_mode") or "center"
     crops: dict[str, Crop] = {theirs: crop for crop, theirs in CROP_MODES.items()}
@@ -121,8 +124,8 @@ def _describe_timm(config: Mapping[str, Any]) -> Description:
         interpolation=cfg["interpolation"],
         crop=crops[mode],
         crop_fraction=float(cfg["crop_pct"]),
-        mean=_triple(cfg["mean"]),
-        std=_triple(cfg["std"]),
+        mean=_per_channel(cfg["mean"], channels),
+        std=_per_channel(cfg["std"], channels),
     )
     names = config.get("label_names") or cfg.get("label_names") or ()
     return Description(
@@ -200,6 +203,12 @@ def _class_names(id2label: Mapping[str, Any]) -> tuple[str, ...]:
     # What transformers writes without names.
     made_up = tuple(f"LABEL_{i}" for i in range(len(names)))
     return () if names == made_up else names
+
+
+def _per_channel(values: Iterable[Any], channels: int) -> tuple[float, ...]:
+    if channels == 3:
+        return _triple(values)
+    return tuple(float(value) for value in values)
 
 
 def _triple(values: Iterable[Any]) -> tuple[float, float, float]:

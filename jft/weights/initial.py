@@ -12,7 +12,7 @@ from jft import tree
 from jft.models import ModelSpec
 from jft.models.own import OwnModel
 from jft.preprocess import Preprocess
-from jft.weights.load import LoadReport
+from jft.weights.report import LoadReport
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +38,7 @@ class Initialised:
 
 
 def initial_values(
-    model: Any, size: int, wanted: Iterable[str], seed: int
+    model: Any, shape: tuple[int, ...], wanted: Iterable[str], seed: int
 ) -> dict[str, jax.Array]:
     """Return the initial values of some variables.
 
@@ -47,14 +47,14 @@ def initial_values(
 
     Args:
         model: The Flax module.
-        size: Side of its images in pixels.
+        shape: Of a batch of images, (1, S, S, C).
         wanted: Names of the variables.
         seed: Fixes the values.
     """
     wanted = list(wanted)
 
     def init(key: jax.Array) -> dict[str, jax.Array]:
-        flat = tree.flatten(model.init(key, jnp.zeros((1, size, size, 3), jnp.float32)))
+        flat = tree.flatten(model.init(key, jnp.zeros(shape, jnp.float32)))
         return {name: flat[name] for name in wanted}
 
     # On CPU, XLA compiles rbg much faster than the default generator.

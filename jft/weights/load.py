@@ -4,68 +4,23 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ml_dtypes import bfloat16
 
+from jft.config.schema import StemInit
 from jft.errors import InputError
 from jft.models import ModelSpec
 from jft.preprocess import CAFFE, Preprocess
 from jft.weights.layout import Layout
 from jft.weights.names import IGNORED, head_names, layout_of, layouts
 from jft.weights.ranges import own_pages
-from jft.weights.torch.entries import AVERAGED
+from jft.weights.stem import STEMS, adapted
 
 MAX_LINES = 30
 READERS = 2  # a tensor is in memory twice while its reader converts it
 _LINE = 64  # bytes of a cache line
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """How a checkpoint went into a network; names are '/'-joined, sorted.
-
-    Attributes:
-        source: The file or the name that was asked for.
-        sha256: Hex digest of the file's bytes; '' for random weights.
-        loaded: Variables taken from the checkpoint.
-        reinitialised: Variables that keep their random initial values.
-        ignored: Tensors of the checkpoint that the network has no use for.
-        entry: Which of several state dicts in the file was loaded; empty if the file
-            has only one.
-        prefix: What precedes the names of the network's tensors in the file.
-        rows: For each output of the head the one of the file it is, or None; empty if
-            they are in the same order, or the head is new.
-    """
-
-    source: str
-    sha256: str
-    loaded: tuple[str, ...]
-    reinitialised: tuple[str, ...]
-    ignored: tuple[str, ...] = ()
-    entry: str = ""
-    prefix: str = ""
-    rows: tuple[int | None, ...] = ()
-
-    def __str__(self) -> str:
-        """Return in a line what was loaded from where, and what was not used."""
-        if not self.loaded:
-            return "random"
-        parts = [f"{self.source}, {len(self.loaded)} tensors loaded"]
-        if self.entry:
-            averaged = " (averages)" if AVERAGED.fullmatch(self.entry) else ""
-            parts.append(f"entry {self.entry!r}{averaged}")
-        if self.prefix:
-            parts.append(f"prefix {self.prefix!r}")
-        if self.rows:
-            kept = sum(row is not None for row in self.rows)
-            parts.append(f"{kept} of {len(self.rows)} outputs kept by name")
-        if unused := [name for name in self.ignored if not IGNORED.fullmatch(name)]:
-            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-            parts.append(f"not used: {', '.join(unused[:3])}{more}")
-        return "; ".join(parts)
 
 
 def head_classes(tensors: Mapping[str, np.ndarray], spec: ModelSpec) -> int | None:
@@ -98,6 +53,7 @@ def assign(
     spec: ModelSpec,
     *,
     new_head: bool = False,
+    stem_init: StemInit = "auto",
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the variables that a checkpoint gives, and the tensors that are not used.
 
@@ -112,6 +68,7 @@ def assign(
         source: Named in the error.
         spec: The network.
         new_head: Leave the head's last layer out whatever its size.
+        stem_init: How the first convolution is adapted to images that are not RGB.
 
     Returns:
         Arrays of our shapes and dtypes, by our names, each in memory that a device may
@@ -133,7 +90,7 @@ def assign(
     else:
         left_out = []
     wanted = {name: theirs[name] for name in shapes if name not in left_out}
-    fitted = _fit_all(wanted, shapes, tensors, layout)
+    fitted = _fit_all(wanted, shapes, tensors, layout, stem_init)
     loaded = {name: array for name, (_, array) in fitted.items() if array is not None}
     spare = sorted(set(tensors) - set(theirs.values()))
     unused = _left_out(layout, spec)
@@ -167,13 +124,14 @@ def _fit_all(
     shapes: Mapping[str, Any],
     tensors: Mapping[str, np.ndarray],
     layout: Layout,
+    stem_init: StemInit,
 ) -> dict[str, tuple[str, np.ndarray | None]]:
     """Return what `_fit` returns of each of our variables, in their order."""
     # The largest first: they are in memory twice while little else is there.
     by_size = sorted(wanted, key=lambda name: -math.prod(shapes[name].shape))
 
     def fit(name: str) -> tuple[str, np.ndarray | None]:
-        return _fit(tensors.get(wanted[name]), name, shapes[name], layout)
+        return _fit(tensors.get(wanted[name]), name, shapes[name], layout, stem_init)
 
     with ThreadPoolExecutor(READERS) as pool:
         found = dict(zip(by_size, pool.map(fit, by_size), strict=True))
@@ -235,12 +193,21 @@ def _check_task(
 
 
 def _fit(
-    tensor: np.ndarray | None, ours: str, want: Any, layout: Layout
+    tensor: np.ndarray | None,
+    ours: str,
+    want: Any,
+    layout: Layout,
+    stem_init: StemInit,
 ) -> tuple[str, np.ndarray | None]:
     """Return what keeps a tensor from fitting, or '' and the array."""
     if tensor is None:
         return "not in the checkpoint", None
     array = layout.to_ours(tensor, ours)
+    if ours in STEMS and array.ndim == 4 and array.shape[2] != want.shape[2]:
+        given = array.shape[2]
+        if given != 3:
+            return f"is for images of {given} channels: --model.channels {given}", None
+        array = adapted(array, want.shape[2], stem_init)
     shape = _folded(array.shape, len(want.shape))
     if shape != want.shape:
         return f"model {tuple(want.shape)}, checkpoint {shape}", None

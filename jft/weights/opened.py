@@ -98,6 +98,7 @@ class Opened:
         spec: ModelSpec,
         image_size: int | None = None,
         crop: Crop | Literal["auto"] = "auto",
+        wanted: ModelConfig | None = None,
     ) -> Preprocess:
         """Return how pixels become the input of a network with these weights.
 
@@ -105,12 +106,15 @@ class Opened:
             spec: The network.
             image_size: Side of its input in pixels; None takes the weights'.
             crop: Which part of an image is seen; auto takes the weights'.
+            wanted: Its channels, mean and std are used; None takes the weights'.
         """
         preprocess = self.preprocess or usual_preprocess(self.part(spec), spec)
         if image_size is not None:
             preprocess = dataclasses.replace(preprocess, size=image_size)
         if crop != "auto":
             preprocess = preprocess.with_crop(crop)
+        if wanted is not None:
+            preprocess = _with_channels(preprocess, wanted)
         spec.check_size(preprocess.size)
         return preprocess
 
@@ -223,3 +227,24 @@ def _described(
     if not isinstance(task, dict | None):
         raise InputError(f"{source}: its task is not an object: {task!r:.80}")
     return preprocess, tuple(names), task
+
+
+def _with_channels(preprocess: Preprocess, wanted: ModelConfig) -> Preprocess:
+    """Return the preprocessing for the channels, mean and std that are wanted."""
+    preprocess = preprocess.with_channels(wanted.channels or len(preprocess.mean))
+    given: dict[str, Any] = {}
+    for name in ("mean", "std"):
+        text = getattr(wanted, name)
+        if not text:
+            continue
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != len(preprocess.mean):
+            raise InputError(
+                f"--model.{name} must be {len(preprocess.mean)} numbers separated by "
+                f"commas, one per channel, got {text!r:.80}"
+            )
+        given[name] = tuple(value * preprocess.pixel_max for value in values)
+    return dataclasses.replace(preprocess, **given)

@@ -10,7 +10,7 @@ from jft import tree
 from jft.errors import InputError
 from jft.models.own import OwnModel, shapes_of
 from jft.weights.initial import Initialised, initial_values
-from jft.weights.load import LoadReport
+from jft.weights.report import LoadReport
 
 
 def build_own(own: OwnModel, num_classes: int, *, seed: int = 0) -> Initialised:
@@ -29,7 +29,7 @@ def build_own(own: OwnModel, num_classes: int, *, seed: int = 0) -> Initialised:
     shapes = shapes_of(module, size)
     given = {} if own.variables is None else tree.flatten(own.variables)
     new = _new(own.name, shapes, given) if given else set(shapes)
-    values = initial_values(module, size, sorted(new), seed)
+    values = initial_values(module, (1, size, size, 3), sorted(new), seed)
     for name in set(shapes) - new:
         values[name] = jnp.asarray(given[name], shapes[name].dtype)
     variables = FrozenDict(tree.unflatten({name: values[name] for name in shapes}))

@@ -13,6 +13,7 @@ from flax.core import FrozenDict
 
 from jft import tree
 from jft.config import ModelConfig
+from jft.config.schema import StemInit
 from jft.devices import tune_cpu
 from jft.errors import InputError, content, unknown
 from jft.models import ModelSpec, configured
@@ -24,11 +25,13 @@ from jft.weights.find import DEFAULT, find_weights
 from jft.weights.heads import Rows, converted, picked, rows_by_name, with_outputs
 from jft.weights.images import batch_of
 from jft.weights.initial import Initialised, initial_values
-from jft.weights.load import LoadReport, assign
+from jft.weights.load import assign
 from jft.weights.names import head_names
 from jft.weights.opened import Opened, check_decoder, open_weights
 from jft.weights.prefix import Part
 from jft.weights.published import other_network
+from jft.weights.report import LoadReport
+from jft.weights.stem import adaptation
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,6 +161,7 @@ def build(
     class_names: tuple[str, ...] = (),
     task: Task | None = None,
     new_head: bool = False,
+    stem_init: StemInit = "auto",
     seed: int = 0,
 ) -> Pretrained:
     """Build a network around open weights.
@@ -172,6 +176,7 @@ def build(
         task: What the outputs are for. A head that has learned another task is newly
             initialised; one for numbers is converted to this task's standardisation.
         new_head: Initialise the head's last layer again in any case.
+        stem_init: How the first convolution is adapted to images that are not RGB.
         seed: Fixes newly initialised values.
     """
     model = spec.build(num_classes)
@@ -185,7 +190,7 @@ def build(
     if rows and sum(row is not None for row in rows) < least:
         new_head, rows = True, None
     variables, report = _fill(
-        model, opened, spec, preprocess.size, seed, new_head, rows
+        model, opened, spec, preprocess, seed, new_head, rows, stem_init
     )
     kept = not report.reinitialised
     if isinstance(task, Regression) and "params/head/kernel" in report.loaded:
@@ -207,17 +212,19 @@ def _fill(
     model: Network,
     opened: Opened,
     spec: ModelSpec,
-    size: int,
+    preprocess: Preprocess,
     seed: int,
     new_head: bool,
     rows: Rows | None,
+    stem_init: StemInit,
 ) -> tuple[FrozenDict[str, Any], LoadReport]:
     """Return all variables: the checkpoint's, and initial values for the others."""
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    size, channels = preprocess.size, len(preprocess.mean)
+    image = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
     shapes = tree.flatten(jax.eval_shape(model.init, jax.random.key(seed), image))
     wanted = with_outputs(shapes, spec, len(opened.class_names)) if rows else shapes
     part = opened.part(spec)
-    loaded, ignored = _assigned(wanted, part, opened, spec, new_head)
+    loaded, ignored = _assigned(wanted, part, opened, spec, new_head, stem_init)
     new = set(shapes) - set(loaded)
     if rows and None in rows:
         new |= set(head_names(spec))
@@ -229,9 +236,10 @@ def _fill(
         ignored=(*ignored, *part.outside),
         entry=opened.entry,
         prefix=part.prefix,
+        stem=adaptation(opened.preprocess, channels, stem_init),
         rows=rows or (),
     )
-    initial = initial_values(model, size, sorted(new), seed)
+    initial = initial_values(model, image.shape, sorted(new), seed)
     if rows:
         loaded |= picked(loaded, initial, spec, rows)
     values = initial | jax.device_put(loaded)
@@ -240,13 +248,18 @@ def _fill(
 
 
 def _assigned(
-    wanted: Mapping[str, Any], part: Part, opened: Opened, spec: ModelSpec, new: bool
+    wanted: Mapping[str, Any],
+    part: Part,
+    opened: Opened,
+    spec: ModelSpec,
+    new: bool,
+    stem: StemInit,
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return what `assign` does; an error also states another network's name."""
     if not opened.tensors:
         return {}, ()
     try:
-        return assign(wanted, part, opened.source, spec, new_head=new)
+        return assign(wanted, part, opened.source, spec, new_head=new, stem_init=stem)
     except InputError as error:
         stated = opened.model.name if opened.model else spec.name
         if stated == spec.name:

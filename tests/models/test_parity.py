@@ -25,9 +25,10 @@ from jft.step import TrainState, make_train_step
 from jft.tasks import Classification
 from jft.weights.export import to_layout
 from jft.weights.files import read_tensors
-from jft.weights.load import LoadReport, assign
+from jft.weights.load import assign
 from jft.weights.names import layout_of
 from jft.weights.pretrained import Pretrained
+from jft.weights.report import LoadReport
 
 pytestmark = pytest.mark.thorough
 

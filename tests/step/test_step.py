@@ -21,8 +21,8 @@ from jft.devices import Devices, get_devices
 from jft.models import CIFAR_PREPROCESS, ModelSpec
 from jft.step import StepSpec, TrainState, make_eval_step, make_train_step, trained
 from jft.tasks import Classification
-from jft.weights.load import LoadReport
 from jft.weights.pretrained import Pretrained
+from jft.weights.report import LoadReport
 
 CLASSES = 10
 ONE = Devices("jit", (jax.devices()[0],))

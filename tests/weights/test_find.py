@@ -618,7 +618,7 @@ class TestConfigs:
             ({"do_rescale": False}, "not scaled to [0, 1]"),
             ({"rescale_factor": 1 / 127.5}, "not scaled to [0, 1]"),
             ({"resample": 4}, "interpolation 'resample 4'"),
-            ({"image_std": [1, 0, 1]}, "std must be three positive"),
+            ({"image_std": [1, 0, 1]}, "std must be positive"),
             ({"image_mean": [1, 0]}, "is damaged: not enough values"),
             ({"image_mean": 7}, "is damaged: "),
             ({"size": "large"}, "is damaged: "),

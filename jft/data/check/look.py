@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jft.data.decode import FORMATS, DecodeError, decode, open_file, orientation
 from jft.data.listing import ClassMaps, Dataset, File, Listing, Split
@@ -60,35 +60,41 @@ class Seen:
     reason: str = ""
 
 
-def look_at_splits(dataset: Dataset) -> dict[Split, list[Seen]]:
+def look_at_splits(dataset: Dataset, channels: int = 3) -> dict[Split, list[Seen]]:
     """Look at every example of every split."""
-    return {split: look_at_all(some) for split, some in dataset.splits.items()}
+    return {
+        split: look_at_all(some, channels=channels)
+        for split, some in dataset.splits.items()
+    }
 
 
-def look_at_all(listing: Listing, workers: int | None = None) -> list[Seen]:
+def look_at_all(
+    listing: Listing, workers: int | None = None, channels: int = 3
+) -> list[Seen]:
     """Look at every example of a split; one image per thread is in memory at a time.
 
     Args:
         listing: What there is.
         workers: Threads; None for one per core.
+        channels: As in `decode`.
     """
     n = len(listing.keys)
 
     def some(start: int) -> list[Seen]:
         indices = range(start, min(start + _CHUNK, n))
-        return [_look_or_reason(listing, i) for i in indices]
+        return [_look_or_reason(listing, i, channels) for i in indices]
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         return [seen for part in pool.map(some, range(0, n, _CHUNK)) for seen in part]
 
 
-def _look_or_reason(listing: Listing, index: int) -> Seen:
+def _look_or_reason(listing: Listing, index: int, channels: int) -> Seen:
     labels = listing.masks
     try:
         image = listing.images[index]
         if labels is None:
-            return look(image)
-        seen = look(image, labels[index])
+            return look(image, channels=channels)
+        seen = look(image, labels[index], channels)
         file = _mask_file(labels, index)
         mask = Header() if file is None else read_header(file)
         pages = (*seen.pages, *(["mask"] if mask.pages > 1 else []))
@@ -106,13 +112,15 @@ def _mask_file(masks: ClassMaps, index: int) -> File | None:
     return masks.files[index] if isinstance(masks, CodedMasks) else None
 
 
-def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
+def look(
+    file: File, mask: npt.NDArray[np.uint8] | None = None, channels: int = 3
+) -> Seen:
     """Decode an image and remember what matters of it.
 
     Raises:
         DecodeError: It cannot be read, or its mask [H, W] has another size.
     """
-    image = decode(file)
+    image = decode(file, channels=channels)
     height, width = image.shape[:2]
     if mask is not None and mask.shape != (height, width):
         raise DecodeError(
@@ -120,7 +128,7 @@ def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
             f"the image {width} x {height}"
         )
     step = max(1, math.isqrt(height * width // _LARGE_PIXELS))
-    grey = Image.fromarray(image[::step, ::step]).convert("L")
+    grey = Image.fromarray(as_rgb(image[::step, ::step])).convert("L")
     small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
@@ -137,6 +145,13 @@ def look(file: File, mask: npt.NDArray[np.uint8] | None = None) -> Seen:
         turned=mask is not None and header.turned,
         pages=("image",) if header.pages > 1 else (),
     )
+
+
+def as_rgb(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what a person is shown of [H, W, C]: the first three channels, or grey."""
+    if image.shape[2] >= 3:
+        return np.ascontiguousarray(image[..., :3])
+    return np.repeat(image[..., :1], 3, axis=2)
 
 
 def _counts(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -165,7 +180,11 @@ def read_header(file: File) -> Header:
     """Return the header of a readable file; pixels have none."""
     if isinstance(file, np.ndarray):
         return Header()
-    with open_file(file) as opened, Image.open(opened, formats=FORMATS) as image:
+    with open_file(file) as opened:
+        try:
+            image = Image.open(opened, formats=FORMATS)
+        except UnidentifiedImageError:  # `decode` has read it: see jft.data.planes
+            return Header("NumPy or TIFF", "channels")
         raw = str(image.tile[0][3]) if image.tile else ""
         deep = "16" in image.mode or ";16" in raw or image.mode == "I"
         channels = _CHANNELS.get(image.mode.split(";")[0], image.mode)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from jft.data.check.labels import known_labels
-from jft.data.check.look import Seen
+from jft.data.check.look import Seen, as_rgb
 from jft.data.decode import decode
 from jft.data.geometry import letterbox
 from jft.data.listing import Dataset, Listing, Split
@@ -37,7 +37,7 @@ Row = tuple[str, str, list[int]]  # a name, the text below it, indices in the sp
 
 
 def contact_sheet(
-    dataset: Dataset, seen: Mapping[Split, Sequence[Seen]]
+    dataset: Dataset, seen: Mapping[Split, Sequence[Seen]], channels: int = 3
 ) -> Image.Image:
     """Draw up to six training images of each class, spread over the whole split.
 
@@ -47,6 +47,7 @@ def contact_sheet(
     Args:
         dataset: What was listed.
         seen: What is remembered of each split; images that cannot be read stay out.
+        channels: As in `decode`.
     """
     listing, ground = dataset.splits["train"], background(dataset.class_names)
     rows = _rows(dataset, seen["train"])
@@ -62,7 +63,7 @@ def contact_sheet(
     for i, (name, below, indices) in enumerate(rows):
         top = _TOP + i * (_TILE + _GAP)
         _name(draw, top, name, below, _colour(dataset, i))
-        for column, tile in enumerate(_tiles(listing, indices, ground)):
+        for column, tile in enumerate(_tiles(listing, indices, ground, channels)):
             left = _NAMES + column * (_TILE + _GAP)
             sheet.paste(Image.fromarray(tile), (left, top))
     return sheet
@@ -118,12 +119,13 @@ def _some(indices: npt.NDArray[np.int_], count: int = COLUMNS) -> list[int]:
 
 
 def _tiles(
-    listing: Listing, indices: Sequence[int], ground: int
+    listing: Listing, indices: Sequence[int], ground: int, channels: int
 ) -> list[npt.NDArray[np.uint8]]:
     tiles: list[npt.NDArray[np.uint8]] = []
     masks = listing.masks
     for index in indices:
-        image = decode(listing.images[index], at_least=_TILE)
+        given = decode(listing.images[index], at_least=_TILE, channels=channels)
+        image = as_rgb(given)
         tile = letterbox(image, _TILE, _filter(image), _PAPER)
         tiles.append(tile)
         if masks is not None:
