@@ -185,6 +185,7 @@ BAD = [
     ("checkpoint_every", -1, "at least 0"),
     ("skip_nonfinite", -1, "at least 0"),
     ("model.width", -1, "at least 1"),
+    ("model.channels", 0, "from 1 to 256"),
     ("augment.crop_padding", -1, "at least 0"),
     ("optim.learning_rate", 0.0, "above 0 and finite"),
     ("optim.warmup_epochs", 6.0, "at least 0 and less than epochs"),
@@ -336,7 +337,7 @@ def test_every_number_has_a_range():
     config = TrainConfig(
         image_size=32,
         label_smoothing=0.1,
-        model=ModelConfig(width=8),
+        model=ModelConfig(width=8, channels=3),
         optim=OptimConfig(clip_norm=1.0),
     )
     numbers = {
