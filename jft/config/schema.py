@@ -33,15 +33,12 @@ class ModelConfig:
         decoder: Decoder for masks: fcn, deeplabv3 or unet. auto takes the decoder
             of the weights; without one, unet for data with masks and none for
             other data.
-        channels: Channels of the images: 1 for grey, 4 for RGB with opacity, any number
-            for TIFF and NumPy (.npy) files. By default those of the weights, mostly 3.
-        stem_init: How the first convolution of RGB weights is adapted to other
-            channels: sum (each channel has the sum of the three kernels), mean (their
-            mean) or repeat (they take turns); sum and repeat are scaled by the number
-            of channels, so that the responses keep their size. auto is timm's choice:
-            sum for one channel, otherwise repeat.
-        mean: Mean of each channel in the data, in 0..1: numbers separated by commas.
-            By default those of the weights; they take turns for other channels.
+        channels: Channels of the images: 1 is grey, 4 RGB with opacity; any number for
+            TIFF and NumPy (.npy) files. By default those of the weights, mostly 3.
+        stem_init: Kernels of the first convolution for other channels: sum, mean or
+            repeat those of RGB. auto, as timm: sum for 1 channel, otherwise repeat.
+        mean: Mean of each channel in 0..1, separated by commas. By default those of
+            the weights, in turn.
         std: Standard deviation of each channel, like mean.
         new_head: Use a new head even if that of the weights fits. By
             default a head for the same outputs is kept.
