@@ -1,6 +1,6 @@
 """The rules of a run: nested frozen dataclasses that print, save and compare."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 BUNDLED_WEIGHTS = "resnet20-cifar10"
@@ -35,10 +35,9 @@ class ModelConfig:
             other data.
         channels: Channels of the images: 1 is grey, 4 RGB with opacity; any number for
             TIFF and NumPy (.npy) files. By default those of the weights, mostly 3.
-        stem_init: Kernels of the first convolution for other channels: sum, mean or
-            repeat those of RGB. auto, as timm: sum for 1 channel, otherwise repeat.
-        mean: Mean of each channel in 0..1, separated by commas. By default those of
-            the weights, in turn.
+        stem_init: First convolution for other channels: sum, mean or repeat that of
+            RGB. auto, as timm: sum for 1 channel, otherwise repeat.
+        mean: Mean of each channel in 0..1, with commas. By default that of the weights.
         std: Standard deviation of each channel, like mean.
         new_head: Use a new head even if that of the weights fits. By
             default a head for the same outputs is kept.
@@ -56,16 +55,13 @@ class ModelConfig:
 
     def changed(self, wanted: "ModelConfig") -> "ModelConfig":
         """Return this network with the settings of `wanted` that are not defaults."""
-        return ModelConfig(
+        return replace(
+            wanted,
             name=wanted.name or self.name,
             width=self.width if wanted.width is None else wanted.width,
             pooled_head=wanted.pooled_head or self.pooled_head,
             decoder=self.decoder if wanted.decoder == "auto" else wanted.decoder,
             channels=self.channels if wanted.channels is None else wanted.channels,
-            stem_init=wanted.stem_init,
-            mean=wanted.mean,
-            std=wanted.std,
-            new_head=wanted.new_head,
         )
 
 
@@ -198,8 +194,7 @@ class TrainConfig:
             hf-parquet:PATH, webdataset:PATH or tfds:NAME; options follow a question
             mark, as in csv:FILE?label=kind. folder:PATH has train/ and test/ (or
             val/) with one folder per class, or only the class folders. Without a
-            test split, about a fifth of the images is used for testing. See
-            docs/data.md.
+            test split, about a fifth of the images is for testing. See docs/data.md.
         task: The loss and class weights.
         sampling: shuffle uses every example once per epoch. balanced draws the same
             number of examples, with every class equally often. Use this or
@@ -211,11 +206,10 @@ class TrainConfig:
             none for random values. python -m jft.convert --list shows the names.
         freeze: What is frozen: none, until:STAGE (this stage and all before it),
             from:STAGE (this stage and all after it, except the head), first:N (the
-            first N layers), all-but:STAGE, bias-only (only biases and the head are
-            trained), norm-only (only normalisation and the head are trained), or
-            PATTERN=LR_MULT,... The first pattern that matches a parameter's name
-            gives its learning-rate multiplier; a pattern without =LR_MULT freezes.
-            Other parameters have multiplier 1.
+            first N layers), all-but:STAGE, bias-only or norm-only (only these and the
+            head are trained), or PATTERN=LR_MULT,... The first pattern that matches a
+            parameter's name gives its learning-rate multiplier; without =LR_MULT it
+            freezes. Other parameters have multiplier 1.
         norm: Batch normalisation: stored (uses the stored statistics), batch (uses
             the batch's statistics and updates the stored ones) or adapt (for frozen
             stages: uses the stored statistics and updates them), for all stages, or
@@ -229,11 +223,9 @@ class TrainConfig:
         batch_size: Images per step, over all devices.
         image_size: Side of the square input of the network, in pixels. By default
             the size that the weights were trained with.
-        crop: Which part of an image becomes the square: centre (the central square of
-            the image, whose shorter side is resized), or the whole image, by squash
-            (both sides are resized) or letterbox (the longer side is resized, and the
-            rest is filled with the mean colour). auto is that of the weights (of
-            published ones mostly centre); with masks it is always letterbox.
+        crop: Part of an image that is used: its central square (centre), or all of it,
+            with both sides resized (squash) or the rest filled with the mean colour
+            (letterbox). auto is that of the weights; with masks, letterbox.
         label_smoothing: Fraction of the target that is spread evenly over all
             classes; for labels, the target moves this far towards 1/2. By default
             0.1 for cross-entropy and 0 for focal losses. dice and the losses of

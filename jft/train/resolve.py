@@ -234,14 +234,10 @@ def _decay_rules(text: str) -> tree.Rules:
 def _check_colours(augment: AugmentConfig, channels: int) -> None:
     if channels == 3:
         return
-    on = {"jitter": augment.jitter, "hue": augment.hue}
-    names = [name for name, value in on.items() if value]
-    names += ["policy"] if augment.policy != "none" else []
-    if names:
-        options = ", ".join(f"--augment.{name}" for name in names)
+    if augment.jitter or augment.hue or augment.policy != "none":
         raise InputError(
-            f"{options}: only the colours of RGB images can be changed, and these have "
-            f"{channels} channel{'s' * (channels > 1)}"
+            "--augment.jitter, .hue and .policy change the colours of RGB images, and "
+            f"these have {channels} channel{'s' * (channels > 1)}"
         )
 
 
