@@ -124,7 +124,7 @@ def test_updates_that_are_not_finite_are_skipped_by_choice(
             bad = jnp.any((batch["id"] == 3) & (batch["weight"] > 0))
             nan = jnp.where(bad, jnp.float32(np.nan), jnp.float32(0))
             params = jax.tree.map(lambda leaf: leaf + nan, after.params)
-            return after.replace(params=params), sums | {"loss": sums["loss"] + nan}
+            return after.replace(params=params), {**sums, "loss": sums["loss"] + nan}
 
         return run
 
