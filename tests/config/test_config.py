@@ -127,7 +127,7 @@ def test_flat_names_are_the_dotted_paths_of_all_settings():
 
 
 def test_only_where_and_how_fast_a_run_happens_is_logistics():
-    expected = {"workdir", "workers", "cache", "checkpoint_every"}
+    expected = {"workdir", "workers", "cache", "checkpoint_every", "features"}
     assert set(configs.LOGISTICS) == expected
 
 
