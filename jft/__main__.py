@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "predict classes, labels, numbers or masks of images",
     "export": "write a run's network for PyTorch, timm, Keras or --weights",
     "convert": "convert weights between libraries; list published weights",
+    "bench": "measure how fast training steps are on this machine",
     "data": "check a data set before training on it",
     "reproduce": "repeat a run, and compare the two to the bit",
     "verify": "check that the files of a run are as they were saved",

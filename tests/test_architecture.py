@@ -50,6 +50,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"evaluate": "metrics over a data source, and python -m jft.evaluate"},
     {"train": "fit: from rules to a run, and python -m jft.train"},
     {
+        "bench": "how fast training steps are, and python -m jft.bench",
         "export": "a model as another library's file",
         "convert": "weights of one library as another's",
         "reproduce": "a run again, to the bit, and python -m jft.reproduce",
