@@ -122,19 +122,20 @@ def check(config: TrainConfig, task: str | None, own: bool = False) -> str | Non
     return reason
 
 
-def check_cuts(config: TrainConfig, cuts: Sequence[Cut | None]) -> None:
+def check_cuts(features: str, views: int, cuts: Sequence[Cut | None]) -> None:
     """Check that some phase has a frozen part whose features can be kept.
 
     Args:
-        config: The configuration.
+        features: The setting of that name.
+        views: Likewise.
         cuts: Of each phase.
 
     Raises:
         InputError: Features are asked for, and no phase has any.
     """
-    if (config.views or config.features in ("memory", "disk")) and not any(cuts):
-        wanted = f"--views {config.views}" if config.views else config.features
+    if (views or features in ("memory", "disk")) and not any(cuts):
+        wanted = f"--views {views}" if views else f"--features {features}"
         raise InputError(
-            f"features {wanted}: the first part of the network is trained or updated "
+            f"{wanted}: the first part of the network is trained or updated "
             f"in every phase; freeze it, as --freeze all-but:head does"
         )

@@ -137,7 +137,8 @@ def resolve(
     )
     if phases:
         stages = named.network.stages
-        attempt(check_cuts, config, [each.cut(stages) for each in phases])
+        cuts = [each.cut(stages) for each in phases]
+        attempt(check_cuts, config.features, config.views, cuts)
     preprocess = attempt(_preprocess, opened, named.network, config)
     if preprocess:
         attempt(_check_colours, config.augment, len(preprocess.mean))

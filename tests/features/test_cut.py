@@ -88,11 +88,11 @@ def test_features_that_cannot_be_kept_are_refused(changes: Any, match: str):
 
 
 def test_a_network_without_a_frozen_part_is_refused():
-    check_cuts(config(), [None])
-    check_cuts(config(features="disk"), [None, Cut(STAGES, 1)])
-    for changes in ({"features": "disk"}, {"views": 2}):
+    check_cuts("auto", 0, [None])
+    check_cuts("disk", 0, [None, Cut(STAGES, 1)])
+    for setting, views in (("disk", 0), ("auto", 2)):
         with pytest.raises(InputError, match="all-but:head"):
-            check_cuts(config(**changes), [None, None])
+            check_cuts(setting, views, [None, None])
 
 
 def chosen(
