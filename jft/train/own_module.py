@@ -115,8 +115,8 @@ def _check_stored(module: Any, variables: Any, images: np.ndarray) -> None:
     if not _close((logits, stats), (expected, variables["batch_stats"])):
         raise InputError(
             f"{type(module).__name__}: layers whose names are in mode.stored must use "
-            "their stored statistics in training, and not change them, so that frozen "
-            "parts stay as they are. jft.models.norm.BatchNorm does"
+            "their stored statistics in training and not change them, as "
+            "jft.models.norm.BatchNorm does: otherwise frozen parts change"
         )
 
 
