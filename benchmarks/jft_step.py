@@ -53,7 +53,8 @@ def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
     devices = Devices("jit", (jax.devices()[0],))
     spec = pretrained.spec
     phases = plan_phases(config, spec)
-    each = phase_rules(config, spec, phases, norms.parse(config.norm, spec))
+    modes = norms.parse(config.norm, spec)
+    each = phase_rules(config, spec, phases, modes, decay=())
     trainee = Trainee(pretrained, Classification(), devices.axis_name, 10)
     first, *_ = build_phases(config, each, trainee)
     start = first_state(pretrained, first, config.seed)

@@ -111,9 +111,8 @@ def build_case(case: Case) -> Prepared:
     spec, size = pretrained.spec, pretrained.preprocess.size
     devices = get_devices(case.devices)
     check_batch(case.batch_size, len(devices.devices))
-    rules = phase_rules(
-        config, spec, plan_phases(config, spec), norms.parse(config.norm, spec)
-    )
+    modes = norms.parse(config.norm, spec)
+    rules = phase_rules(config, spec, plan_phases(config, spec), modes, decay=())
     trainee = Trainee(pretrained, Classification(), devices.axis_name, 10)
     phase = build_phases(config, rules, trainee)[0]
     start = first_state(pretrained, phase, config.seed)

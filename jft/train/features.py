@@ -7,6 +7,7 @@ from jft.data.sources import Splits
 from jft.features.cut import Cut
 from jft.features.decide import Choice, Wish, choose, measured
 from jft.models.training import TrainMode
+from jft.runs.directory import RunDirectory
 from jft.train.resolve import Rules
 from jft.types import HELD_OUT
 from jft.weights.initial import Initialised
@@ -37,8 +38,23 @@ def choices(
         model = network.clone(mode=TrainMode(dtype=config.dtype))
         return measured(model, pretrained.variables, pretrained.preprocess, cut)
 
-    def choice(cut: Cut | None) -> Choice:
-        wish = Wish(config.features, bool(config.views), rows, uses[cut])
+    began = _began(rules)
+
+    def choice(index: int, cut: Cut | None) -> Choice:
+        forced = bool(config.views)
+        if config.features == "auto" and index < len(began):
+            # Features change the last bits: a resumed run goes on as it began, whatever
+            # space there is now.
+            if began[index] == "off":
+                return Choice("off", "the run began without")
+            forced = True
+        wish = Wish(config.features, forced, rows, uses[cut])
         return choose(wish, rules.no_features, cut, measure, platform)
 
-    return tuple(map(choice, cuts))
+    return tuple(choice(index, cut) for index, cut in enumerate(cuts))
+
+
+def _began(rules: Rules) -> list[str]:
+    """Return where each phase kept its features when the run was here before."""
+    plan = RunDirectory(rules.workdir).read("plan.json") or {}
+    return [phase["features"]["where"] for phase in plan.get("phases", ())]

@@ -68,3 +68,24 @@ def test_a_crash_changes_no_bit(head: TrainConfig, tmp_path: Path):
     resumed = run(broken, tmp_path / "broken", features="memory")
     assert digest(resumed) == digest(straight)
     assert records(resumed) == records(straight)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("before", ["disk", "off"])
+def test_a_resumed_run_goes_on_as_it_began(
+    head: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+):
+    monkeypatch.setenv("JFT_CACHE", str(tmp_path / "cache"))
+    config = dataclasses.replace(head, features=before, checkpoint_every=2)
+    straight = run(config, tmp_path / "straight")
+    broken = dataclasses.replace(config, workdir=str(tmp_path / "broken"))
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(broken, callbacks=[StopAfter(5)])
+    if before == "disk":  # there is no space any more, on disk or in memory
+        monkeypatch.setattr("jft.features.store.space", lambda: 0)
+        monkeypatch.setattr("jft.features.decide.memory", lambda: 0)
+    resumed = run(broken, tmp_path / "broken", features="auto")
+    assert digest(resumed) == digest(straight)
+    (phase,) = json.loads((resumed / "plan.json").read_text())["phases"]
+    where = {"disk": "memory", "off": "off"}[before]
+    assert phase["features"]["where"] == where
