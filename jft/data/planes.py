@@ -23,9 +23,12 @@ def read_npy(file: BinaryIO) -> npt.NDArray[np.uint8]:
     Raises:
         DecodeError: It is not uint8 or uint16 of two or three axes, or is too large.
     """
-    version = np.lib.format.read_magic(file)
-    read: Any = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-    shape, _, dtype = read(file)
+    try:
+        version = np.lib.format.read_magic(file)
+        read: Any = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        shape, _, dtype = read(file)
+    except (ValueError, AttributeError) as error:
+        raise DecodeError(f"a damaged .npy file: {error}") from None
     _require_bytes(int(np.prod(shape, dtype=np.float64)) * dtype.itemsize)
     if len(shape) not in (2, 3) or not all(shape):
         raise DecodeError(f"an image is [H, W] or [H, W, C], not {[*shape]}")

@@ -1,6 +1,5 @@
 """What a person reads of a run: its score in words, tables, and what to do next."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from jft.console.text import (
     outcome,
     shown,
 )
+from jft.runs.directory import RunDirectory
 from jft.tasks import TASKS
 from jft.tasks.classification import LISTED
 from jft.train.printer import next_commands
@@ -251,7 +251,7 @@ def test_where_no_class_occurs_there_is_no_table():
 def test_what_to_do_next_fits_the_run(task: Any, data: str, tmp_path: Path):
     run = tmp_path / "a run"
     run.mkdir()
-    (run / "config.json").write_text(json.dumps({"data": data}))
+    RunDirectory(run).write("config.json", {"data": data})
     result = Result(run, task.score, {}, "", 0.0)
     predict, evaluate, last = next_commands(result)
     assert f"jft.predict '{run}' IMAGE_OR_FOLDER" in predict

@@ -150,7 +150,7 @@ def no_images() -> Iterator[Nasty]:
         ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", none),
         ("swapped_png", b"\x89GNP\r\n\x1a\n" + encode(PICTURE, "PNG")[8:], none),
         ("pickle", b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00N.", none),
-        ("npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1'}", none),
+        ("npy", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1'}", "a damaged .npy file"),
         ("avif", b"\0\0\0\x1cftypavif\0\0\0\0", none),
         ("ico", b"\0\0\1\0\1\0\x10\x10\0\0\1\0\x20\0" + b"\0" * 60, none),
         ("psd", b"8BPS\0\1" + b"\0" * 60, none),

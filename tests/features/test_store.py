@@ -75,15 +75,31 @@ def test_an_interrupted_computation_leaves_nothing(cache: Path):
     assert not store.stored("a", ROWS.shape, blocks).hit
 
 
+def killed() -> None:
+    def some() -> Iterator[store.Array]:
+        yield ROWS[:6]
+        os._exit(9)
+
+    store.stored("a", ROWS.shape, some)
+
+
+def compute(folder: Path) -> None:
+    def slow() -> Iterator[store.Array]:
+        (folder / f"computed-{os.getpid()}").touch()
+        time.sleep(0.5)
+        yield ROWS
+
+    entry = store.stored("a", ROWS.shape, slow)
+    assert np.array_equal(entry.array, ROWS)
+
+
+# JAX has threads, so these processes do not fork.
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.mark.process
 def test_what_a_killed_process_left_is_removed(cache: Path):
-    def killed() -> None:
-        def some() -> Iterator[store.Array]:
-            yield ROWS[:6]
-            os._exit(9)
-
-        store.stored("a", ROWS.shape, some)
-
-    process = multiprocessing.get_context("fork").Process(target=killed)
+    process = SPAWN.Process(target=killed)
     process.start()
     process.join()
     assert len(list(cache.glob("a.*.part"))) == 1
@@ -91,18 +107,9 @@ def test_what_a_killed_process_left_is_removed(cache: Path):
     assert not list(cache.glob("*.part"))
 
 
+@pytest.mark.process
 def test_of_two_processes_one_computes(tmp_path: Path):
-    def compute() -> None:
-        def slow() -> Iterator[store.Array]:
-            (tmp_path / f"computed-{os.getpid()}").touch()
-            time.sleep(0.5)
-            yield ROWS
-
-        entry = store.stored("a", ROWS.shape, slow)
-        assert np.array_equal(entry.array, ROWS)
-
-    context = multiprocessing.get_context("fork")
-    both = [context.Process(target=compute) for _ in range(2)]
+    both = [SPAWN.Process(target=compute, args=(tmp_path,)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:

@@ -27,7 +27,7 @@ from jft.augment.views import apply, undo
 from jft.config import ModelConfig
 from jft.data.geometry import inner, most_probable
 from jft.data.masks.output import mask_paths, save_mask
-from jft.errors import InputError
+from jft.errors import IO, InputError
 from jft.models import CIFAR_PREPROCESS, ModelSpec, configured
 from jft.predict import predictor as inference
 from jft.predict.__main__ import main as predict
@@ -212,7 +212,7 @@ def test_an_output_that_cannot_be_is_answered_before_the_network_is_built(
     file = tmp_path / "out"
     file.write_text("")
     for output in (file, file / "below"):
-        assert predict([str(run), str(folder), "--output", str(output)]) == 2
+        assert predict([str(run), str(folder), "--output", str(output)]) == IO
         assert "cannot make the folder" in capsys.readouterr().err
 
 

@@ -1,6 +1,5 @@
 """What a run prints before it trains."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from jft.data.check import judge as judging
 from jft.data.sources import DataReport, Source, Splits
+from jft.runs.directory import RunDirectory
 from jft.train.printer import absent_lines, advice
 from jft.train.result import Result
 
@@ -53,7 +53,7 @@ def test_classes_without_test_images_are_named_as_data_check_names_them():
 def test_what_to_try_where_a_constant_prediction_is_as_good(
     score: float, trivial: float | None, told: bool, data: str, tmp_path: Path
 ):
-    (tmp_path / "config.json").write_text(json.dumps({"data": data}))
+    RunDirectory(tmp_path).write("config.json", {"data": data})
     metrics = {"accuracy": score, "n": 10}
     metrics |= {} if trivial is None else {"trivial": trivial}
     lines = advice(Result(tmp_path, "accuracy", metrics, "", 0.0))
