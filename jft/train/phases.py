@@ -1,6 +1,6 @@
 """The phases of a run with their training steps, and its first state."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,14 @@ def build_phases(
             task=trainee.task,
             tx=chain.with_lr_mults(optimizer, each.lr_mults)
             if optimizer
-            else _optimizer(config, each, interval, rate, began, trainee),
+            else chain.make_optimizer(
+                config.optim,
+                _from(rate, interval.counted),
+                each.lr_mults,
+                steps_per_epoch=trainee.steps_per_epoch,
+                decay=each.decay,
+                **_origins(began, trainee.pretrained),
+            ),
             lr_mults=each.lr_mults,
             preprocess=trainee.pretrained.preprocess,
             learning_rate=None if optimizer else _from(rate, interval.start),
@@ -142,27 +149,20 @@ def _check_new(each: PhaseRules, pretrained: Initialised) -> None:
     check_new_values(each.phase.freeze, [n for n in new if not mults.get(n, 1)])
 
 
-def _optimizer(
-    config: TrainConfig,
-    each: PhaseRules,
-    interval: Interval,
-    rate: optax.Schedule,
-    began: dict[str, int],
-    trainee: Trainee,
-) -> optax.GradientTransformationExtraArgs:
-    params = trainee.pretrained.variables["params"]
-    loaded = set(trainee.pretrained.report.loaded)
-    names = tree.flatten(params)
-    return chain.make_optimizer(
-        config.optim,
-        _from(rate, interval.counted),
-        each.lr_mults,
-        steps_per_epoch=trainee.steps_per_epoch,
-        decay=each.decay,
-        trained_from={name: began.get(f"params/{name}", 0) for name in names},
-        loaded={name: f"params/{name}" in loaded for name in names},
-        pretrained=params,
-    )
+def _origins(began: Mapping[str, int], pretrained: Initialised) -> dict[str, Any]:
+    """Return what the optimizer has to know of where each parameter comes from.
+
+    Args:
+        began: The first phase that trains each variable, by name.
+        pretrained: The network and its weights.
+    """
+    params = pretrained.variables["params"]
+    loaded, names = set(pretrained.report.loaded), tree.flatten(params)
+    return {
+        "trained_from": {name: began.get(f"params/{name}", 0) for name in names},
+        "loaded": {name: f"params/{name}" in loaded for name in names},
+        "pretrained": params,
+    }
 
 
 def _from(schedule: optax.Schedule, start: int) -> optax.Schedule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,8 +111,11 @@ def resolve(
             problem found, one after the other.
     """
     config, objects = configs.coerced(config), objects or Objects()
-    parts = configs.batch_parts(config)
-    named = _find(config, objects, parts)
+    parts, problems = configs.batch_parts(config), Problems()
+    problems.attempt(configs.check, config)
+    if not problems:
+        problems.attempt(configs.check_batch, config.batch_size, 1, parts)
+    named = _find(config, objects, problems)
     config = _completed(config, objects, named)
     opened = named.opened or open_weights(named.found)
     data = named.data
@@ -125,7 +128,6 @@ def resolve(
     from jft.train.phase_rules import phase_rules
 
     start_jax()
-    problems = Problems()
     attempt = problems.attempt
     devices = get_devices(config.devices)
     attempt(configs.check_batch, config.batch_size, len(devices.devices), parts)
@@ -159,13 +161,13 @@ def resolve(
     )
 
 
-def _find(config: TrainConfig, objects: Objects, parts: Mapping[str, int]) -> _Named:
-    """Find and parse what the settings name; no JAX, unless weights are a run's."""
-    problems = Problems()
+def _find(config: TrainConfig, objects: Objects, problems: Problems) -> _Named:
+    """Find and parse what the settings name; no JAX, unless weights are a run's.
+
+    Raises:
+        InputError: Something is wrong, here or in `problems`.
+    """
     attempt = problems.attempt
-    attempt(configs.check, config)
-    if not problems:
-        attempt(configs.check_batch, config.batch_size, 1, parts)
     attempt(objects.check, config)
     decay = attempt(_decay_rules, config.optim.decay_rules)
     data = attempt(_find_data, config.data, objects)

@@ -45,7 +45,7 @@ ONCE: tuple[Any, ...] = (
     decay_factors,
     *(find_weights, open_weights, read_tensors, FileRange.open),
 )
-MOST_RETURNS = 13
+MOST_RETURNS = 12
 
 
 @contextmanager
