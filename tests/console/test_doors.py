@@ -159,6 +159,7 @@ def test_a_killed_run_ends_with_the_digest_of_the_whole_one(tmp_path: Path):
 
 
 @pytest.mark.process
+@pytest.mark.thorough
 def test_an_interrupt_saves_and_says_how_to_go_on(tmp_path: Path):
     process = start("jft.train", "--epochs", "50", "--workdir", str(tmp_path / "run"))
     metrics = tmp_path / "run" / "metrics.jsonl"

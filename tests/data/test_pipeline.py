@@ -168,6 +168,7 @@ def test_reading_may_start_at_any_batch(start: int):
 
 # One test only: each process takes a second to start.
 @pytest.mark.process
+@pytest.mark.thorough
 def test_any_number_of_workers_reads_the_same_batches():
     batches = Batches(skewed(5, 2, 3), 4, seed=0, epochs=7, sampling="balanced")
     for workers in [0, 1, 3]:

@@ -288,6 +288,7 @@ def test_a_standardised_kernel_has_mean_0_and_variance_1_per_output():
     np.testing.assert_allclose(kernel.var((0, 1, 2)), 1, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_groups_are_normalised_by_themselves_and_images_alone():
     x = np.asarray(image(3, 5, 4, 12)) * 3 + 1
     norm = GroupNorm(groups=4)

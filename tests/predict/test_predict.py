@@ -577,6 +577,7 @@ def test_a_table_has_each_image_on_one_line_whatever_its_name(
 
 
 @pytest.mark.process
+@pytest.mark.thorough
 def test_names_beyond_ascii_are_escaped_on_an_ascii_terminal(
     runs: Runs, tmp_path: Path
 ):

@@ -61,6 +61,7 @@ def flags(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("flags")
+@pytest.mark.thorough
 def test_a_moved_run_is_repeated_to_the_bit(project: Path, tmp_path: Path):
     moved = shutil.copytree(project, tmp_path / "moved")
     (project / "images").rename(project / "gone")
@@ -154,6 +155,7 @@ def test_the_first_leaf_is_found_where_only_changes_are_listed():
     assert first_leaf(one, lines({"a": "1", "b": "1"}, {})) == (2, "b")
 
 
+@pytest.mark.thorough
 def test_losses_and_digests_survive_an_interruption(project: Path):
     rules = dataclasses.replace(config(project, "broken"), checkpoint_every=2)
     from jft.train.callbacks import Callback

@@ -200,6 +200,7 @@ def test_evaluation_is_the_same_to_the_example_on_any_number_of_devices(
     np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_padding_does_not_change_a_step(tiny: ModelSpec):
     made = setup(tiny)
     step = ONE.compile(make_train_step(made.step_spec))

@@ -111,6 +111,7 @@ def test_the_first_tensor_that_is_not_finite_is_found(tiny: ModelSpec):
     assert first_bad_tensor(State()) == "params/b"
 
 
+@pytest.mark.thorough
 def test_updates_that_are_not_finite_are_skipped_by_choice(
     tiny: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

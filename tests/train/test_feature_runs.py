@@ -59,6 +59,7 @@ def test_features_change_no_number_and_are_found_again(
     assert phase["flops"] == 2 * (2 * 6 * 8 * 2)
 
 
+@pytest.mark.thorough
 def test_a_crash_changes_no_bit(head: TrainConfig, tmp_path: Path):
     config = dataclasses.replace(head, features="disk", checkpoint_every=2)
     straight = run(config, tmp_path / "straight")

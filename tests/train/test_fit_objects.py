@@ -150,6 +150,7 @@ def test_paths_and_mappings_are_taken_for_settings(rules: TrainConfig):
         fit(config)
 
 
+@pytest.mark.thorough
 def test_a_regression_task_takes_whole_numbers_written_with_decimals(
     rules: TrainConfig, tmp_path: Path
 ):

@@ -46,6 +46,7 @@ def trained(tiny: ModelSpec, tmp_path: Path) -> tuple[Path, str]:
     return fit(config).workdir, data
 
 
+@pytest.mark.thorough
 def test_a_kept_head_predicts_the_same_numbers_under_another_standardisation(
     trained: tuple[Path, str], tmp_path: Path
 ):

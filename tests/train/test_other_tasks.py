@@ -131,6 +131,7 @@ def test_labels_are_learned_measured_and_predicted(
         assert result.metrics["AP"][name] == pytest.approx(np.mean(precision), abs=1e-9)
 
 
+@pytest.mark.thorough
 def test_numbers_are_predicted_in_their_own_units(
     tiny: ModelSpec, numbers: str, tmp_path: Path
 ):

@@ -72,6 +72,7 @@ def own(**fields: Any) -> jft.OwnModel:
     return jft.OwnModel(Net(**fields), preprocess=CIFAR_PREPROCESS)
 
 
+@pytest.mark.thorough
 def test_a_network_of_jft_given_as_a_module_is_the_same_run(
     rules: TrainConfig, tiny: ModelSpec, tmp_path: Path
 ):
@@ -159,6 +160,7 @@ def test_the_losses_are_those_of_a_loop_written_by_hand(
         np.testing.assert_allclose(found[f"params/{name}"], leaf, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_run_of_a_module_resumes_and_its_folder_reads_with_the_module_only(
     mine: TrainConfig, tmp_path: Path
 ):
