@@ -364,7 +364,9 @@ def test_a_network_for_masks_is_told_as_one_and_goes_on_learning(
     run = trained(masks, tmp_path / "run")
     shown = str(exported_and_trained_on(run, masks, "masks"))
     assert "\npixels    longer side 32 bilinear, crop 32 centred on " in shown
-    assert "\nclasses   2: background, foreground\noutputs   logits of every " in shown
+    assert (
+        "\nclasses   2: background, foreground\noutputs   logits of each pixel" in shown
+    )
     with pytest.raises(InputError, match="tiny with unet has no layout 'torchvision'"):
         export_run(str(run), to="torchvision")
 
