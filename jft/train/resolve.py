@@ -162,11 +162,7 @@ def resolve(
 
 
 def _find(config: TrainConfig, objects: Objects, problems: Problems) -> _Named:
-    """Find and parse what the settings name; no JAX, unless weights are a run's.
-
-    Raises:
-        InputError: Something is wrong, here or in `problems`.
-    """
+    """Find and parse what the settings name; no JAX, unless weights are a run's."""
     attempt = problems.attempt
     attempt(objects.check, config)
     decay = attempt(_decay_rules, config.optim.decay_rules)
