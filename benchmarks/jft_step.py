@@ -13,11 +13,10 @@ from collections import Counter
 from typing import Any
 
 import jax
-import numpy as np
 from turns import Step, serve
 
 from jft import costs, tree
-from jft.config import AugmentConfig, ModelConfig, OptimConfig, TrainConfig
+from jft.bench.case import CLASSES, Case, made_up
 from jft.devices import Devices, tune_cpu
 from jft.freeze import norms, rules
 from jft.freeze.phases import plan_phases
@@ -26,10 +25,6 @@ from jft.tasks import Classification
 from jft.train.phase_rules import phase_rules
 from jft.train.phases import Trainee, build_phases, first_state
 from jft.weights.pretrained import Pretrained, load_pretrained
-
-CLASSES = 10
-# So low that random weights stay as they are, however often the step is run.
-RATE = 1e-6
 
 
 def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
@@ -42,13 +37,8 @@ def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
         size: Side of an image in pixels.
     """
     tune_cpu()
-    config = TrainConfig(
-        model=ModelConfig(name=model),
-        freeze=f"first:{frozen}" if frozen else "none",
-        label_smoothing=0.0,
-        augment=AugmentConfig(crop_padding=0),
-        optim=OptimConfig(learning_rate=RATE, schedule="constant"),
-    )
+    freeze = f"first:{frozen}" if frozen else "none"
+    config = Case(model, batch, freeze, image_size=size).config()
     pretrained = load_pretrained(model, "none", CLASSES, image_size=size)
     devices = Devices("jit", (jax.devices()[0],))
     spec = pretrained.spec
@@ -58,7 +48,7 @@ def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
     trainee = Trainee(pretrained, Classification(), devices.axis_name, 10)
     first, *_ = build_phases(config, each, trainee)
     start = first_state(pretrained, first, config.seed)
-    images = _images(batch, size)
+    images = made_up(batch, size)
     compiled = devices.compile_ahead(make_train_step(first.step_spec), start, images)
     state, placed = devices.replicate(start), devices.put(images)
 
@@ -68,16 +58,6 @@ def build(frozen: int, *, model: str, batch: int, size: int) -> Step:
         return float(sums["loss"])
 
     return Step(run, _facts(compiled, start, pretrained))
-
-
-def _images(batch: int, size: int) -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(0)
-    return {
-        "image": draw.integers(0, 256, (batch, size, size, 3), np.uint8),
-        "label": draw.integers(0, CLASSES, batch, np.int32),
-        "weight": np.ones(batch, np.float32),
-        "id": np.arange(batch, dtype=np.int32),
-    }
 
 
 def _facts(compiled: Any, start: TrainState, pretrained: Pretrained) -> dict[str, Any]:

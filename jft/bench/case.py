@@ -79,7 +79,6 @@ class Prepared:
         bytes: Memory of the step on one device; 0 where XLA does not report it.
         compile_seconds: Time to trace and compile the step, without any cache.
         devices: The devices, in words.
-        count: How many devices there are.
         size: Side of an image in pixels.
     """
 
@@ -90,7 +89,6 @@ class Prepared:
     bytes: int
     compile_seconds: float
     devices: str
-    count: int
     size: int
 
 
@@ -142,7 +140,6 @@ def build_case(case: Case) -> Prepared:
         bytes=used.total if used else 0,
         compile_seconds=seconds,
         devices=str(devices),
-        count=len(devices.devices),
         size=size,
     )
 
